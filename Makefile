@@ -1,0 +1,38 @@
+# Two commands matter to a new user: `make demo` and `make test`.  Both make their own environment.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test lint types contracts check clean help
+
+help:            ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 14
+
+demo: $(READY)   ## the whole story on two embedded PostgreSQL 18 servers
+	@$(BIN)/pgrehearse demo
+
+test: $(READY)   ## all tests; what cannot run here is skipped and counted
+	@$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(READY)   ## ruff: rules and format
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy, strict, package and tests
+	$(BIN)/mypy
+
+contracts: $(READY)  ## imports only run down the floors
+	$(BIN)/lint-imports
+
+check: test lint types contracts  ## everything that CI runs
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "pgrehearse needs Python 3.11 or newer: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "making the environment in $(VENV) (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[embedded]" --group dev
+	@touch $@
+
+clean:           ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""Copies of an environment at one instant, and how they are made and wiped."""

@@ -1,0 +1,1 @@
+"""What survived: fingerprints of tables and exact losses."""

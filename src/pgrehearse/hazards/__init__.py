@@ -1,0 +1,1 @@
+"""What a migration would do (lint) and what it did (trace)."""

@@ -1,0 +1,54 @@
+"""The migration ledger: the table *inside* a database that says what is applied there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pgrehearse.migrations.migration import Migration
+from pgrehearse.postgres.connect import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """One applied migration as its ledger knows it."""
+
+    sha256: str  # drizzle's `hash`
+    created_at_ms: int | None = None  # drizzle's `created_at`
+    name: str | None = None  # our own ledger's version, drizzle 1.0's folder name; None in drizzle 0.31's rows
+    applied_at: str | None = None  # ISO 8601 where the ledger keeps it
+
+
+class MigrationLedger(Protocol):
+    """How one migration tool records what it applied.  Facts go in and out; connections are the caller's."""
+
+    @property
+    def table(self) -> str:
+        """``namespace.relation``, quoted where SQL needs it."""
+        ...
+
+    def exists(self, connection: Connection) -> bool:
+        """Whether the table is there.  Read-only."""
+        ...
+
+    def create(self, connection: Connection) -> None:
+        """Make the table as the source's own tool would; does nothing where it exists.  Caller's transaction."""
+        ...
+
+    def read(self, connection: Connection) -> tuple[LedgerRow, ...]:
+        """All rows in the order they were recorded; empty where the table is missing.  Read-only."""
+        ...
+
+    def lock(self, connection: Connection) -> None:
+        """ACCESS EXCLUSIVE on the table until the caller's transaction ends: another runner waits in its SELECT."""
+        ...
+
+    def record(self, connection: Connection, migration: Migration) -> None:
+        """Insert the row which makes the source's own tool, and us, see this migration as applied.
+
+        In the caller's transaction, which should be the one that did the migration's work.
+        """
+        ...
+
+    def is_applied(self, migration: Migration, rows: Sequence[LedgerRow]) -> bool:
+        """Whether these rows say that exactly this migration (its bytes) is applied."""
+        ...

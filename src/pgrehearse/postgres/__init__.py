@@ -1,0 +1,1 @@
+"""Reaching PostgreSQL: conninfo, connections, identity, locks, servers of our own."""

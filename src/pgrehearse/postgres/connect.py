@@ -1,0 +1,54 @@
+"""Open a connection: named after the verb it serves, its failures told without secrets."""
+
+import re
+from typing import Any, LiteralString
+
+import psycopg
+
+from pgrehearse.errors import ServerUnreachable, UnsupportedServer
+from pgrehearse.postgres.conninfo import Conninfo
+
+OLDEST_MAJOR = 14
+NEWEST_MAJOR = 18
+CONNECT_TIMEOUT_S = 10
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def connect(conninfo: Conninfo, *, verb: str, autocommit: bool = True) -> Connection:
+    """Open a session whose ``application_name`` is ``pgrehearse:VERB``.
+
+    The caller closes it.  ``search_path`` is left as the role has it: whoever reads catalogs writes
+    ``pg_catalog.`` or pins it.  Raises `ServerUnreachable` (exit 4) when libpq cannot connect and
+    `UnsupportedServer` (exit 2) outside 14-18.
+    """
+    extra: dict[str, Any] = {"application_name": f"pgrehearse:{verb}"}
+    if "connect_timeout" not in conninfo.parameters:
+        extra["connect_timeout"] = CONNECT_TIMEOUT_S
+    try:
+        connection = psycopg.connect(conninfo.text, autocommit=autocommit, **extra)
+    except psycopg.OperationalError as error:
+        raise ServerUnreachable(f"cannot connect to {conninfo.address}: {scrub(str(error), conninfo)}") from None
+    # A script's '%' must reach the server as it stands, and a prepared plan must not outlive the DDL we run.
+    connection.prepare_threshold = None
+    major = connection.info.server_version // 10000
+    if not OLDEST_MAJOR <= major <= NEWEST_MAJOR:
+        connection.close()
+        raise UnsupportedServer(f"{conninfo.address} runs PostgreSQL {major}; needed: {OLDEST_MAJOR} to {NEWEST_MAJOR}")
+    return connection
+
+
+def scrub(message: str, *conninfos: Conninfo) -> str:
+    """The message with every secret of these addresses, and any URL's password, replaced by ``***``."""
+    for conninfo in conninfos:
+        for secret in conninfo.secrets:
+            message = message.replace(secret, "***")
+    return re.sub(r"(\w+://[^:/@\s]*):[^@\s]*@", r"\1:***@", message).strip()
+
+
+def fetch_value(connection: Connection, query: LiteralString, parameters: tuple[Any, ...] = ()) -> Any:
+    """The single value of a query that returns one row of one column."""
+    row = connection.execute(query, parameters or None).fetchone()
+    if row is None:
+        raise LookupError(f"no row: {query}")
+    return row[0]

@@ -1,0 +1,104 @@
+"""A libpq connection string that never shows its secrets.
+
+libpq's own ways keep working (service, passfile, sslmode, channel_binding, PG* variables), because
+the string is only ever read and extended by libpq's parser, and handed on whole.
+"""
+
+import os
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pgrehearse.errors import ConfigurationError, MalformedConninfo
+
+# libpq 18's parameters whose value is a secret; only the password can be handed on in the environment.
+SECRET_PARAMETERS = frozenset(
+    {"password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Conninfo:
+    """One database's address as libpq reads it.  ``repr`` and ``str`` give ``host/database`` only."""
+
+    text: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> "Conninfo":
+        """Read a URL or keyword string; raises `MalformedConninfo` without echoing the text."""
+        try:
+            conninfo_to_dict(text)
+        except (psycopg.ProgrammingError, UnicodeError) as error:
+            raise MalformedConninfo(f"not a PostgreSQL URL: {_without_secrets(str(error), text)}") from None
+        if not text.strip():
+            raise MalformedConninfo("the URL is empty")
+        return cls(text)
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The parameters that the string itself sets (not those from PG* variables or a service)."""
+        return {key: str(value) for key, value in conninfo_to_dict(self.text).items() if value is not None}
+
+    @property
+    def host(self) -> str:
+        """Host, socket directory or ``service NAME``, as a person would recognise it."""
+        given = self.parameters
+        if "service" in given and not given.get("host"):
+            return f"service {given['service']}"
+        return given.get("host") or given.get("hostaddr") or os.environ.get("PGHOST", "local socket")
+
+    @property
+    def database(self) -> str | None:
+        given = self.parameters
+        return given.get("dbname") or os.environ.get("PGDATABASE") or given.get("user")
+
+    @property
+    def user(self) -> str | None:
+        return self.parameters.get("user")
+
+    @property
+    def address(self) -> str:
+        """``host[:port]/database``, safe to print."""
+        given = self.parameters
+        port = f":{given['port']}" if given.get("port", "5432") != "5432" else ""
+        return f"{self.host}{port}/{self.database or 'default database'}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Values that must never be printed."""
+        return tuple(value for key, value in self.parameters.items() if key in SECRET_PARAMETERS and value)
+
+    def replaced(self, **parameters: str | int | None) -> "Conninfo":
+        """The same address with some libpq parameters set otherwise (``dbname``, ``user``, ``options`` …)."""
+        kept = {key: value for key, value in self.parameters.items() if key not in parameters}
+        added = {key: str(value) for key, value in parameters.items() if value is not None}
+        return Conninfo(make_conninfo("", **kept, **added))
+
+    def for_child(self) -> tuple[str, dict[str, str]]:
+        """What a child process (pg_dump, psql) needs: the string without secrets for argv, and its environment.
+
+        The password travels as PGPASSWORD; libpq offers no such way for the other secrets, so a URL
+        that holds one raises `ConfigurationError` rather than show it in the process list.
+        """
+        given = self.parameters
+        stuck = sorted(set(given) & SECRET_PARAMETERS - {"password"})
+        if stuck:
+            raise ConfigurationError(
+                f"{', '.join(stuck)} in the URL of {self.address} cannot be handed to pg_dump safely",
+                remedy="Move it into a connection service file (pg_service.conf) and use service=NAME.",
+            )
+        password = given.pop("password", None)
+        environment = dict(os.environ)
+        if password is not None:
+            environment["PGPASSWORD"] = password
+        return make_conninfo("", **given), environment
+
+
+def _without_secrets(message: str, text: str) -> str:
+    """libpq quotes the offending part of the string, which may be the password: keep only its first words."""
+    head = message.split('"')[0].strip().rstrip(":")
+    return head if head and head not in text else "it cannot be parsed"

@@ -1,0 +1,97 @@
+"""Servers for the tests: one per major version that this machine can start, shared by the whole run.
+
+A test marked ``@pytest.mark.pg(">= 15")`` runs once for each started major that fits, and gets it as
+the fixture ``server`` (a `LocalServer`) or ``database`` (a fresh, empty database's `Conninfo`).
+Majors: 15 (Debian's, with contrib), 16 and 18 (the embedded wheel's).
+"""
+
+import itertools
+import operator
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from pgrehearse.errors import MissingBinaries
+from pgrehearse.postgres.binaries import require_server
+from pgrehearse.postgres.connect import Connection, connect
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.local_server import LocalServer
+
+MAJORS = (15, 16, 18)
+COMPARISONS = {">=": operator.ge, "<=": operator.le, "==": operator.eq, "<": operator.lt, ">": operator.gt}
+
+_servers: dict[int, LocalServer | str] = {}
+_numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fail-on-skip", action="store_true", help="a skipped test fails the run (CI)")
+    parser.addoption("--pg", default="15,16,18", help="majors to run server tests on, e.g. --pg 18")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests that need a server run once per fitting major."""
+    if "server_major" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("pg")
+    wanted = [int(major) for major in metafunc.config.getoption("--pg").split(",")]
+    majors = [major for major in MAJORS if major in wanted and (marker is None or _fits(major, *marker.args))]
+    metafunc.parametrize("server_major", majors, ids=[f"pg{major}" for major in majors], scope="session")
+
+
+def _fits(major: int, *conditions: str) -> bool:
+    parsed = (condition.split() for text in conditions for condition in text.split(","))
+    return all(COMPARISONS[sign](major, int(number)) for sign, number in parsed)
+
+
+@pytest.fixture(scope="session")
+def server(server_major: int) -> LocalServer:
+    """A running private server of this major; a superuser ``postgres``; shared, so make your own databases."""
+    if server_major not in _servers:
+        try:
+            _servers[server_major] = LocalServer.create(require_server(server_major))
+        except MissingBinaries as error:
+            _servers[server_major] = str(error)
+    found = _servers[server_major]
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found
+
+
+@pytest.fixture
+def database(server: LocalServer) -> Iterator[Conninfo]:
+    """A fresh, empty database of the superuser's; dropped afterwards."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with connect(server.conninfo(), verb="test") as admin:
+        admin.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+    yield server.conninfo(name)
+    with connect(server.conninfo(), verb="test") as admin:
+        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def connection(database: Conninfo) -> Iterator[Connection]:
+    """An autocommit session in ``database``."""
+    with connect(database, verb="test") as session:
+        yield session
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    for server in _servers.values():
+        if isinstance(server, LocalServer):
+            server.wipe()
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--fail-on-skip") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    started = sorted(major for major, found in _servers.items() if isinstance(found, LocalServer))
+    missing = sorted(major for major, found in _servers.items() if isinstance(found, str))
+    terminalreporter.write_line(
+        f"servers: PostgreSQL {', '.join(map(str, started)) or 'none'}"
+        + (f"; could not start {', '.join(map(str, missing))}" if missing else "")
+    )
+    counts = {kind: len(terminalreporter.stats.get(kind, [])) for kind in ("passed", "failed", "error", "skipped")}
+    terminalreporter.write_line("tests: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))

@@ -1,0 +1,62 @@
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pgrehearse.errors import ServerUnreachable
+from pgrehearse.postgres.binaries import require_server
+from pgrehearse.postgres.connect import connect, fetch_value
+from pgrehearse.postgres.local_server import LocalServer
+
+START_AND_SLEEP = """
+import sys, time
+from pgrehearse.postgres.binaries import require_server
+from pgrehearse.postgres.local_server import LocalServer
+server = LocalServer.create(require_server(18))
+print(server.pid, server.directory, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.pg(">= 15")
+def test_server_has_the_major_that_was_asked_for(server: LocalServer, server_major: int) -> None:
+    with connect(server.conninfo(), verb="test") as session:
+        assert int(fetch_value(session, "SHOW server_version_num")) // 10000 == server_major
+
+
+@pytest.mark.pg("== 18")
+def test_only_the_owner_can_enter_its_socket_directory_and_a_password_is_needed(server: LocalServer) -> None:
+    assert stat.S_IMODE(server.socket_directory.stat().st_mode) == 0o700
+    with pytest.raises(ServerUnreachable, match="password authentication failed"):
+        connect(server.conninfo(password="wrong"), verb="test")
+
+
+def test_a_killed_process_leaves_no_server_running() -> None:
+    child = subprocess.Popen([sys.executable, "-c", START_AND_SLEEP], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    pid, directory = child.stdout.readline().split()
+    assert psutil.pid_exists(int(pid))
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(int(pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(int(pid))
+    subprocess.run(["rm", "-rf", directory], check=True)
+
+
+def test_wipe_removes_everything(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        for path in (tmp_path, *tmp_path.parents):
+            path.chmod(path.stat().st_mode | 0o055)
+    server = LocalServer.create(require_server(18), parent=tmp_path)
+    assert list(tmp_path.iterdir())
+    server.wipe()
+    assert not list(tmp_path.iterdir())
