@@ -136,3 +136,22 @@ class ServerUnreachable(PgRehearseError):
 
 
 # --- rehearsal, receipts, release ledger --------------------------------------------------------------
+
+
+class LedgerUnusable(ConfigurationError):
+    """The release ledger's file cannot be opened or written."""
+
+    default_remedy = "Name a writable file in pgrehearse.toml as ledger.path; free disk space if the disk is full."
+
+
+class LedgerDamaged(PgRehearseError):
+    """The release ledger's chain of digests is broken: a row was changed, removed or inserted afterwards."""
+
+    exit_code = 1
+    default_remedy = "Restore the file from a backup; receipts and approvals after that entry cannot be trusted."
+
+
+class UnknownReceipt(ConfigurationError):
+    """No receipt of that digest is in the release ledger."""
+
+    default_remedy = "List them with `pgrehearse report --list`, or make one with `pgrehearse run`."
