@@ -1,0 +1,5 @@
+"""``python -m pgrehearse``."""
+
+from pgrehearse.cli.main import main
+
+main()

@@ -1,0 +1,130 @@
+"""The entry point: commands are imported only when they are run, and every error is told in one place."""
+
+import importlib
+import json
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from pgrehearse import __version__
+from pgrehearse.errors import PgRehearseError
+
+INTERRUPTED = 130
+
+# command -> (module, one line for the list in --help).  psycopg (0.2 s) and SQLAlchemy (0.3 s) are
+# imported by the commands that need them; `--help` and `--version` need neither.
+COMMANDS = {
+    "demo": ("demo", "The whole story on two embedded PostgreSQL servers; nothing to set up."),
+    "init": ("init", "Write pgrehearse.toml from what the folder holds."),
+    "status": ("status", "What is applied, pending, edited, skipped or missing.  Read-only."),
+    "lint": ("lint", "What migration files would do, told without a database."),
+    "migrate": ("migrate", "Apply pending migrations to an environment that is not protected."),
+    "clone": ("clone", "Copy an environment as it is at one instant, and keep the copy."),
+    "clones": ("clones", "List, drop or prune the copies that pgrehearse made."),
+    "run": ("run", "Rehearse the pending migrations on a clone; writes a receipt."),
+    "report": ("report", "Show a receipt as text, Markdown or JSON."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules of this package, imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"pgrehearse.cli.{COMMANDS[cmd_name][0]}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"  Did you mean `{close[0]}`?" if close else ""
+            error.message = f"there is no command `{args[0]}`.{hint}"
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list without importing a single command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 yes, 1 no, 2 wrong usage or configuration, 3 not measured, 4 server not reached, "
+    "130 interrupted.",
+)
+@click.version_option(__version__, "--version", message="pgrehearse %(version)s")
+@click.option(
+    "--config", "-c", "config_file", metavar="FILE", help="Configuration file; default: the nearest pgrehearse.toml."
+)
+@click.pass_context
+def cli(ctx: click.Context, config_file: str | None) -> None:
+    """Never apply an untested migration to production.
+
+    pgrehearse clones production, rehearses the pending migrations on the clone while it watches every
+    lock, rewrite and row, and says what they did and what they would lose.
+    """
+    ctx.obj = config_file
+
+
+def main() -> NoReturn:
+    """Run the command line; every outcome ends here as a message and an exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    arguments = sys.argv[1:]
+    try:
+        code = cli.main(args=arguments, prog_name="pgrehearse", standalone_mode=False)
+        sys.stdout.flush()
+    except PgRehearseError as error:
+        code = _tell(error, as_json="--json" in arguments)
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        code = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except BrokenPipeError:  # `pgrehearse report | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    """SIGTERM leaves as Ctrl-C does, so that clones are dropped on the way out."""
+    raise KeyboardInterrupt
+
+
+def _tell(error: PgRehearseError, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(error_document(error), ensure_ascii=False, indent=2))
+    print(f"error: {error}", file=sys.stderr)
+    if error.remedy:
+        print(f"  -> {error.remedy}", file=sys.stderr)
+    return error.exit_code
+
+
+def error_document(error: PgRehearseError) -> dict[str, Any]:
+    """The JSON answer where there is no other: ``error.schema.json``."""
+    name = type(error).__name__
+    code = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
+    return {
+        "format": 1,
+        "error": {"code": code, "exit_code": error.exit_code, "message": str(error), "remedy": error.remedy},
+    }
