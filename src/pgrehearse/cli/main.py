@@ -54,8 +54,7 @@ class LazyGroup(click.Group):
 
             close = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"  Did you mean `{close[0]}`?" if close else ""
-            error.message = f"there is no command `{args[0]}`.{hint}"
-            raise
+            raise click.UsageError(f"there is no command `{args[0]}`.{hint}", ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list without importing a single command."""
