@@ -1,0 +1,339 @@
+"""pgrehearse.toml as frozen facts, and which database a word on the command line means.
+
+Only `project.py` and the faces know this module; everything else gets ordinary arguments.  Every
+mistake in the file is one line that names the file, the key and the remedy (exit 2).
+"""
+
+import difflib
+import io
+import os
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pgrehearse.errors import ConfigurationError, MalformedConninfo
+from pgrehearse.postgres.conninfo import SECRET_PARAMETERS, Conninfo
+
+FILE_NAME = "pgrehearse.toml"
+VARIABLE_PREFIX = "env:"
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+Text = Annotated[str, Field(min_length=1)]
+Seconds = Annotated[float, Field(gt=0, strict=False)]  # not strict: TOML writes 5 as readily as 5.0
+
+
+class _Section(BaseModel):
+    """One table of the file: no unknown keys, no guessing of types, never changed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class Environment(_Section):
+    """``[environments.NAME]``: a named database."""
+
+    url_env: Text | None = None  # the variable that holds the URL
+    env_file: Text | None = None  # the .env file to read that variable from, instead of the environment
+    url: Text | None = None  # an address without a password: service=…, or a passfile does the rest
+    protected: bool = False
+    max_block_s: Seconds | None = None  # how long others may wait behind us before we cancel ourselves
+    lock_timeout_s: Seconds | None = None
+    statement_timeout_s: Seconds | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_secret(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        try:
+            given = Conninfo.parse(url).parameters
+        except MalformedConninfo as error:
+            raise MalformedConninfo(f"url is {error}") from None
+        if set(given) & SECRET_PARAMETERS:
+            raise ConfigurationError(
+                "url holds a password, which does not belong into a file that is committed",
+                remedy='Put the URL into an environment variable or a .env file and write url_env = "THAT_VARIABLE".',
+            )
+        return url
+
+    @model_validator(mode="after")
+    def _has_one_address(self) -> "Environment":
+        if (self.url is None) == (self.url_env is None):
+            raise ConfigurationError(
+                "needs exactly one of url_env and url",
+                remedy='Write url_env = "DATABASE_URL" (the variable that holds the URL).',
+            )
+        if self.env_file is not None and self.url_env is None:
+            raise ConfigurationError("has env_file without url_env", remedy="Name the variable to read from that file.")
+        return self
+
+
+class Migrations(_Section):
+    """``[migrations]``: where they come from and how they run."""
+
+    path: Text | None = None
+    transaction: Literal["auto", "plan", "file", "statement"] = "auto"
+    role: Text | None = None  # the role that runs migrations in production; None: the one in the URL
+    drizzle_schema: Text = "drizzle"
+    drizzle_table: Text = "__drizzle_migrations"
+
+
+class Clone(_Section):
+    """``[clone]``: how a copy of production is made."""
+
+    same_server: bool = False  # accept the load of a clone on the server that holds a protected database
+    create_roles: bool = False  # make production's missing roles on a UAT server (a private server always does)
+    jobs: Annotated[int, Field(ge=1, le=64)] | None = None
+    directory: Text | None = None  # where dumps and private servers live; None: the system's temporary directory
+    keep: bool = False
+
+
+class Checks(_Section):
+    """``[checks]``: the team's own."""
+
+    directory: Text = "checks"
+    command: Text | None = None
+    url_variable: Text = "DATABASE_URL"  # holds the clone's URL while the command runs
+
+    @field_validator("command")
+    @classmethod
+    def _can_be_split(cls, command: str | None) -> str | None:
+        try:
+            shlex.split(command or "")
+        except ValueError as error:
+            raise ConfigurationError(
+                f"command cannot be split into words: {error}", remedy="Close the quote."
+            ) from None
+        return command
+
+
+class Ledger(_Section):
+    """``[ledger]``: where receipts are kept."""
+
+    path: Text = ".pgrehearse/ledger.db"
+
+
+class Config(_Section):
+    """The whole file.  Relative paths count from the directory that holds it."""
+
+    environments: dict[str, Environment] = Field(default_factory=dict)
+    migrations: Migrations = Migrations()
+    clone: Clone = Clone()
+    checks: Checks = Checks()
+    ledger: Ledger = Ledger()
+    file: Path = Field(exclude=True)  # where it was read from; not a key
+
+    @property
+    def directory(self) -> Path:
+        return self.file.parent
+
+    def located(self, path: str) -> Path:
+        """A path of the file as seen from here."""
+        return self.directory / Path(path).expanduser()
+
+    def conninfo(self, name: str) -> Conninfo:
+        """The address of an environment.
+
+        Reads its variable, from the `env_file` alone where one is named: several environments share
+        the name DATABASE_URL, so a variable that happens to be exported must not stand in for a
+        missing file.  Raises `ConfigurationError` naming file, key and variable.
+        """
+        environment = self.environments[name]
+        if environment.url is not None:
+            return Conninfo.parse(environment.url)
+        assert environment.url_env is not None  # held by the validator
+        key = f"{self.file.name}: environments.{name}.url_env"
+        if environment.env_file is None:
+            return _conninfo_from(os.environ, environment.url_env, where="the environment", key=key)
+        variables = read_env_file(self.located(environment.env_file), key=f"{self.file.name}: environments.{name}")
+        return _conninfo_from(variables, environment.url_env, where=environment.env_file, key=key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedDatabase:
+    """The database that a word on the command line stands for."""
+
+    conninfo: Conninfo
+    label: str  # for messages: the environment's name, env:NAME, or host/database
+    environment: str | None  # None: a plain URL or variable that no configuration speaks of
+    protected: bool  # said so by the configuration, also for a plain URL that equals a protected one
+
+    @property
+    def protected_as_source(self) -> bool:
+        """What counts when it is copied from: an address that nobody described may well be production."""
+        return self.protected or self.environment is None
+
+
+def find_config(start: Path) -> Path | None:
+    """The nearest pgrehearse.toml from `start` upwards, no further than the top of the git repository."""
+    for directory in (start.resolve(), *start.resolve().parents):
+        if (directory / FILE_NAME).is_file():
+            return directory / FILE_NAME
+        if (directory / ".git").exists():
+            return None
+    return None
+
+
+def load_config(path: Path) -> Config:
+    """Read the file; raises `ConfigurationError` in one line for its first mistake.  Reads no variable yet."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: is not UTF-8", remedy="Save it as UTF-8, as TOML demands.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path.name}: not TOML: {error}", remedy="Mend the line named here.") from None
+    _check_keys(path.name, content)
+    sections = {key: value for key, value in content.items() if key != "environments"}
+    environments = {
+        name: _validated(path.name, f"environments.{name}", Environment, given)
+        for name, given in content.get("environments", {}).items()
+    }
+    parsed: dict[str, Any] = {key: _validated(path.name, key, _SECTIONS[key], given) for key, given in sections.items()}
+    return Config(environments=environments, file=path.resolve(), **parsed)
+
+
+def read_env_file(path: Path, *, key: str) -> Mapping[str, str | None]:
+    """The variables of a .env file; ``${OTHER}`` is filled in from the file, then from the environment."""
+    from dotenv import dotenv_values
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(
+            f"{key}.env_file: {path.name} cannot be read: {reason}",
+            remedy="Name an existing file, or remove env_file to take the variable from the environment.",
+        ) from None
+    return dotenv_values(stream=io.StringIO(text))
+
+
+def resolve_database(text: str, config: Config | None) -> ResolvedDatabase:
+    """What `text` names: an environment of the configuration, ``env:NAME`` (a variable), or a URL or libpq keywords.
+
+    Raises `ConfigurationError` (exit 2) for an unknown name, listing the known ones.
+    """
+    if config is not None and text in config.environments:
+        return ResolvedDatabase(
+            conninfo=config.conninfo(text),
+            label=text,
+            environment=text,
+            protected=config.environments[text].protected,
+        )
+    if text.startswith(VARIABLE_PREFIX):
+        variable = text.removeprefix(VARIABLE_PREFIX)
+        if not ENVIRONMENT_NAME.fullmatch(variable):
+            raise ConfigurationError("what stands after env: is no variable's name", remedy="Write env:DATABASE_URL.")
+        conninfo = _conninfo_from(os.environ, variable, where="the environment", key=text)
+        return _described(conninfo, text, config)
+    if "://" in text or "=" in text:
+        conninfo = Conninfo.parse(text)
+        return _described(conninfo, conninfo.address, config)
+    # Only a plain word is repeated: anything else may be a mistyped URL with its password.
+    given = repr(text) if ENVIRONMENT_NAME.fullmatch(text) else "what was given"
+    known = ", ".join(config.environments) if config is not None else ""
+    raise ConfigurationError(
+        f"{given} is no environment of {config.file.name}" if config is not None else f"{given}: no {FILE_NAME} here",
+        remedy=(f"Known: {known}; or " if known else "Run `pgrehearse init`, or ")
+        + "give env:VARIABLE or a postgresql:// URL.",
+    )
+
+
+def _described(conninfo: Conninfo, label: str, config: Config | None) -> ResolvedDatabase:
+    """A plain address is as protected as the environment whose address it repeats."""
+    twin = next((name for name, known in _addresses(config) if _same_address(known, conninfo)), None)
+    return ResolvedDatabase(
+        conninfo=conninfo,
+        label=label,
+        environment=twin,
+        protected=config is not None and twin is not None and config.environments[twin].protected,
+    )
+
+
+def _addresses(config: Config | None) -> Iterator[tuple[str, Conninfo]]:
+    """The environments whose variables are at hand, protected ones first."""
+    if config is None:
+        return
+    for name in sorted(config.environments, key=lambda name: not config.environments[name].protected):
+        try:
+            yield name, config.conninfo(name)
+        except ConfigurationError:
+            continue
+
+
+def _same_address(one: Conninfo, other: Conninfo) -> bool:
+    """The same text of host, port and database.  Names may differ for one server: the handshake decides that."""
+    return _place(one) == _place(other)
+
+
+def _place(conninfo: Conninfo) -> tuple[str, str, str | None]:
+    return conninfo.host.casefold(), conninfo.parameters.get("port", "5432"), conninfo.database
+
+
+def _conninfo_from(variables: Mapping[str, str | None], name: str, *, where: str, key: str) -> Conninfo:
+    value = variables.get(name)
+    if not value:
+        state = "is not set" if value is None else "is empty"
+        raise ConfigurationError(f"{key}: {name} {state} in {where}", remedy=f"Set {name} to the database's URL.")
+    try:
+        return Conninfo.parse(value)
+    except MalformedConninfo as error:
+        raise MalformedConninfo(f"{key}: {name} in {where} is {error}") from None
+
+
+S = TypeVar("S", bound=_Section)
+
+_SECTIONS: Mapping[str, type[_Section]] = {
+    "migrations": Migrations,
+    "clone": Clone,
+    "checks": Checks,
+    "ledger": Ledger,
+}
+
+
+def _check_keys(file_name: str, content: Mapping[str, Any]) -> None:
+    """Unknown tables, tables that are none, unusable names.  Keys inside a table are pydantic's to find."""
+    for key, given in content.items():
+        if key not in (*_SECTIONS, "environments"):
+            raise _unknown_key(file_name, key, key, [*_SECTIONS, "environments"])
+        if not isinstance(given, dict):
+            raise ConfigurationError(f"{file_name}: {key} must be a table", remedy=f"Write [{key}] on its own line.")
+    for name, given in content.get("environments", {}).items():
+        if not isinstance(given, dict):
+            raise ConfigurationError(
+                f"{file_name}: environments.{name} must be a table", remedy=f"Write [environments.{name}]."
+            )
+        if not ENVIRONMENT_NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"{file_name}: environments.{name!r} is no usable name", remedy="Use letters, digits, - and _ only."
+            )
+
+
+def _validated(file_name: str, table: str, section: type[S], given: dict[str, Any]) -> S:
+    try:
+        return section.model_validate(given)
+    except ConfigurationError as error:
+        raise type(error)(f"{file_name}: {table}: {error}", remedy=error.remedy) from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise _unknown_key(file_name, f"{table}.{key}", key, list(section.model_fields)) from None
+        raise ConfigurationError(
+            f"{file_name}: {table}.{key}: {first['msg'][0].lower()}{first['msg'][1:]}",
+            remedy="docs/configuration.md lists every key.",
+        ) from None
+
+
+def _unknown_key(file_name: str, full: str, key: str, known: list[str]) -> ConfigurationError:
+    near = difflib.get_close_matches(key, known, n=1)
+    return ConfigurationError(
+        f"{file_name}: unknown key {full}",
+        remedy=f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}.",
+    )
