@@ -6,6 +6,7 @@ the string is only ever read and extended by libpq's parser, and handed on whole
 
 import os
 from dataclasses import dataclass, field
+from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -27,12 +28,15 @@ class Conninfo:
     @classmethod
     def parse(cls, text: str) -> "Conninfo":
         """Read a URL or keyword string; raises `MalformedConninfo` without echoing the text."""
-        try:
-            conninfo_to_dict(text)
-        except (psycopg.ProgrammingError, UnicodeError) as error:
-            raise MalformedConninfo(f"not a PostgreSQL URL: {_without_secrets(str(error), text)}") from None
         if not text.strip():
             raise MalformedConninfo("the URL is empty")
+        try:
+            given = conninfo_to_dict(text)
+        except (psycopg.ProgrammingError, UnicodeError) as error:
+            raise MalformedConninfo(f"not a PostgreSQL URL: {_reason(str(error))}") from None
+        ports = str(given.get("port") or "")
+        if not all(port.isdecimal() and 0 < int(port) < 65536 for port in ports.split(",") if port):
+            raise MalformedConninfo("not a PostgreSQL URL: its port is not a number from 1 to 65535")
         return cls(text)
 
     def __str__(self) -> str:
@@ -78,6 +82,21 @@ class Conninfo:
         added = {key: str(value) for key, value in parameters.items() if value is not None}
         return Conninfo(make_conninfo("", **kept, **added))
 
+    def as_url(self) -> str:
+        """The same address as a ``postgresql://`` URL, secrets included, for programs that read nothing else."""
+        given = self.parameters
+        user, password = given.pop("user", None), given.pop("password", None)
+        host, port, database = given.pop("host", ""), given.pop("port", None), given.pop("dbname", "")
+        if host.startswith(("/", "@")) or "," in host:  # a socket directory cannot stand where a host name does
+            given["host"], host = host, ""
+        login = quote(user, safe="") if user else ""
+        if password is not None:
+            login += f":{quote(password, safe='')}"
+        where = f"[{host}]" if ":" in host else host
+        where += f":{port}" if port else ""
+        query = f"?{urlencode(given, quote_via=quote)}" if given else ""
+        return f"postgresql://{login + '@' if login else ''}{where}/{quote(database, safe='')}{query}"
+
     def for_child(self) -> tuple[str, dict[str, str]]:
         """What a child process (pg_dump, psql) needs: the string without secrets for argv, and its environment.
 
@@ -98,7 +117,14 @@ class Conninfo:
         return make_conninfo("", **given), environment
 
 
-def _without_secrets(message: str, text: str) -> str:
-    """libpq quotes the offending part of the string, which may be the password: keep only its first words."""
-    head = message.split('"')[0].strip().rstrip(":")
-    return head if head and head not in text else "it cannot be parsed"
+def _reason(message: str) -> str:
+    """libpq quotes the offending part of the string, which may be the password: say what it means instead."""
+    if message.startswith('missing "="'):
+        return "it neither starts with postgresql:// nor is it made of KEY=VALUE pairs"
+    if "percent-encoded" in message:
+        return "a percent sign in it is not followed by two hex digits"
+    if "invalid connection option" in message or "URI query parameter" in message:
+        return "it has a parameter that libpq does not know"
+    if "terminated quoted" in message:
+        return "a quote in it is not closed"
+    return "libpq cannot read it"

@@ -1,0 +1,146 @@
+"""The team's own checks: SQL files that must return no rows (or the same as before), and their application's tests."""
+
+import shlex
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from pgrehearse.migrations.secrets import mask
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.conninfo import Conninfo
+
+COMMAND_TIMEOUT_S = 1800
+SHOWN_LINES = 15
+
+
+class CheckVerdict(Enum):
+    PASSED = "passed"
+    FAILED = "failed"
+    UNMEASURED = "unmeasured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    name: str  # the file's name, or the command
+    verdict: CheckVerdict
+    detail: str  # counts and errors, never rows
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, "verdict": self.verdict.value, "detail": self.detail}
+
+
+def run_sql_checks(
+    directory: Path, pristine: Callable[[], Connection], clone: Callable[[], Connection]
+) -> tuple[CheckResult, ...]:
+    """Run each ``*.sql`` of the directory, in the order of names, read-only, on both databases.
+
+    A check passes when the migrated clone returns no rows, or exactly the rows that the pristine copy
+    returns.  The last statement of a file that returns rows counts.
+    """
+    files = sorted(directory.glob("*.sql"))
+    if not files:
+        return ()
+    with pristine() as before, clone() as after:
+        return tuple(_run_sql_check(file, before, after) for file in files)
+
+
+def run_command_check(
+    command: str, *, url: Conninfo, url_variable: str, environment: Mapping[str, str], working_directory: Path
+) -> CheckResult:
+    """Run the team's own command (split as a shell splits words, no shell) against the clone; exit code 0 passes.
+
+    ``environment`` is what `scrubbed_environment` left; the clone's URL is added as ``url_variable``.
+    """
+    try:
+        done = subprocess.run(
+            shlex.split(command),
+            cwd=working_directory,
+            env={**environment, url_variable: url.as_url()},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+    except OSError as error:
+        detail = f"could not be started: {error.strerror}"
+        return CheckResult(name=command, verdict=CheckVerdict.UNMEASURED, detail=detail)
+    except subprocess.TimeoutExpired:
+        detail = f"did not end within {COMMAND_TIMEOUT_S} s"
+        return CheckResult(name=command, verdict=CheckVerdict.UNMEASURED, detail=detail)
+    output = mask(done.stdout, (*url.secrets, url.as_url())).strip().splitlines()
+    detail = f"exit code {done.returncode}"
+    if done.returncode != 0 and output:
+        detail += ":\n" + "\n".join(output[-SHOWN_LINES:])
+    verdict = CheckVerdict.PASSED if done.returncode == 0 else CheckVerdict.FAILED
+    return CheckResult(name=command, verdict=verdict, detail=detail)
+
+
+def scrubbed_environment(
+    environment: Mapping[str, str], *, names: Iterable[str], databases: Iterable[Conninfo]
+) -> dict[str, str]:
+    """The environment without any way to another database than the clone.
+
+    Left out: libpq's own variables, the named ones (the environments' URL variables), whatever holds a
+    database URL, and whatever holds a secret of these databases.
+    """
+    named = set(names)
+    secrets = [secret for database in databases for secret in database.secrets]
+    return {
+        key: value
+        for key, value in environment.items()
+        if not (key.startswith("PG") and key.isupper())
+        and key not in named
+        and not value.startswith(("postgres://", "postgresql://", "prisma+postgres://"))
+        and not any(secret in value for secret in secrets)
+    }
+
+
+def _run_sql_check(file: Path, before: Connection, after: Connection) -> CheckResult:
+    text = file.read_text(encoding="utf-8-sig")
+    try:
+        rows_after = _rows(after, text)
+    except psycopg.Error as error:
+        problem = f"{error.sqlstate}: {error.diag.message_primary or error}"
+        try:
+            _rows(before, text)
+        except psycopg.Error:
+            detail = f"fails before and after the migration: {problem}"
+            return CheckResult(name=file.name, verdict=CheckVerdict.UNMEASURED, detail=detail)
+        detail = f"worked before the migration, fails after it: {problem}"
+        return CheckResult(name=file.name, verdict=CheckVerdict.FAILED, detail=detail)
+    if not rows_after:
+        return CheckResult(name=file.name, verdict=CheckVerdict.PASSED, detail="no rows")
+    try:
+        rows_before = _rows(before, text)
+    except psycopg.Error as error:
+        problem = f"{error.sqlstate}: {error.diag.message_primary or error}"
+        detail = f"{len(rows_after)} rows after the migration; before it, the check fails: {problem}"
+        return CheckResult(name=file.name, verdict=CheckVerdict.FAILED, detail=detail)
+    if sorted(map(repr, rows_before)) == sorted(map(repr, rows_after)):
+        detail = f"the same {len(rows_after)} rows before and after"
+        return CheckResult(name=file.name, verdict=CheckVerdict.PASSED, detail=detail)
+    detail = f"{len(rows_before)} rows before, {len(rows_after)} after, and not the same"
+    return CheckResult(name=file.name, verdict=CheckVerdict.FAILED, detail=detail)
+
+
+def _rows(session: Connection, text: str) -> list[tuple[Any, ...]]:
+    """The rows of the last statement that returns any, in a read-only transaction that is rolled back."""
+    rows: list[tuple[Any, ...]] = []
+    session.execute("BEGIN READ ONLY")
+    try:
+        cursor = session.execute(text.encode())
+        while True:
+            if cursor.description is not None:
+                rows = cursor.fetchall()
+            if not cursor.nextset():
+                return rows
+    finally:
+        session.execute("ROLLBACK")
