@@ -52,3 +52,7 @@ class MigrationLedger(Protocol):
     def is_applied(self, migration: Migration, rows: Sequence[LedgerRow]) -> bool:
         """Whether these rows say that exactly this migration (its bytes) is applied."""
         ...
+
+    def names(self, row: LedgerRow, migration: Migration) -> bool:
+        """Whether this row speaks of this migration, even if its bytes were others then."""
+        ...
