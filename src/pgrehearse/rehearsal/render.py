@@ -1,0 +1,282 @@
+"""A receipt as a person reads it: a terminal's text, or Markdown for a pull request's comment.
+
+Both are made from the document alone, so a receipt of last month reads as it did then.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+Document = Mapping[str, Any]
+
+HEADLINES = {
+    "clean": "CLEAN: the plan ran on the clone and nothing was lost",
+    "loss": "LOSS: this plan would lose data",
+    "hazard": "HAZARD: nothing is lost, but this plan would hurt",
+    "failed": "FAILED: the plan did not run through",
+    "unmeasured": "NOT MEASURED: something that matters could not be looked at",
+}
+STYLES = {"clean": "bold green", "loss": "bold red", "hazard": "bold yellow", "failed": "bold red"}
+LEVEL_STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
+SHOWN_STATEMENTS = 40
+SHOWN_TABLES = 40
+SQL_WIDTH = 60
+
+
+def render_text(document: Document, console: Console) -> None:
+    """Print the receipt to a terminal or a file; colours only where the console has them."""
+    verdict = document["verdict"]
+    console.print(Text(HEADLINES[verdict], style=STYLES.get(verdict, "bold")))
+    for label, value in _facts(document):
+        console.print(Text.assemble((f"  {label:<9}", "dim"), value), soft_wrap=True)
+    _text_losses(document, console)
+    _text_findings(document, console)
+    _text_statements(document, console)
+    for title, rows in (("Schema changes", _schema_changes(document)), ("Checks", _checks(document))):
+        if rows:
+            _heading(console, title)
+            for row in rows:
+                console.print(f"  {escape(row)}", soft_wrap=True)
+    if document["not_measured"]:
+        _heading(console, "Not measured")
+        for entry in document["not_measured"]:
+            console.print(f"  {escape(entry['what'])}: {escape(entry['reason'])}", soft_wrap=True)
+
+
+def render_markdown(document: Document) -> str:
+    """The receipt as GitHub-flavoured Markdown."""
+    return "\n".join(_markdown_lines(document)) + "\n"
+
+
+# --- what both say -------------------------------------------------------------------------------------------
+
+
+def _facts(document: Document) -> list[tuple[str, str]]:
+    source, clone, grade = document["source"], document["clone"], document["grade"]
+    name = f"{source['environment']}, " if source["environment"] else ""
+    lsn = f", LSN {source['lsn']}" if source["lsn"] else ""
+    duration = sum(statement["duration_ms"] for statement in document["statements"]) / 1000
+    versions = ", ".join(migration["version"] for migration in document["plan"]) or "nothing pending"
+    facts = [
+        ("source", f"{name}{source['address']}, PostgreSQL {source['server_version']}{lsn}, {source['taken_at']}"),
+        ("clone", f"{clone['address']} by {clone['provider']}, as role {document['role'] or 'unknown'}"),
+        ("grade", "full" if grade["full"] else "less than full: " + "; ".join(grade["why_not"])),
+        ("plan", f"{versions} ({_count(len(document['statements']), 'statement')}, {duration:.2f} s)"),
+    ]
+    if clone["switched_off"]:
+        facts.append(("inert", "; ".join(clone["switched_off"])))
+    facts.append(("receipt", document["digest"]))
+    return facts
+
+
+def _changed_tables(document: Document) -> list[Mapping[str, Any]]:
+    return [table for table in document["tables"] if table["verdict"] != "unchanged" or _hurt_columns(table)]
+
+
+def _hurt_columns(table: Mapping[str, Any]) -> list[str]:
+    hurt = []
+    for column in table["columns"]:
+        parts = []
+        if column["values_lost"]:
+            parts.append(f"{column['values_lost']:,} values lost")
+        if column["values_changed"]:
+            parts.append(f"{column['values_changed']:,} values changed")
+        if parts:
+            hurt.append(f"{column['name'] or column['name_after']}: {', '.join(parts)} ({column['verdict']})")
+    return hurt
+
+
+def _lossy_tables(document: Document) -> list[Mapping[str, Any]]:
+    return [table for table in document["tables"] if table["rows_lost"] or _hurt_columns(table)]
+
+
+def _schema_changes(document: Document) -> list[str]:
+    signs = {"added": "+", "removed": "-", "changed": "~", "renamed": ">"}
+    rows = []
+    for change in document["schema"]["changes"]:
+        row = f"{signs[change['kind']]} {change['object']}"
+        if change["attribute"]:
+            row += f" {change['attribute']}: {_short(change['before'])} -> {_short(change['after'])}"
+        rows.append(row)
+    return rows
+
+
+def _checks(document: Document) -> list[str]:
+    return [f"{check['verdict']:<10} {check['name']}: {check['detail']}" for check in document["checks"]]
+
+
+def _strongest_lock(statement: Mapping[str, Any]) -> str:
+    shown = [f"{mode.removesuffix('Lock')} {name}" for name, mode in statement["locks"].items()]
+    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
+
+
+def _effects(statement: Mapping[str, Any]) -> str:
+    parts = []
+    if statement["rewrites"]:
+        parts.append("rewrites " + ", ".join(statement["rewrites"]))
+    if statement["scans_under_lock"]:
+        parts.append("scans under lock " + ", ".join(statement["scans_under_lock"]))
+    if statement["error"]:
+        parts.append(f"ERROR {statement['error']['sqlstate']}: {statement['error']['message']}")
+    return "; ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _number(value: int | None) -> str:
+    return "not measured" if value is None else f"{value:,}"
+
+
+def _short(text: str | None, width: int = SQL_WIDTH) -> str:
+    if text is None:
+        return "none"
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+# --- terminal -------------------------------------------------------------------------------------------------
+
+
+def _heading(console: Console, title: str) -> None:
+    console.print()
+    console.print(Text(title, style="bold"))
+
+
+def _text_losses(document: Document, console: Console) -> None:
+    tables = _changed_tables(document)
+    if not tables:
+        return
+    _heading(console, "Tables")
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    grid.add_column("  table", overflow="fold")
+    grid.add_column("verdict")
+    for title in ("rows before", "rows after", "rows lost"):
+        grid.add_column(title, justify="right")
+    for table in tables[:SHOWN_TABLES]:
+        name = table["name"] or table["name_after"]
+        if table["name"] and table["name_after"] and table["name"] != table["name_after"]:
+            name = f"{table['name']} -> {table['name_after']}"
+        lost = Text(_number(table["rows_lost"]), style="red" if table["rows_lost"] else "")
+        grid.add_row(
+            Text(f"  {name}"), table["verdict"], _number(table["rows_before"]), _number(table["rows_after"]), lost
+        )
+        for hurt in _hurt_columns(table):
+            grid.add_row(Text(f"    {hurt}", style="red"))
+    console.print(grid)
+    _tell_rest(console, len(tables) - SHOWN_TABLES, "table")
+
+
+def _text_findings(document: Document, console: Console) -> None:
+    if not document["findings"]:
+        return
+    _heading(console, "Findings")
+    for finding in document["findings"]:
+        place = f"{finding['file']}:{finding['line']}" if finding["file"] else finding["relation"] or ""
+        head = Text.assemble(
+            "  ", (f"{finding['level']:<8}", LEVEL_STYLES[finding["level"]]), (finding["hazard"], "bold"), f"  {place}"
+        )
+        head.append(f"  ({finding['evidence']})", style="dim")
+        console.print(head, soft_wrap=True)
+        console.print(Text(f"          {finding['message']}"), soft_wrap=True)
+        for number, line in enumerate(finding["remedy"].splitlines()):
+            console.print(Text(f"          {'->' if number == 0 else '  '} {line}", style="dim"), soft_wrap=True)
+
+
+def _text_statements(document: Document, console: Console) -> None:
+    if not document["statements"]:
+        return
+    _heading(console, "Statements")
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    grid.add_column("  line", justify="right")
+    grid.add_column("ms", justify="right")
+    grid.add_column("statement", overflow="ellipsis", no_wrap=True, max_width=SQL_WIDTH)
+    grid.add_column("locks, effects", overflow="fold")
+    for statement in document["statements"][:SHOWN_STATEMENTS]:
+        effects = Text(_strongest_lock(statement))
+        if _effects(statement):
+            effects.append(("\n" if effects else "") + _effects(statement), style="yellow")
+        duration = f"{statement['duration_ms']:.1f}"
+        grid.add_row(f"  {statement['line']}", duration, Text(_short(statement["sql"])), effects)
+    console.print(grid)
+    _tell_rest(console, len(document["statements"]) - SHOWN_STATEMENTS, "statement")
+
+
+def _tell_rest(console: Console, rest: int, noun: str) -> None:
+    if rest > 0:
+        console.print(f"  … and {_count(rest, f'more {noun}')}; all of them are in the JSON", style="dim")
+
+
+# --- Markdown --------------------------------------------------------------------------------------------------
+
+
+def _markdown_lines(document: Document) -> Iterator[str]:
+    yield f"### pgrehearse: {HEADLINES[document['verdict']]}"
+    yield ""
+    for label, value in _facts(document):
+        yield f"- **{label}** {_code_free(value)}"
+    yield from _markdown_table(
+        "Tables",
+        ("table", "verdict", "rows before", "rows after", "rows lost", "columns"),
+        [
+            (
+                f"`{table['name'] or table['name_after']}`",
+                table["verdict"],
+                _number(table["rows_before"]),
+                _number(table["rows_after"]),
+                f"**{table['rows_lost']:,}**" if table["rows_lost"] else _number(table["rows_lost"]),
+                "<br>".join(map(_code_free, _hurt_columns(table))),
+            )
+            for table in _changed_tables(document)
+        ],
+    )
+    if document["findings"]:
+        yield from ("", "**Findings**", "")
+        for finding in document["findings"]:
+            place = f"`{finding['file']}:{finding['line']}` " if finding["file"] else ""
+            message = _code_free(finding["message"])
+            yield f"- {finding['level']} `{finding['hazard']}` {place}{message} ({finding['evidence']})"
+            yield f"  - {_code_free(_short(finding['remedy'], 300))}"
+    yield from _markdown_table(
+        "Statements",
+        ("line", "ms", "statement", "locks", "effects"),
+        [
+            (
+                str(statement["line"]),
+                f"{statement['duration_ms']:.1f}",
+                f"`{_short(statement['sql']).replace('`', '')}`",
+                _code_free(_strongest_lock(statement)),
+                _code_free(_effects(statement)),
+            )
+            for statement in document["statements"][:SHOWN_STATEMENTS]
+        ],
+    )
+    for title, rows in (
+        ("Schema changes", _schema_changes(document)),
+        ("Checks", _checks(document)),
+        ("Not measured", [f"{entry['what']}: {entry['reason']}" for entry in document["not_measured"]]),
+    ):
+        if rows:
+            yield from ("", f"<details><summary>{title} ({len(rows)})</summary>", "")
+            yield from (f"- {_code_free(row)}" for row in rows)
+            yield from ("", "</details>")
+
+
+def _markdown_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    if not rows:
+        return
+    yield from ("", f"**{title}**", "")
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + " --- |" * len(head)
+    for row in rows:
+        yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+
+
+def _code_free(text: str) -> str:
+    """Text that Markdown and HTML take as it stands."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("*", "\\*").replace("_", "\\_")
