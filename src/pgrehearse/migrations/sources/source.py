@@ -27,6 +27,7 @@ class ProblemKind(Enum):
     RECORDED_TWICE = "recorded-twice"  # two runners at once
     OUT_OF_ORDER = "out-of-order"
     LEDGER_ELSEWHERE = "ledger-elsewhere"
+    UNFINISHED = "unfinished"  # a run of ours ended half-way
     # folder against schema
     PRESENT = "present"
     HALF_PRESENT = "half-present"
