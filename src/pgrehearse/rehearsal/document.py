@@ -1,0 +1,201 @@
+"""From what a rehearsal saw to the document that its receipt seals."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pgrehearse import __version__
+from pgrehearse.clones.pair import ClonePair
+from pgrehearse.data.verdicts import DataComparison
+from pgrehearse.errors import MigrationFailed
+from pgrehearse.hazards.finding import Finding
+from pgrehearse.hazards.trace import StatementNotRun, StatementTrace
+from pgrehearse.migrations.secrets import find_secrets, mask, redact
+from pgrehearse.migrations.statements import Statement
+from pgrehearse.rehearsal.checks import CheckResult
+from pgrehearse.rehearsal.guarantees import find_lost_guarantees
+from pgrehearse.rehearsal.judge import Unmeasured, decide, find_all
+from pgrehearse.rehearsal.receipt import RECIPE, Receipt, files_of
+from pgrehearse.rehearsal.request import Request
+from pgrehearse.schema.diff import diff
+from pgrehearse.schema.fingerprint import fingerprint
+from pgrehearse.schema.schema_object import Schema
+
+FORMAT = 1
+SHOWN_DIFFERENCES = 5
+NOT_BUILT = (
+    ("queries", "this version does not plan the application's statements against the clone"),
+    ("contention", "this version does not run other sessions against the clone"),
+    ("rollback", "this version does not rehearse the way back"),
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Seen:
+    """What a rehearsal has seen so far; filled from top to bottom by `rehearse`."""
+
+    request: Request
+    statements: Mapping[str, tuple[Statement, ...]]  # by version
+    started_at: datetime
+    rehearsed_by: str
+    source_schema: Schema | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+    pair: ClonePair | None = None
+    pristine_schema: Schema | None = None
+    traces: tuple[StatementTrace, ...] = ()
+    not_run: tuple[StatementNotRun, ...] = ()
+    failure: MigrationFailed | None = None
+    clone_schema: Schema | None = None
+    data: DataComparison | None = None
+    checks: tuple[CheckResult, ...] = ()
+    predicted: tuple[Finding, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+def receipt_of(seen: Seen, now: datetime) -> Receipt:
+    """Judge what was seen and seal it."""
+    pair, request = seen.pair, seen.request
+    assert pair is not None, "a receipt needs a finished clone"
+    assert seen.pristine_schema is not None
+    assert seen.clone_schema is not None
+    changes = diff(seen.pristine_schema, seen.clone_schema, same_oids=True)
+    guarantees = find_lost_guarantees(seen.pristine_schema, seen.clone_schema)
+    findings = find_all(seen.predicted, seen.traces, seen.data, guarantees)
+    unlike = _unlike_source(seen)
+    not_measured = list(_not_measured(seen))
+    verdict = decide(
+        failed=seen.failure is not None,
+        data=seen.data,
+        findings=findings,
+        level=request.level,
+        checks=seen.checks,
+        not_measured=not_measured,
+    )
+    why_not = [*pair.lowered, *unlike, *([pair.role_problem] if pair.role_problem else [])]
+    return Receipt.seal(
+        {
+            "format": FORMAT,
+            "verdict": verdict.value,
+            "grade": {"full": not why_not, "why_not": why_not},
+            "source": _source(seen, pair),
+            "clone": {
+                "address": "private local server" if pair.is_private else pair.clone.address,
+                "provider": "pg_dump and template",
+                "private": pair.is_private,
+                "server_version": pair.server_version,
+                "switched_off": [f"{each.kind} {each.name}: {each.how}" for each in pair.switched_off],
+            },
+            "role": pair.role,
+            "transaction": request.mode.value,
+            "plan": [
+                {"version": migration.version, "name": migration.name, "sha256": migration.sha256}
+                for migration in request.plan.migrations
+            ],
+            "statements": [_statement(trace) for trace in seen.traces],
+            "tables": [table.as_json() for table in seen.data.tables] if seen.data is not None else [],
+            "schema": {
+                "before": fingerprint(seen.source_schema) if seen.source_schema is not None else None,
+                "after": fingerprint(seen.clone_schema),
+                "changes": [change.as_json() for change in changes],
+            },
+            "checks": [check.as_json() for check in seen.checks],
+            "queries": [],
+            "contention": {},
+            "rollback": {},
+            "findings": [finding.as_json() for finding in findings],
+            "not_measured": [{"what": entry.what, "reason": entry.reason} for entry in not_measured],
+            "timings": {name: round(value, 3) for name, value in _timings(seen, pair, now).items()},
+            "receipt": {
+                "recipe": RECIPE,
+                "tool_version": __version__,
+                "created_at": now.isoformat(),
+                "rehearsed_by": seen.rehearsed_by,
+                "plan_digest": request.plan.digest,
+                "files": files_of(
+                    request.plan,
+                    {version: [(s.text, s.kind) for s in found] for version, found in seen.statements.items()},
+                ),
+                "statement_rows": [trace.rows_affected for trace in seen.traces],
+                "settings": seen.settings,
+                "samples": [sample.as_json() for sample in seen.data.samples] if seen.data is not None else [],
+            },
+        }
+    )
+
+
+def _source(seen: Seen, pair: ClonePair) -> dict[str, Any]:
+    origin, identity = pair.origin, pair.origin.identity
+    return {
+        "address": seen.request.source.address,
+        "environment": seen.request.environment,
+        "database": identity.database,
+        "database_oid": identity.database_oid,
+        "system_identifier": None if identity.system_identifier is None else str(identity.system_identifier),
+        "server_version": identity.server_version,
+        "is_replica": origin.is_replica,
+        "lsn": origin.lsn,
+        "taken_at": origin.taken_at.isoformat(),
+    }
+
+
+def _statement(trace: StatementTrace) -> dict[str, Any]:
+    text, kind = trace.statement.text, trace.statement.kind
+    secrets = find_secrets(text, kind)
+    error = trace.error
+    return {
+        "file": trace.migration.path,
+        "line": trace.statement.line,
+        "sql": redact(text, kind),
+        "duration_ms": round(trace.duration_ms, 3),
+        "locks": {name: mode.value for name, mode in trace.locks.items()},
+        "rewrites": list(trace.rewrites),
+        "scans_under_lock": list(trace.scans_under_lock),
+        "error": None
+        if error is None
+        else {
+            "sqlstate": error.sqlstate,
+            "message": mask(error.message, secrets),
+            "hint": None if error.hint is None else mask(error.hint, secrets),
+        },
+    }
+
+
+def _unlike_source(seen: Seen) -> list[str]:
+    """How the copy's schema differs from its source's, which it should not."""
+    if seen.source_schema is None or seen.pristine_schema is None:
+        return ["the source's schema was not read"]
+    if fingerprint(seen.source_schema) == fingerprint(seen.pristine_schema):
+        return []
+    changes = diff(seen.source_schema, seen.pristine_schema)
+    told = [f"{change.kind.value} {change.object}" for change in changes[:SHOWN_DIFFERENCES]]
+    rest = f" and {len(changes) - len(told)} more" if len(changes) > len(told) else ""
+    return [f"the copy's schema differs from its source's: {', '.join(told)}{rest}"]
+
+
+def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
+    pair = seen.pair
+    assert pair is not None
+    if pair.role_problem is not None:
+        yield Unmeasured(what="the whole plan", reason=pair.role_problem, decisive=True)
+    for left_out in seen.not_run:
+        place = f"{left_out.migration.path}:{left_out.statement.line}"
+        yield Unmeasured(what=f"{place} was not run", reason=left_out.reason, decisive=True)
+    if seen.data is not None:
+        for fact in seen.data.not_measured:
+            yield Unmeasured(what=fact.what, reason=fact.reason, decisive=fact.blocking)
+    for what in pair.not_measured:
+        yield Unmeasured(what="clone", reason=what, decisive=False)
+    for trace in seen.traces:
+        if trace.sampled:
+            place = f"{trace.migration.path}:{trace.statement.line}"
+            reason = "it runs outside a transaction; its locks were sampled from another session: a lower bound"
+            yield Unmeasured(what=f"exact locks of {place}", reason=reason, decisive=False)
+    for what, reason in NOT_BUILT:
+        yield Unmeasured(what=what, reason=reason, decisive=False)
+
+
+def _timings(seen: Seen, pair: ClonePair, now: datetime) -> dict[str, float]:
+    made = {name: value for name, value in pair.timings.as_json().items() if value is not None}
+    total_ms = (now - seen.started_at).total_seconds() * 1000
+    return {**made, **seen.timings, "total_ms": total_ms}

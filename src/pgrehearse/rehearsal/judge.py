@@ -1,0 +1,262 @@
+"""From what was seen to findings and one verdict.
+
+A prediction of the lint is held against what happened: confirmed where it was seen, disproved where the
+clone shows that it did no harm.  What was seen without having been predicted is a finding of its own.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, SequenceState, TableLoss, TableVerdict
+from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level
+from pgrehearse.hazards.trace import StatementTrace
+from pgrehearse.rehearsal.checks import CheckResult, CheckVerdict
+
+# A lock that was held shorter than this on the full clone is told, and no reason to refuse.
+HARMLESS_MS = 1000.0
+KEEP_FIRST = "If this is meant, copy what goes away first: CREATE TABLE {aside} AS SELECT * FROM {table};"
+SPLIT_IT = "Split it into steps that lock briefly; `pgrehearse lint` shows the safe way where it knows one."
+
+
+class Verdict(Enum):
+    """The answer; where several hold, the first of this order."""
+
+    FAILED = "failed"
+    LOSS = "loss"
+    HAZARD = "hazard"
+    UNMEASURED = "unmeasured"
+    CLEAN = "clean"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unmeasured:
+    """Something that was not looked at, and why; ``decisive`` when a clean verdict would then be a guess."""
+
+    what: str
+    reason: str
+    decisive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostGuarantee:
+    """A constraint or unique index that the schema had before and has not any more, or that is not valid now."""
+
+    relation: str | None
+    what: str  # "foreign key orders_user_id_fk of public.orders"
+    hazard: str  # the catalogue's id
+    level: Level
+    remedy: str
+
+
+def decide(
+    *,
+    failed: bool,
+    data: DataComparison | None,
+    findings: Sequence[Finding],
+    level: Level,
+    checks: Sequence[CheckResult],
+    not_measured: Sequence[Unmeasured],
+) -> Verdict:
+    """The first that holds of: failed, loss, hazard, unmeasured, clean."""
+    if failed:
+        return Verdict.FAILED
+    if data is not None and data.lost:
+        return Verdict.LOSS
+    seen = [finding for finding in findings if finding.evidence is not Evidence.DISPROVED]
+    if any(finding.level.reaches(level) for finding in seen) or any(c.verdict is CheckVerdict.FAILED for c in checks):
+        return Verdict.HAZARD
+    if any(entry.decisive for entry in not_measured) or any(c.verdict is CheckVerdict.UNMEASURED for c in checks):
+        return Verdict.UNMEASURED
+    return Verdict.CLEAN
+
+
+def find_all(
+    predicted: Sequence[Finding],
+    traces: Sequence[StatementTrace],
+    data: DataComparison | None,
+    guarantees: Sequence[LostGuarantee],
+) -> tuple[Finding, ...]:
+    """Every finding, worst level first, in the order of the files within a level."""
+    losses = {table.name: table for table in data.tables} if data is not None else {}
+    held = [_held_against(finding, traces, losses if data is not None else None) for finding in predicted]
+    told = {(finding.relation, kind) for finding in held for kind in finding.classes}
+    found = [
+        *held,
+        *_losses_untold(losses.values(), traces, told),
+        *_waits_untold(traces, told),
+        *(_guarantee_lost(guarantee) for guarantee in guarantees),
+        *(
+            _sequence_behind(sequence)
+            for sequence in (data.sequences if data is not None else ())
+            if sequence.hazardous
+        ),
+    ]
+    levels = list(Level)
+    return tuple(
+        sorted(found, key=lambda finding: (levels.index(finding.level), finding.evidence is Evidence.DISPROVED))
+    )
+
+
+# --- a prediction held against what happened ----------------------------------------------------------------------
+
+
+def _held_against(finding: Finding, traces: Sequence[StatementTrace], losses: dict[str, TableLoss] | None) -> Finding:
+    trace = _trace_of(finding, traces)
+    if trace is None or trace.error is not None:
+        return finding
+    if HazardClass.DATA_LOSS in finding.classes and losses is not None and finding.relation in losses:
+        return _against_data(finding, losses[finding.relation])
+    if HazardClass.REWRITES_TABLE in finding.classes or HazardClass.SCANS_UNDER_LOCK in finding.classes:
+        return _against_waits(finding, trace)
+    if HazardClass.FAILS in finding.classes and finding.hazard != "nested-transaction":
+        # It did not fail: the table has no rows yet.  That the running application breaks was not measured.
+        return replace(finding, level=Level.WARNING, classes=_without(finding, HazardClass.FAILS))
+    return finding
+
+
+def _against_data(finding: Finding, table: TableLoss) -> Finding:
+    measured = {**finding.measured, "rows_before": table.rows_before, "rows_lost": table.rows_lost}
+    if table.lost:
+        return replace(finding, evidence=Evidence.CONFIRMED, level=Level.ERROR, measured=measured)
+    rest = _without(finding, HazardClass.DATA_LOSS)
+    if HazardClass.BREAKS_RUNNING_APP in rest:
+        # Nothing was lost, but statements that name it fail: that was not looked at, so it stays a prediction.
+        return replace(finding, level=Level.WARNING, classes=rest, measured=measured)
+    return replace(finding, evidence=Evidence.DISPROVED, level=Level.INFO, measured=measured)
+
+
+def _against_waits(finding: Finding, trace: StatementTrace) -> Finding:
+    measured = {**finding.measured, "duration_ms": round(trace.duration_ms, 3)}
+    if trace.sampled:
+        return finding
+    if not trace.rewrites and not trace.scans_under_lock:
+        return replace(finding, evidence=Evidence.DISPROVED, level=Level.INFO, measured=measured)
+    if trace.duration_ms >= HARMLESS_MS:
+        return replace(finding, evidence=Evidence.CONFIRMED, level=Level.ERROR, measured=measured)
+    return replace(finding, evidence=Evidence.CONFIRMED, level=Level.WARNING, measured=measured)
+
+
+def _trace_of(finding: Finding, traces: Sequence[StatementTrace]) -> StatementTrace | None:
+    """The last statement of the file that begins at or above the finding's line."""
+    before = [
+        trace
+        for trace in traces
+        if trace.migration.path == finding.file and finding.line is not None and trace.statement.line <= finding.line
+    ]
+    return before[-1] if before else None
+
+
+def _without(finding: Finding, dropped: HazardClass) -> tuple[HazardClass, ...]:
+    return tuple(kind for kind in finding.classes if kind is not dropped)
+
+
+# --- seen, and not predicted ---------------------------------------------------------------------------------------
+
+
+def _losses_untold(
+    tables: Iterable[TableLoss], traces: Sequence[StatementTrace], told: set[tuple[str | None, HazardClass]]
+) -> Iterator[Finding]:
+    kinds = {trace.statement.kind for trace in traces}
+    for table in tables:
+        if not table.lost or (table.name, HazardClass.DATA_LOSS) in told:
+            continue
+        yield Finding(
+            hazard=_loss_hazard(table, kinds),
+            classes=(HazardClass.DATA_LOSS,),
+            level=Level.ERROR,
+            message=_loss_message(table),
+            remedy=KEEP_FIRST.format(aside=_aside(table.name), table=table.name),
+            evidence=Evidence.OBSERVED,
+            relation=table.name,
+            measured={"rows_before": table.rows_before, "rows_after": table.rows_after, "rows_lost": table.rows_lost},
+        )
+
+
+def _loss_hazard(table: TableLoss, kinds: set[str]) -> str:
+    if table.verdict in (TableVerdict.DROPPED, TableVerdict.RECREATED):
+        return "drop-table"
+    if any(column.verdict is ColumnVerdict.DROPPED and column.lost for column in table.columns):
+        return "drop-column"
+    if table.rows_lost:
+        everything = table.rows_lost == table.rows_before
+        if everything and "TruncateStmt" in kinds:
+            return "truncate"
+        if everything:
+            return "delete-all"
+        return "dml-in-migration" if "DeleteStmt" in kinds else "cascade-delete-elsewhere"
+    if any(column.lost and column.verdict is ColumnVerdict.TYPE_CHANGED for column in table.columns):
+        return "lossy-type-change"
+    return "lossy-type-change" if "AlterTableStmt" in kinds and "UpdateStmt" not in kinds else "dml-in-migration"
+
+
+def _loss_message(table: TableLoss) -> str:
+    parts = []
+    if table.rows_lost:
+        parts.append(f"{table.rows_lost:,} of {table.rows_before:,} rows")
+    for column in table.columns:
+        if column.values_lost:
+            parts.append(f"{column.values_lost:,} values of {column.name}")
+        if column.values_changed:
+            parts.append(f"{column.values_changed:,} values of {column.name} changed")
+    return f"{table.name} loses " + ", ".join(parts)
+
+
+def _aside(name: str) -> str:
+    return f'{name.removesuffix(chr(34))}_kept"' if name.endswith('"') else f"{name}_kept"
+
+
+def _waits_untold(traces: Sequence[StatementTrace], told: set[tuple[str | None, HazardClass]]) -> Iterator[Finding]:
+    for trace in traces:
+        for names, kind, does in (
+            (trace.rewrites, HazardClass.REWRITES_TABLE, "rewrites"),
+            (trace.scans_under_lock, HazardClass.SCANS_UNDER_LOCK, "reads all of"),
+        ):
+            for name in names:
+                if (name, kind) in told or (kind is HazardClass.SCANS_UNDER_LOCK and name in trace.rewrites):
+                    continue
+                long = trace.duration_ms >= HARMLESS_MS
+                mode = trace.locks.get(name)
+                yield Finding(
+                    hazard="rewrites-table" if kind is HazardClass.REWRITES_TABLE else "scans-under-lock",
+                    classes=(kind,),
+                    level=Level.ERROR if long else Level.WARNING,
+                    file=trace.migration.path,
+                    line=trace.statement.line,
+                    column=trace.statement.column,
+                    message=f"{does} {name} under a lock that stops its writers"
+                    f"{' and readers' if mode is not None and mode.blocks_reads else ''}: "
+                    f"{trace.duration_ms:,.0f} ms on the clone",
+                    remedy=SPLIT_IT,
+                    evidence=Evidence.OBSERVED,
+                    relation=name,
+                    measured={"duration_ms": round(trace.duration_ms, 3)},
+                )
+
+
+def _guarantee_lost(guarantee: LostGuarantee) -> Finding:
+    return Finding(
+        hazard=guarantee.hazard,
+        classes=(HazardClass.GUARANTEE_LOST,),
+        level=guarantee.level,
+        message=guarantee.what,
+        remedy=guarantee.remedy,
+        evidence=Evidence.OBSERVED,
+        relation=guarantee.relation,
+    )
+
+
+def _sequence_behind(sequence: SequenceState) -> Finding:
+    name = sequence.name_after or sequence.name
+    held = f", and {sequence.column} already holds {sequence.furthest_value}" if sequence.furthest_value else ""
+    return Finding(
+        hazard="sequence-restart",
+        classes=(HazardClass.DATA_LOSS, HazardClass.BREAKS_RUNNING_APP),
+        level=Level.ERROR,
+        message=f"sequence {name} will hand out {sequence.next_after} next, before the migration "
+        f"{sequence.next_before}{held}: inserts meet numbers that were given before",
+        remedy=f"SELECT setval('{name}', {sequence.furthest_value or sequence.next_before});",
+        evidence=Evidence.OBSERVED,
+        relation=name,
+        measured={"next_before": sequence.next_before, "next_after": sequence.next_after},
+    )

@@ -1,0 +1,151 @@
+"""The rehearsal: clone, observe, apply, observe, judge.
+
+`rehearse` is the story; what it saw becomes a document in `document.py`, the verdict comes from `judge.py`.
+"""
+
+import getpass
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from pgrehearse.clones.pair import ClonePair, make_pair
+from pgrehearse.data.loss import compare_data
+from pgrehearse.errors import MigrationFailed
+from pgrehearse.hazards.lint import lint_files
+from pgrehearse.hazards.trace import Tracer
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.migrations.apply import apply
+from pgrehearse.migrations.limits import Limits
+from pgrehearse.migrations.statements import split_file
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.progress import Progress
+from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_checks
+from pgrehearse.rehearsal.document import Seen, receipt_of
+from pgrehearse.rehearsal.receipt import Receipt, save_receipt
+from pgrehearse.rehearsal.request import Request
+from pgrehearse.schema.snapshot import read_schema
+
+# Nobody waits behind us on a clone, and nothing there may time out before it was measured.
+CLONE_LIMITS = Limits(lock_timeout_ms=60_000, attempts=2, max_block_s=None, wait_s=60.0)
+
+SETTINGS_QUERY = """
+SELECT name, setting FROM pg_catalog.pg_settings
+ WHERE name IN ('server_version', 'server_encoding', 'TimeZone', 'search_path', 'DateStyle', 'wal_level',
+                'default_transaction_isolation', 'default_table_access_method', 'default_toast_compression',
+                'session_replication_role', 'row_security', 'lock_timeout', 'statement_timeout',
+                'max_locks_per_transaction', 'check_function_bodies', 'standard_conforming_strings')
+"""
+
+
+def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], datetime], progress: Progress) -> Receipt:
+    """Rehearse a plan on a fresh clone and record the receipt.
+
+    Reads the source once; writes only to databases of its own, which are dropped on leaving unless ``keep``.
+    Raises what `make_pair` raises (nothing could be measured then); a plan that fails is not an error but
+    the verdict ``failed``.
+    """
+    statements = {
+        migration.version: split_file(migration.content, path=migration.path, kind=migration.kind)
+        for migration in request.plan.migrations
+    }
+    seen = Seen(request=request, statements=statements, started_at=now(), rehearsed_by=getpass.getuser())
+    with make_pair(
+        request.source,
+        request.target,
+        ledger=releases,
+        now=now,
+        work_directory=request.work_directory,
+        jobs=request.jobs,
+        same_server_allowed=request.same_server_allowed,
+        protected=request.protected,
+        create_roles=request.create_roles,
+        role=request.role,
+        keep=request.keep,
+        progress=progress.step,
+        on_snapshot=lambda session: _read_source(session, seen),
+    ) as pair:
+        seen.pair = pair
+        _read_pristine(pair, seen)
+        _apply_plan(pair, seen, progress)
+        _compare(pair, seen, progress)
+        _check(pair, seen, progress)
+    progress.step("judging")
+    seen.predicted = lint_files(request.plan.migrations).findings
+    receipt = receipt_of(seen, now())
+    save_receipt(releases, receipt, now())
+    return receipt
+
+
+def _read_source(session: Connection, seen: Seen) -> None:
+    """In the snapshot that the copy is made from."""
+    seen.source_schema = read_schema(session)
+    seen.settings = dict(session.execute(SETTINGS_QUERY).fetchall())
+
+
+def _read_pristine(pair: ClonePair, seen: Seen) -> None:
+    """The copy must have the source's schema: a rehearsal on something else would prove nothing."""
+    with pair.session("pristine", "observe") as session:
+        seen.pristine_schema = read_schema(session)
+
+
+def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
+    if pair.role_problem is not None:
+        return  # told as not measured: run as anybody else, the plan would prove nothing
+    progress.step(f"applying as {pair.role}")
+    started = time.monotonic()
+    tracer = Tracer(lambda: pair.session("clone", "watch"))
+    try:
+        apply(
+            pair.session_as_role,
+            seen.request.plan,
+            ledger=seen.request.ledger,
+            mode=seen.request.mode,
+            limits=CLONE_LIMITS,
+            observer=tracer,
+            beyond_allowed=pair.is_private,
+        )
+    except MigrationFailed as error:
+        seen.failure = error
+    finally:
+        seen.traces = tuple(tracer.statements)
+        seen.not_run = tuple(tracer.not_run_statements)
+        seen.timings["apply_ms"] = (time.monotonic() - started) * 1000
+        tracer.close()
+
+
+def _compare(pair: ClonePair, seen: Seen, progress: Progress) -> None:
+    progress.step("comparing schema and data")
+    started = time.monotonic()
+    with pair.session("clone", "observe") as session:
+        seen.clone_schema = read_schema(session)
+    seen.data = compare_data(
+        lambda: pair.session("pristine", "observe"),
+        lambda: pair.session("clone", "observe"),
+        ignore_relations=frozenset({seen.request.ledger.table}),
+        jobs=seen.request.jobs,
+        progress=progress.advance,
+        samples=seen.request.samples,
+    )
+    seen.timings["compare_ms"] = (time.monotonic() - started) * 1000
+
+
+def _check(pair: ClonePair, seen: Seen, progress: Progress) -> None:
+    checks = seen.request.checks
+    results: tuple[CheckResult, ...] = ()
+    if checks.directory is not None and checks.directory.is_dir():
+        progress.step("running the team's checks")
+        results += run_sql_checks(
+            checks.directory, lambda: pair.session("pristine", "check"), lambda: pair.session("clone", "check")
+        )
+    if checks.command is not None:
+        progress.step(f"running {checks.command}")
+        results += (
+            run_command_check(
+                checks.command,
+                url=pair.clone,
+                url_variable=checks.url_variable,
+                environment=checks.environment,
+                working_directory=checks.working_directory,
+            ),
+        )
+    seen.checks = results

@@ -1,0 +1,44 @@
+"""What a rehearsal is asked to do."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pgrehearse.hazards.finding import Level
+from pgrehearse.migrations.limits import TransactionMode
+from pgrehearse.migrations.migration import Plan
+from pgrehearse.migrations.migration_ledger import MigrationLedger
+from pgrehearse.postgres.conninfo import Conninfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamChecks:
+    """What the team itself wants to be true after the migration."""
+
+    directory: Path | None = None  # of *.sql files
+    command: str | None = None
+    working_directory: Path = field(default_factory=Path.cwd)
+    url_variable: str = "DATABASE_URL"
+    environment: Mapping[str, str] = field(default_factory=dict)  # already scrubbed of production
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One rehearsal: what to copy, where to, what to run on it, and what to hold it against."""
+
+    source: Conninfo
+    environment: str | None  # the source's name in the configuration
+    target: Conninfo | None
+    plan: Plan
+    ledger: MigrationLedger
+    mode: TransactionMode
+    role: str | None
+    level: Level
+    protected: Sequence[Conninfo]
+    same_server_allowed: bool
+    create_roles: bool
+    jobs: int
+    work_directory: Path | None
+    keep: bool
+    samples: int
+    checks: TeamChecks
