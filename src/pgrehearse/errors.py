@@ -299,6 +299,18 @@ class UnknownClone(ConfigurationError):
 # --- schema and data ----------------------------------------------------------------------------------
 
 
+class DataNotCompared(NotMeasured):
+    """A session broke while the data of the pristine database and the clone was compared."""
+
+    default_remedy = "Look into the server's log (out of memory, disk full, restarted?), then rehearse again."
+
+
+class SchemaUnreadable(NotMeasured):
+    """The shape of a database could not be read whole."""
+
+    default_remedy = "Read it as a role that may read the system catalogs."
+
+
 # --- rehearsal, receipts, release ledger --------------------------------------------------------------
 
 

@@ -21,15 +21,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import psycopg
 
 from pgrehearse.errors import LocalServerFailed
 from pgrehearse.postgres.binaries import Binaries
 from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.owner import Owner
 
 SUPERUSER = "postgres"
-MARKER = "pgrehearse-owner"  # in the server's directory: the pid of the process that made it
+MARKER = "pgrehearse-owner"  # in the server's directory: the process without which it is nobody's, see owner.py
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
 _PR_SET_PDEATHSIG = 1
@@ -59,9 +61,19 @@ class LocalServer:
     ``directory`` holds ``data``, ``socket`` and ``log``.  Start costs about 1.5 s (initdb included).
     """
 
-    def __init__(self, binaries: Binaries, directory: Path, password: str) -> None:
+    def __init__(
+        self,
+        binaries: Binaries,
+        directory: Path,
+        password: str,
+        *,
+        superuser: str = SUPERUSER,
+        outlives_us: bool = False,
+    ) -> None:
         self.binaries = binaries
         self.directory = directory
+        self.superuser = superuser
+        self.outlives_us = outlives_us
         self._password = password
         self._process: subprocess.Popen[bytes] | None = None
         self._settings: dict[str, str] = {}
@@ -74,12 +86,17 @@ class LocalServer:
         parent: Path | None = None,
         settings: Mapping[str, str] | None = None,
         initdb_options: tuple[str, ...] = (),
+        superuser: str = SUPERUSER,
+        outlives_us: bool = False,
     ) -> "LocalServer":
         """Make and start a server of these binaries in a new directory below ``parent`` (default: the
         temporary directory).  Raises `LocalServerFailed`; nothing is left behind then.
+
+        With ``outlives_us`` it is not ended when this process is (a copy that is kept).
         """
         directory = Path(tempfile.mkdtemp(prefix="pgrehearse-", dir=parent))
-        server = cls(_reachable(binaries), directory, secrets.token_urlsafe(24))
+        password = secrets.token_urlsafe(24)
+        server = cls(_reachable(binaries), directory, password, superuser=superuser, outlives_us=outlives_us)
         try:
             server._init(initdb_options)
             server.start(settings or {})
@@ -116,8 +133,9 @@ class LocalServer:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    def conninfo(self, database: str = "postgres", *, user: str = SUPERUSER, password: str | None = None) -> Conninfo:
+    def conninfo(self, database: str = "postgres", *, user: str | None = None, password: str | None = None) -> Conninfo:
         """The server's address; the superuser's own password unless another role's is given."""
+        user = user or self.superuser
         secret = self._password if password is None else password
         base = Conninfo.parse("dbname=postgres")
         return base.replaced(host=str(self.socket_directory), user=user, password=secret, dbname=database)
@@ -138,10 +156,12 @@ class LocalServer:
                 cwd=self.directory,
                 env=_plain_environment(),
                 start_new_session=True,  # Ctrl-C is for us: we stop the server when we are done with it
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  only calls prctl, which is safe after fork
+                preexec_fn=None if self.outlives_us else _die_with_parent,  # noqa: PLW1509  only calls prctl, which is safe after fork
                 **_server_identity(),
             )
         self._wait_until_ready()
+        if self.outlives_us:
+            (self.directory / MARKER).write_text(Owner.of(self._process.pid).as_text())
 
     def stop(self, *, immediate: bool = False) -> None:
         """Fast shutdown (sessions are ended); ``immediate`` is a crash, as SIGQUIT does it."""
@@ -161,7 +181,7 @@ class LocalServer:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _init(self, options: tuple[str, ...]) -> None:
-        (self.directory / MARKER).write_text(f"{os.getpid()}\n")
+        (self.directory / MARKER).write_text(Owner.of(os.getpid()).as_text())
         password_file = self.directory / "password"
         password_file.touch(mode=0o600)
         password_file.write_text(self._password + "\n")
@@ -171,7 +191,7 @@ class LocalServer:
             for path in (self.directory, self.socket_directory, password_file):
                 os.chown(path, identity["user"], identity["group"])
         arguments = [
-            self.binaries.program("initdb"), "-D", str(self.data_directory), "-U", SUPERUSER, "--no-sync",
+            self.binaries.program("initdb"), "-D", str(self.data_directory), "-U", self.superuser, "--no-sync",
             "--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8", *options,
         ]  # fmt: skip
         if not any(option.startswith("--locale") for option in options):
@@ -199,7 +219,7 @@ class LocalServer:
         raise LocalServerFailed(f"the private PostgreSQL {self.major} did not start:\n{log}")
 
 
-def _server_identity() -> dict[str, int]:
+def _server_identity() -> dict[str, Any]:
     """As root: the unprivileged user the server runs as, since PostgreSQL refuses root.  Else empty."""
     if os.geteuid() != 0:
         return {}

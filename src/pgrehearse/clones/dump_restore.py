@@ -1,0 +1,191 @@
+"""Copy one database to another server: pg_dump in directory format, then pg_restore, both in parallel."""
+
+import ctypes
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgrehearse.errors import CloneFailed, PgRehearseError, ServerUnreachable, SourceUnreadable
+from pgrehearse.postgres.binaries import Binaries
+from pgrehearse.postgres.connect import scrub
+from pgrehearse.postgres.conninfo import Conninfo
+
+LOCK_WAIT_MS = 60_000  # how long pg_dump waits for a table that a migration on the source holds
+STOP_TIMEOUT_S = 15
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded here: not safe between fork and exec
+
+
+class ChildProgram:
+    """A running pg_dump or pg_restore.  Context manager: leaving it early ends the program and its workers.
+
+    The password travels in its environment, never in its arguments.  It dies with us (Linux).
+    """
+
+    def __init__(self, arguments: list[str], *, conninfo: Conninfo, log: Path) -> None:
+        address, environment = conninfo.for_child()
+        environment |= {"LC_ALL": "C", "PGCONNECT_TIMEOUT": environment.get("PGCONNECT_TIMEOUT", "10")}
+        self._conninfo = conninfo
+        self._log = log
+        self.name = Path(arguments[0]).name
+        with log.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [*arguments, f"--dbname={address}"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is ours to handle: we end it in order
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  only calls prctl, which is safe after fork
+            )
+
+    def __enter__(self) -> "ChildProgram":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def wait(self) -> None:
+        """Wait for its end; raises what its stderr says when it failed."""
+        code = self._process.wait()
+        if code != 0:
+            raise failure_of(self.name, self._log.read_text(errors="replace"), code, self._conninfo)
+
+    def stop(self) -> None:
+        """SIGTERM makes pg_dump and pg_restore cancel their queries and end their workers."""
+        if self._process.poll() is not None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def start_dump(
+    binaries: Binaries, source: Conninfo, *, snapshot: str, directory: Path, jobs: int, compress: bool, log: Path
+) -> ChildProgram:
+    """Start `pg_dump -Fd` of the snapshot into ``directory`` (which must not exist).
+
+    Holds ACCESS SHARE on every table until it ends.  Not compressed unless asked: gzip costs five times
+    what writing does.  Subscriptions are left out: a clone that subscribes would take changes that are
+    meant for production's subscriber.
+    """
+    arguments = [
+        binaries.program("pg_dump"), "--format=directory", f"--jobs={jobs}", f"--snapshot={snapshot}",
+        f"--file={directory}", f"--compress={1 if compress else 0}", "--no-sync", "--no-password",
+        "--no-subscriptions", f"--lock-wait-timeout={LOCK_WAIT_MS}",
+    ]  # fmt: skip
+    return ChildProgram(arguments, conninfo=source, log=log)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentsEntry:
+    """One line of a dump's table of contents."""
+
+    line: str
+    kind: str  # "TABLE DATA", "USER MAPPING", "MATERIALIZED VIEW DATA" …
+
+
+# dumpId; catalog oid, oid, kind (words in capitals), namespace or -, the rest
+_ENTRY = re.compile(r"^\d+; \d+ \d+ (?P<kind>[A-Z]+(?: [A-Z]+)*) (?P<rest>.*)$")
+
+
+def read_contents(binaries: Binaries, directory: Path) -> tuple[ContentsEntry, ...]:
+    """The dump's table of contents in its order."""
+    done = subprocess.run(
+        [binaries.program("pg_restore"), "--list", str(directory)], capture_output=True, text=True, check=False,
+        errors="surrogateescape", env={"LC_ALL": "C"},
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise CloneFailed(f"pg_restore cannot read the dump: {done.stderr.strip()}")
+    matches = [(line, _ENTRY.match(line)) for line in done.stdout.splitlines()]
+    return tuple(ContentsEntry(line=line, kind=match["kind"]) for line, match in matches if match)
+
+
+def start_restore(
+    binaries: Binaries,
+    target: Conninfo,
+    *,
+    directory: Path,
+    sections: tuple[str, ...],
+    keep: Callable[[ContentsEntry], bool],
+    contents: tuple[ContentsEntry, ...],
+    jobs: int,
+    log: Path,
+) -> ChildProgram:
+    """Start `pg_restore` of these sections of the dump; the first error ends it.
+
+    Tablespaces are left out: the other server's disks are laid out otherwise.
+    """
+    chosen = log.with_suffix(".list")
+    text = "".join(f"{entry.line}\n" for entry in contents if keep(entry))
+    chosen.write_bytes(text.encode(errors="surrogateescape"))
+    arguments = [
+        binaries.program("pg_restore"), "--format=directory", f"--jobs={jobs}", "--exit-on-error", "--no-password",
+        "--no-tablespaces", f"--use-list={chosen}", *(f"--section={section}" for section in sections), str(directory),
+    ]  # fmt: skip
+    return ChildProgram(arguments, conninfo=target, log=log)
+
+
+# What a program's stderr says -> the error and its remedy, in the order in which they are looked for.
+_KNOWN: tuple[tuple[str, type[PgRehearseError], str | None], ...] = (
+    (r"row-level security", SourceUnreadable,
+     "Copy as a superuser, the tables' owner or a role with BYPASSRLS: row-level security would hide rows."),
+    (r"No space left on device|could not extend file|could not write .*: Disk quota", CloneFailed,
+     "Free disk space, or name another directory with clone.directory, then run again; the copy was dropped."),
+    (r"permission denied", SourceUnreadable, None),
+    (r"conflict with recovery", CloneFailed,
+     "The replica cancelled the copy to keep up with its primary: raise max_standby_streaming_delay "
+     "or set hot_standby_feedback = on, or copy from the primary."),
+    (r"out of shared memory|max_locks_per_transaction", CloneFailed,
+     "Raise max_locks_per_transaction on that server (it needs a restart): pg_dump locks every table at once."),
+    (r"lock timeout|could not obtain lock", CloneFailed,
+     "Somebody holds a lock on that table; wait until it is released and run again."),
+    (r"role \"?.*\"? does not exist", CloneFailed, "Create the role on the target, or set clone.create_roles = true."),
+    (r"could not access file|could not open extension control file|is not available", CloneFailed,
+     "Install the extension's package on the target server, or leave --target away."),
+    (r"database .* does not exist|terminating connection|server closed the connection|connection to server was lost",
+     CloneFailed, "The server ended the copy's sessions (restart, DROP DATABASE … FORCE?).  Check it, then run again."),
+    (r"connection to server .* failed", ServerUnreachable, None),
+)  # fmt: skip
+
+
+def failure_of(name: str, stderr: str, code: int, *conninfos: Conninfo) -> PgRehearseError:
+    """The error that a failed program's stderr tells, without the statement (it may hold a password)."""
+    lines = scrub(_without_statements(stderr), *conninfos).splitlines()
+    errors = [line for line in lines if " error:" in line or "ERROR:" in line or "FATAL:" in line] or lines[-3:]
+    told = re.sub(rf"^{name}: (?:error: )?", "", errors[0]) if errors else f"it ended with code {code}"
+    told = told.replace("could not execute query: ", "")
+    if code < 0:
+        told = f"killed by {signal.Signals(-code).name}" + (f" ({told})" if errors else "")
+    details = [line for line in lines if line.startswith(("DETAIL:", "HINT:")) or "detail:" in line][:2]
+    message = "\n".join([f"{name} of {', '.join(map(str, conninfos))} failed: {told}", *details])
+    for pattern, kind, remedy in _KNOWN:
+        if re.search(pattern, "\n".join(errors + details), re.IGNORECASE):
+            return kind(message, remedy=remedy)
+    return CloneFailed(message)
+
+
+def _without_statements(stderr: str) -> str:
+    """pg_restore prints the failed statement after "Command was:", over as many lines as it has."""
+    kept: list[str] = []
+    inside = False
+    for line in stderr.splitlines():
+        if re.match(r"pg_\w+: ", line):
+            inside = False
+        if line.startswith(("Command was:", "STATEMENT:")) or "Command was:" in line:
+            inside = True
+        if not inside:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def _die_with_parent() -> None:
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

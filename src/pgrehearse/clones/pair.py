@@ -1,0 +1,369 @@
+"""Pristine and clone: two copies of one instant of the source, on a server that is not the source's.
+
+`make_pair` is the story; each step is a function below it or a module beside it.
+"""
+
+import contextlib
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from pgrehearse.clones import inert, preflight, template
+from pgrehearse.clones.as_role import RoleAccess, open_as_role
+from pgrehearse.clones.dump_restore import read_contents, start_dump, start_restore
+from pgrehearse.clones.guards import require_apart, require_unprotected
+from pgrehearse.clones.making import Making
+from pgrehearse.clones.place import Place, SourceRoles, private_place, target_place
+from pgrehearse.clones.roles import read_roles
+from pgrehearse.clones.server_settings import read_server_settings
+from pgrehearse.clones.snapshot import NO_TIMEOUTS, Snapshot, exported_snapshot
+from pgrehearse.clones.template import CloneNames
+from pgrehearse.errors import CloneFailed, ConfigurationError
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.postgres.binaries import require_client, require_server
+from pgrehearse.postgres.connect import Connection, connect, fetch_value
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.identity import DatabaseIdentity, read_identity
+from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.postgres.pooler import SessionPath, require_direct_name, require_session
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where and when a pair was copied from."""
+
+    identity: DatabaseIdentity
+    lsn: str | None
+    taken_at: datetime  # the source's clock
+    path: SessionPath  # whether a proxy lies between
+
+    @property
+    def is_replica(self) -> bool:
+        return self.identity.in_recovery
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            **self.identity.as_json(),
+            "lsn": self.lsn,
+            "taken_at": self.taken_at.astimezone(UTC).isoformat(),
+            "is_replica": self.is_replica,
+            "proxied": self.path.proxied,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloneTimings:
+    """How long each step took, and how large the copy is."""
+
+    dump_ms: float
+    restore_ms: float
+    analyze_ms: float
+    template_ms: float
+    source_size_bytes: int | None
+    pristine_size_bytes: int
+
+    def as_json(self) -> dict[str, float | int | None]:
+        return {
+            "dump_ms": round(self.dump_ms, 1),
+            "restore_ms": round(self.restore_ms, 1),
+            "analyze_ms": round(self.analyze_ms, 1),
+            "template_ms": round(self.template_ms, 1),
+            "source_size_bytes": self.source_size_bytes,
+            "pristine_size_bytes": self.pristine_size_bytes,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClonePair:
+    """A finished pair.  Valid inside the context of `make_pair`; sessions are the caller's to close."""
+
+    id: str
+    pristine: Conninfo
+    clone: Conninfo
+    origin: Origin
+    role: str  # who runs migrations in production
+    role_access: RoleAccess | None
+    role_problem: str | None  # why no session can be had as that role: a rehearsal is then not measured
+    is_private: bool  # a server of our own: what reaches beyond the database harms nobody
+    template_way: str
+    lowered: tuple[str, ...]  # why the grade is less than full; empty: full
+    switched_off: tuple[inert.SwitchedOff, ...]
+    not_measured: tuple[str, ...]
+    timings: CloneTimings
+
+    def session(self, which: str, verb: str) -> Connection:
+        """An autocommit administrator's session in ``"pristine"`` or ``"clone"``, without any timeout."""
+        session = connect({"pristine": self.pristine, "clone": self.clone}[which], verb=verb)
+        session.execute(NO_TIMEOUTS)
+        return session
+
+    def session_as_role(self, verb: str) -> Connection:
+        """An autocommit session in the clone as the role that runs migrations in production.
+
+        Raises `CloneFailed` (exit 3) where `role_problem` says that there is none.
+        """
+        if self.role_access is None:
+            raise CloneFailed(self.role_problem or f"no session as {self.role} can be had")
+        return open_as_role(self.role_access, verb=verb)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """What the caller asked for."""
+
+    source: Conninfo
+    target: Conninfo | None
+    work_directory: Path | None
+    jobs: int
+    create_roles: bool
+    role: str | None
+    keep: bool
+    progress: Progress
+    on_snapshot: Callable[[Connection], None] | None
+
+
+@contextlib.contextmanager
+def make_pair(
+    source: Conninfo,
+    target: Conninfo | None,
+    *,
+    ledger: ReleaseLedger,
+    now: Callable[[], datetime],
+    work_directory: Path | None = None,
+    jobs: int = 2,
+    same_server_allowed: bool = False,
+    protected: Sequence[Conninfo] = (),
+    create_roles: bool = False,
+    role: str | None = None,
+    keep: bool = False,
+    progress: Progress = lambda _: None,
+    on_snapshot: Callable[[Connection], None] | None = None,
+) -> Iterator[ClonePair]:
+    """Copy ``source`` once and yield the pair; both databases are dropped on leaving unless ``keep``.
+
+    ``target`` is any database of a UAT server; None makes a private local server of the source's major.
+    ``on_snapshot`` gets the source's session inside the exported snapshot (READ ONLY, REPEATABLE READ)
+    while pg_dump runs.  ``role`` runs the migrations in production; None: the source URL's user.
+
+    Reads the source once (ACCESS SHARE on every table, one long snapshot).  Raises `SameDatabase`,
+    `PoolerRefused` (2), `SameServer` (1), `CloneImpossible`, `CloneFailed`, `SourceUnreadable`,
+    `MissingBinaries` (3), `ServerUnreachable` (4).  Whatever ends it, nothing half-made is left; after
+    SIGKILL the ledger's entry, written beforehand, lets `prune` find the rest.
+    """
+    request = _Request(
+        source=source, target=target, work_directory=work_directory, jobs=jobs, create_roles=create_roles, role=role,
+        keep=keep, progress=progress, on_snapshot=on_snapshot,
+    )  # fmt: skip
+    path, not_asked = _check_addresses(source, target, protected, same_server_allowed=same_server_allowed)
+    with Making(ledger=ledger, now=now, names=CloneNames(id=secrets.token_hex(6)), keep=keep) as making:
+        with _told_as_failure(source):
+            pair = _make(request, making, path, not_asked)
+        making.finished(pair.clone)
+        yield pair
+
+
+def _check_addresses(
+    source: Conninfo, target: Conninfo | None, protected: Sequence[Conninfo], *, same_server_allowed: bool
+) -> tuple[SessionPath, tuple[str, ...]]:
+    """Guards before anything is written: not the same database, not production's server, no pooler."""
+    for conninfo in (source, *((target,) if target else ())):
+        require_direct_name(conninfo)
+    not_asked: tuple[str, ...] = ()
+    if target is not None:
+        with connect(source, verb="guard") as source_session, connect(target, verb="guard") as target_session:
+            require_apart(
+                source_session, target_session, source_name=source.address, target_name=target.address,
+                same_server_allowed=same_server_allowed,
+            )  # fmt: skip
+            not_asked = require_unprotected(
+                target_session, protected, target_name=target.address, same_server_allowed=same_server_allowed
+            )
+        require_session(target)
+    return require_session(source), not_asked
+
+
+def _make(request: _Request, making: Making, path: SessionPath, not_asked: tuple[str, ...]) -> ClonePair:
+    """The story: snapshot, place, dump, restore, template.  ``making`` undoes what was made."""
+    names, progress = making.names, request.progress
+    work = making.make_directory(request.work_directory)
+    with exported_snapshot(request.source) as snapshot:
+        progress(f"reading {request.source.address} in one snapshot")
+        identity = read_identity(snapshot.connection)
+        needs = preflight.read_needs(snapshot.connection, identity)
+        outward = inert.read_outward(snapshot.connection)
+        roles = _read_source_roles(snapshot.connection, request)
+        preflight.check_disk(work, needs, private=request.target is None).require(str(work))
+        place = _prepare_place(request, making, roles, needs, work)
+        dump_ms = _dump(request, snapshot, needs, place, work)
+    restored = _restore(request, names, needs, outward, place, work)
+    with place.open_admin() as admin:
+        progress("copying the pristine database")
+        started = time.monotonic()
+        way = template.create_clone(admin, names, size_bytes=restored.size_bytes, owner=roles.catalog.database_owner)
+        template_ms = _ms_since(started)
+        place.apply_settings(admin, names.both)
+    shutil.rmtree(work / "dump", ignore_errors=True)
+    return ClonePair(
+        id=names.id,
+        pristine=place.admin.replaced(dbname=names.pristine),
+        clone=place.admin.replaced(dbname=names.clone),
+        origin=Origin(identity=identity, lsn=snapshot.lsn, taken_at=snapshot.taken_at, path=path),
+        role=roles.role,
+        role_access=place.access_as_role(names.clone),
+        role_problem=place.find_role_problem(),
+        is_private=place.is_private,
+        template_way=way,
+        lowered=(*place.lowered, *restored.lowered),
+        switched_off=(*outward.switched_off(), *restored.switched_off),
+        not_measured=(*not_asked, *outward.not_measured()),
+        timings=CloneTimings(
+            dump_ms=dump_ms,
+            restore_ms=restored.restore_ms,
+            analyze_ms=restored.analyze_ms,
+            template_ms=template_ms,
+            source_size_bytes=needs.size_bytes,
+            pristine_size_bytes=restored.size_bytes,
+        ),
+    )
+
+
+def _read_source_roles(connection: Connection, request: _Request) -> SourceRoles:
+    catalog = read_roles(connection)
+    user = fetch_value(connection, "SELECT session_user::pg_catalog.text")
+    role = request.role or str(user)
+    if role not in catalog.roles:
+        raise ConfigurationError(
+            f"role {role}, who should run the migrations, does not exist on {request.source.address}",
+            remedy="Name an existing role with migrations.role, or leave it away for the URL's own user.",
+        )
+    return SourceRoles(
+        catalog=catalog,
+        role=role,
+        server_settings=read_server_settings(connection),
+        options=request.source.parameters.get("options") if request.role in (None, user) else None,
+    )
+
+
+def _prepare_place(
+    request: _Request, making: Making, roles: SourceRoles, needs: preflight.SourceNeeds, work: Path
+) -> Place:
+    """Find or make the server, check it, record the intention, then make roles and the empty pristine database."""
+    if request.target is None:
+        binaries = require_server(needs.identity.major)
+        making.intend(source=needs.identity)
+        request.progress(f"starting a private PostgreSQL {binaries.major} server")
+        making.server = LocalServer.create(
+            binaries, parent=work, superuser=roles.catalog.bootstrap, outlives_us=request.keep
+        )
+        place = private_place(making.server, roles, needs)
+    else:
+        place = target_place(request.target, roles, needs, may_create_roles=request.create_roles)
+        with place.open_admin() as admin:
+            there = read_identity(admin)
+        making.intend(source=needs.identity, target=request.target, server=there, roles=place.missing_roles)
+    making.place = place
+    with place.open_admin() as admin:
+        place.create_roles(admin, comment=making.names.comment)
+        template.create_pristine(admin, making.names, needs.locale, owner=roles.catalog.database_owner)
+    return place
+
+
+def _dump(request: _Request, snapshot: Snapshot, needs: preflight.SourceNeeds, place: Place, work: Path) -> float:
+    """pg_dump in the snapshot, while the caller reads in the same one; milliseconds."""
+    request.progress(f"dumping {request.source.address}")
+    started = time.monotonic()
+    dump = start_dump(
+        require_client(max(needs.identity.major, place.major)),
+        request.source,
+        snapshot=snapshot.exported,
+        directory=work / "dump",
+        jobs=request.jobs,
+        compress=preflight.should_compress(work, needs, private=place.is_private),
+        log=work / "pg_dump.log",
+    )
+    with dump:
+        if request.on_snapshot is not None:
+            request.on_snapshot(snapshot.connection)
+        dump.wait()
+    return _ms_since(started)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Restored:
+    """The pristine database, filled."""
+
+    switched_off: tuple[inert.SwitchedOff, ...]
+    lowered: tuple[str, ...]
+    size_bytes: int
+    restore_ms: float
+    analyze_ms: float
+
+
+def _restore(
+    request: _Request,
+    names: CloneNames,
+    needs: preflight.SourceNeeds,
+    outward: inert.Outward,
+    place: Place,
+    work: Path,
+) -> _Restored:
+    """pg_restore into pristine, made inert on the way, then ANALYZE, whose statistics the clone inherits.
+
+    Definitions first, so that foreign servers point nowhere before a materialized view is refreshed.
+    """
+    binaries = require_client(max(needs.identity.major, place.major))
+    pristine = place.admin.replaced(dbname=names.pristine)
+    contents = read_contents(binaries, work / "dump")
+    started = time.monotonic()
+    request.progress("restoring definitions")
+    switched_off: tuple[inert.SwitchedOff, ...] = ()
+    for sections in (("pre-data",), ("data", "post-data")):
+        restore = start_restore(
+            binaries, pristine, directory=work / "dump", sections=sections, keep=outward.restores, contents=contents,
+            jobs=request.jobs, log=work / f"pg_restore-{sections[0]}.log",
+        )  # fmt: skip
+        with restore:
+            restore.wait()
+        with place.open_admin(names.pristine) as session:
+            if sections == ("pre-data",):
+                switched_off += inert.switch_off_servers(session)
+                request.progress("restoring data, indexes and constraints")
+            else:
+                switched_off += inert.switch_off_jobs(session)
+    restore_ms = _ms_since(started)
+    with place.open_admin(names.pristine) as session:
+        request.progress("analyzing")
+        started = time.monotonic()
+        session.execute("ANALYZE")
+        lowered = preflight.compare_locales(needs.locale, preflight.read_locale(session))
+        size = fetch_value(session, "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())")
+        return _Restored(
+            switched_off=switched_off,
+            lowered=lowered,
+            size_bytes=size,
+            restore_ms=restore_ms,
+            analyze_ms=_ms_since(started),
+        )
+
+
+@contextlib.contextmanager
+def _told_as_failure(source: Conninfo) -> Iterator[None]:
+    """A server's refusal on the way becomes one clear error."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise template.clone_failure(error, f"copying {source.address}") from error
+    except OSError as error:
+        raise CloneFailed(f"copying {source.address} failed: {error.strerror or error}") from error
+
+
+def _ms_since(started: float) -> float:
+    return (time.monotonic() - started) * 1000

@@ -1,0 +1,217 @@
+"""The server on which a pair is made: a private one of our own, or a UAT server that is shared."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import sql
+
+from pgrehearse.clones import preflight
+from pgrehearse.clones.as_role import RoleAccess
+from pgrehearse.clones.preflight import Missing, SourceNeeds
+from pgrehearse.clones.roles import (
+    Role,
+    RoleCatalog,
+    apply_database_privileges,
+    apply_settings,
+    create_roles,
+    folded_settings,
+    grant_memberships,
+    read_roles,
+)
+from pgrehearse.clones.server_settings import apply_to_server, as_database_settings
+from pgrehearse.clones.snapshot import NO_TIMEOUTS
+from pgrehearse.errors import CloneImpossible
+from pgrehearse.postgres.connect import Connection, connect
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.local_server import LocalServer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRoles:
+    """The source's roles, the one that runs migrations, and what its server's configuration says."""
+
+    catalog: RoleCatalog
+    role: str
+    server_settings: Mapping[str, str]
+    options: str | None  # of the source's URL: `-c search_path=…` is part of how production is reached
+
+    @property
+    def required(self) -> frozenset[str]:
+        """Roles without which the copy cannot be restored, or not be used as production's."""
+        return (self.catalog.needed | {self.role}) & frozenset(self.catalog.roles)
+
+
+@dataclass(slots=True, kw_only=True)
+class Place:
+    """A server and what was found out about it on the way.  ``admin`` reaches any database of it."""
+
+    admin: Conninfo
+    server: LocalServer | None
+    roles: SourceRoles
+    missing_roles: tuple[str, ...] = ()  # to be made here
+    passwords: dict[str, str] = field(default_factory=dict)  # of the roles that we made
+    lowered: list[str] = field(default_factory=list)
+    here: RoleCatalog | None = None  # a UAT server's own roles
+    user: str = ""
+    is_superuser: bool = True
+    major: int = 0
+
+    @property
+    def is_private(self) -> bool:
+        return self.server is not None
+
+    def open_admin(self, database: str | None = None, *, verb: str = "clone") -> Connection:
+        """An administrator's session that no setting of role or database hinders."""
+        session = connect(self.admin if database is None else self.admin.replaced(dbname=database), verb=verb)
+        session.execute(NO_TIMEOUTS)
+        session.execute("SET default_transaction_read_only = off")
+        return session
+
+    def create_roles(self, admin: Connection, *, comment: str) -> None:
+        """Make the roles that are missing, with their memberships; on a private server all of production's."""
+        try:
+            self.passwords = create_roles(
+                admin,
+                self.roles.catalog,
+                self.missing_roles,
+                password_of=lambda _: secrets.token_urlsafe(24),
+                comment=None if self.is_private else comment,
+            )
+        except psycopg.Error as error:
+            raise CloneImpossible(
+                f"cannot create {', '.join(self.missing_roles)} on the target: {error.diag.message_primary}",
+                remedy=_create_statements(self.roles.catalog, self.missing_roles),
+            ) from error
+        members = frozenset(self.roles.catalog.roles if self.is_private else self.missing_roles)
+        self.lowered += grant_memberships(admin, self.roles.catalog, members)
+
+    def apply_settings(self, admin: Connection, databases: tuple[str, ...]) -> None:
+        """Settings and privileges of production's database and roles, on the finished copies."""
+        catalog = self.roles.catalog
+        failed: list[str] = []
+        if self.is_private:
+            failed += apply_to_server(admin, self.roles.server_settings)
+            failed += apply_settings(admin, [s for s in catalog.settings if not s.in_database], "")
+            within = tuple(setting for setting in catalog.settings if setting.in_database)
+        else:
+            within = folded_settings(catalog, self.roles.required)
+            within += as_database_settings(self.roles.server_settings, within)
+        for database in databases:
+            failed += apply_settings(admin, within, database)
+            apply_database_privileges(admin, catalog, database)
+        self.lowered += dict.fromkeys(failed)
+
+    def find_role_problem(self) -> str | None:
+        """Why a session as production's role cannot be had here; None where it can."""
+        role = self.roles.role
+        if self.is_private or role in self.passwords:
+            return None
+        assert self.here is not None
+        differences = self.here.roles[role].differences(self.roles.catalog.roles[role])
+        if "SUPERUSER" in differences:
+            superuser = self.here.roles[role].superuser
+            return (
+                f"role {role} is {'a superuser' if superuser else 'no superuser'} on the target, unlike in production"
+            )
+        if role != self.user and not self.is_superuser:
+            return (
+                f"the target's user {self.user} is neither {role}, who runs migrations in production, nor a superuser "
+                "who could become it"
+            )
+        return None
+
+    def access_as_role(self, database: str) -> RoleAccess | None:
+        """How to be production's role in this database; None where `find_role_problem` says why not."""
+        if self.find_role_problem() is not None:
+            return None
+        role = self.roles.role
+        base = self.admin.replaced(dbname=database)
+        if self.roles.options is not None:
+            base = base.replaced(options=self.roles.options)
+        becomes = False
+        if role in self.passwords:
+            base = base.replaced(user=role, password=self.passwords[role], passfile=None, service=None)
+        elif role != self.user:
+            becomes = True
+        settings = dict(self.roles.catalog.settings_for(role))
+        if becomes or not self.is_private:
+            settings = dict(self.roles.server_settings) | settings
+        return RoleAccess(role=role, conninfo=base, becomes=becomes, settings=settings)
+
+
+def private_place(server: LocalServer, roles: SourceRoles, needs: SourceNeeds) -> Place:
+    """A private server: production's roles are all made there, so that a migration may name any of them."""
+    place = Place(admin=server.conninfo(), server=server, roles=roles, user=server.superuser, major=server.major)
+    with place.open_admin() as admin:
+        found = preflight.check_server(admin, needs)
+        found.require("a private local server")
+        existing = read_roles(admin).roles
+    place.lowered += found.lowered
+    place.lowered += preflight.platform_rights(roles.catalog, roles.role)
+    place.missing_roles = tuple(sorted(set(roles.catalog.roles) - set(existing)))
+    return place
+
+
+def target_place(target: Conninfo, roles: SourceRoles, needs: SourceNeeds, *, may_create_roles: bool) -> Place:
+    """A UAT server: nothing is changed about its roles; those that the copy needs must exist, or be allowed.
+
+    Reads only.  Raises `CloneImpossible` with everything that is missing.
+    """
+    place = Place(admin=target, server=None, roles=roles)
+    with place.open_admin() as admin:
+        found = preflight.check_server(admin, needs)
+        row = admin.execute(preflight.QUERIES["me"]).fetchone()
+        assert row is not None
+        place.user, place.is_superuser = row[0], row[1]
+        place.here = here = read_roles(admin)
+        place.major = admin.info.server_version // 10000
+    place.missing_roles = tuple(sorted(roles.required - set(here.roles)))
+    missing = list(found.missing)
+    if place.missing_roles and not may_create_roles:
+        remedy = f"{_create_statements(roles.catalog, place.missing_roles)}  Or set clone.create_roles = true."
+        missing += [
+            Missing(what=f"role {name} does not exist on the target's server", remedy=remedy)
+            for name in place.missing_roles
+        ]
+    preflight.Preflight(missing=tuple(missing), lowered=()).require(target.address)
+    place.lowered += found.lowered
+    place.lowered += _role_differences(roles, here)
+    return place
+
+
+def _role_differences(roles: SourceRoles, here: RoleCatalog) -> list[str]:
+    told = []
+    for name in sorted(roles.required & set(here.roles)):
+        differences = here.roles[name].differences(roles.catalog.roles[name])
+        if differences:
+            told.append(f"role {name} differs in {', '.join(differences)}")
+    if roles.role in here.roles:
+        there, mine = roles.catalog.groups_of([roles.role]), here.groups_of([roles.role])
+        told += [
+            f"role {roles.role} is not a member of {group} on the clone's server" for group in sorted(there - mine)
+        ]
+        told += [
+            f"role {roles.role} is a member of {group} only on the clone's server" for group in sorted(mine - there)
+        ]
+        expected = roles.catalog.settings_for(roles.role)
+        extra = sorted({s.name for s in here.settings if s.role == roles.role and not s.in_database} - set(expected))
+        told += [f"role {roles.role} has {name} set only on the clone's server" for name in extra]
+    return told
+
+
+def _create_statements(catalog: RoleCatalog, names: tuple[str, ...]) -> str:
+    return "Run on the target: " + " ".join(_create_statement(catalog.roles[name]) for name in names)
+
+
+def _create_statement(role: Role) -> str:
+    words = [
+        word
+        for word, on in (
+            ("LOGIN", role.login), ("SUPERUSER", role.superuser), ("CREATEDB", role.createdb),
+            ("CREATEROLE", role.createrole), ("BYPASSRLS", role.bypassrls),
+        )
+        if on
+    ]  # fmt: skip
+    return " ".join(["CREATE ROLE", sql.Identifier(role.name).as_string(None), *words]).rstrip() + ";"

@@ -1,0 +1,152 @@
+"""Connection poolers between us and the server: told, and refused where a session must be ours alone.
+
+A pooler in transaction mode hands each transaction to whichever server process is free: settings, advisory
+locks, temporary tables and an exported snapshot are then somebody else's.
+"""
+
+import contextlib
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+
+from pgrehearse.errors import PgRehearseError, PoolerRefused
+from pgrehearse.postgres.connect import Connection, connect, fetch_value
+from pgrehearse.postgres.conninfo import Conninfo
+
+BEGIN_WAIT_S = 3.0
+BACKEND_PID = "SELECT pg_catalog.pg_backend_pid()"
+SET_MARKER = "SELECT pg_catalog.set_config('pgrehearse.session', %s, false)"
+READ_MARKER = "SELECT pg_catalog.current_setting('pgrehearse.session', true)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPath:
+    """What lies between us and the server process."""
+
+    address: str
+    proxied: bool  # libpq was told another backend pid than the server's own
+    kept: bool  # consecutive transactions of one connection run in one server session
+
+    @property
+    def told(self) -> str | None:
+        """A sentence for the user; None where there is nothing to tell."""
+        if not self.proxied:
+            return None
+        return f"{self.address} is reached through a proxy or pooler (the backend pid differs)"
+
+
+def find_direct(conninfo: Conninfo) -> Conninfo | None:
+    """The direct address behind a platform's pooler, as its naming rules give it; None where none is known.
+
+    Neon: ``ep-x-pooler.region…`` is ``ep-x.region…``.  Supabase: port 6543 is the transaction pooler, 5432
+    of the same host keeps sessions.
+    """
+    host = conninfo.parameters.get("host", "")
+    first, dot, rest = host.partition(".")
+    if first.endswith("-pooler"):
+        return conninfo.replaced(host=f"{first.removesuffix('-pooler')}{dot}{rest}")
+    if re.search(r"\.supabase\.(com|co)$", host) and conninfo.parameters.get("port") == "6543":
+        return conninfo.replaced(port=5432)
+    return None
+
+
+def require_direct_name(conninfo: Conninfo) -> None:
+    """Refuse, without connecting, a host that says by its name that it is a pooler.  Raises `PoolerRefused`."""
+    direct = find_direct(conninfo)
+    if direct is not None:
+        raise PoolerRefused(
+            f"{conninfo.address} is a connection pooler; a session of our own is needed",
+            remedy=f"Use the direct host: {direct.address}.",
+        )
+
+
+def require_session(conninfo: Conninfo, *, nonce: str = "pgrehearse") -> SessionPath:
+    """Make sure that a connection is one server session for as long as it lives.
+
+    Raises `PoolerRefused` (exit 2) for a pooler by name or by behaviour, `ServerUnreachable` (exit 4).
+    Opens two connections for some milliseconds; changes nothing.
+    """
+    require_direct_name(conninfo)
+    path = read_session_path(conninfo, nonce=nonce)
+    if not path.kept:
+        raise PoolerRefused(
+            f"{conninfo.address} leads through a pooler that does not keep the session "
+            "(two transactions of one connection ran in different server processes)",
+            remedy="Use the server's own host and port, or a pooler port in session mode.",
+        )
+    return path
+
+
+def read_session_path(conninfo: Conninfo, *, nonce: str = "pgrehearse") -> SessionPath:
+    """Find out by two interleaved connections.
+
+    Both begin, the first commits, then the second: a pooler that gives servers back at COMMIT hands the
+    first connection the server that was returned last, which is the other's.  A marker set in the session
+    finds poolers that choose otherwise.
+    """
+    with contextlib.closing(connect(conninfo, verb="pooler")) as one:
+        one.execute("BEGIN")
+        pid = fetch_value(one, BACKEND_PID)
+        proxied = pid != one.info.backend_pid
+        with _beginning_elsewhere(conninfo) as begun:
+            at_once = begun.wait(BEGIN_WAIT_S)
+            one.execute("COMMIT")
+            # A pool of a single server: the other connection waited for our COMMIT, not for our end.
+            took_turns = not at_once and begun.wait(BEGIN_WAIT_S)
+            if not at_once and not took_turns:
+                one.close()  # the pool is full of whole sessions, ours among them
+                return SessionPath(address=conninfo.address, proxied=proxied, kept=True)
+        kept = not took_turns and fetch_value(one, BACKEND_PID) == pid
+        kept = kept and (not proxied or _keeps_marker(one, nonce))
+        return SessionPath(address=conninfo.address, proxied=proxied, kept=kept)
+
+
+@contextlib.contextmanager
+def _beginning_elsewhere(conninfo: Conninfo) -> Iterator[threading.Event]:
+    """A second connection's transaction, begun in a thread because a full pool makes it wait.
+
+    Leaving commits it, so that its server is the one that the pool got back last.
+    """
+    begun = threading.Event()
+    done = threading.Event()
+    failures: list[BaseException] = []
+
+    def begin_and_commit() -> None:
+        try:
+            with contextlib.closing(connect(conninfo, verb="pooler")) as two:
+                two.execute("BEGIN")
+                two.execute(BACKEND_PID)  # some poolers take a server only for the first real statement
+                begun.set()
+                done.wait()
+                two.execute("COMMIT")
+                left.set()
+                ended.wait()
+        except (psycopg.Error, PgRehearseError) as error:
+            failures.append(error)
+        finally:
+            begun.set()
+            left.set()
+
+    left, ended = threading.Event(), threading.Event()
+    thread = threading.Thread(target=begin_and_commit, daemon=True)
+    thread.start()
+    try:
+        yield begun
+        done.set()
+        left.wait()
+    finally:
+        done.set()
+        ended.set()
+    if failures:
+        raise failures[0]
+
+
+def _keeps_marker(one: Connection, nonce: str) -> bool:
+    """Whether a setting made by one transaction is there in the following ones."""
+    one.execute(SET_MARKER, (nonce,))
+    kept = all(fetch_value(one, READ_MARKER) == nonce for _ in range(5))
+    one.execute(SET_MARKER, ("",))
+    return kept
