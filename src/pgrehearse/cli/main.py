@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ from pgrehearse import __version__
 from pgrehearse.errors import PgRehearseError
 
 INTERRUPTED = 130
+WRONG_USAGE = 2
 
 # command -> (module, one line for the list in --help).  psycopg (0.2 s) and SQLAlchemy (0.3 s) are
 # imported by the commands that need them; `--help` and `--version` need neither.
@@ -83,11 +85,16 @@ def cli(ctx: click.Context, config_file: str | None) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; every outcome ends here as a message and an exit code."""
+    """The program: run the command line and exit with its code."""
     signal.signal(signal.SIGTERM, _terminate)
-    arguments = sys.argv[1:]
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line in this process; every outcome ends here as a message and an exit code."""
+    code: object
     try:
-        code = cli.main(args=arguments, prog_name="pgrehearse", standalone_mode=False)
+        code = cli.main(args=list(arguments), prog_name="pgrehearse", standalone_mode=False)
         sys.stdout.flush()
     except PgRehearseError as error:
         code = _tell(error, as_json="--json" in arguments)
@@ -98,11 +105,11 @@ def main() -> NoReturn:
         code = INTERRUPTED
     except click.ClickException as error:
         error.show()
-        code = 2
+        code = WRONG_USAGE
     except BrokenPipeError:  # `pgrehearse report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:

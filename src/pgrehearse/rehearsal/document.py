@@ -43,6 +43,7 @@ class Seen:
     settings: dict[str, str] = field(default_factory=dict)
     pair: ClonePair | None = None
     pristine_schema: Schema | None = None
+    clone_server_version: str = ""
     traces: tuple[StatementTrace, ...] = ()
     not_run: tuple[StatementNotRun, ...] = ()
     failure: MigrationFailed | None = None
@@ -83,7 +84,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                 "address": "private local server" if pair.is_private else pair.clone.address,
                 "provider": "pg_dump and template",
                 "private": pair.is_private,
-                "server_version": pair.server_version,
+                "server_version": seen.clone_server_version,
                 "switched_off": [f"{each.kind} {each.name}: {each.how}" for each in pair.switched_off],
             },
             "role": pair.role,
@@ -168,9 +169,9 @@ def _unlike_source(seen: Seen) -> list[str]:
     if fingerprint(seen.source_schema) == fingerprint(seen.pristine_schema):
         return []
     changes = diff(seen.source_schema, seen.pristine_schema)
-    told = [f"{change.kind.value} {change.object}" for change in changes[:SHOWN_DIFFERENCES]]
+    told = [str(change) for change in changes[:SHOWN_DIFFERENCES]]
     rest = f" and {len(changes) - len(told)} more" if len(changes) > len(told) else ""
-    return [f"the copy's schema differs from its source's: {', '.join(told)}{rest}"]
+    return [f"the copy's schema differs from its source's: {'; '.join(told)}{rest}"]
 
 
 def _not_measured(seen: Seen) -> Iterator[Unmeasured]:

@@ -17,7 +17,7 @@ from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.statements import split_file
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_checks
 from pgrehearse.rehearsal.document import Seen, receipt_of
@@ -86,6 +86,7 @@ def _read_pristine(pair: ClonePair, seen: Seen) -> None:
     """The copy must have the source's schema: a rehearsal on something else would prove nothing."""
     with pair.session("pristine", "observe") as session:
         seen.pristine_schema = read_schema(session)
+        seen.clone_server_version = fetch_value(session, "SHOW server_version")
 
 
 def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:

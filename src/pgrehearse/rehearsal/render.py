@@ -98,8 +98,10 @@ def _schema_changes(document: Document) -> list[str]:
     signs = {"added": "+", "removed": "-", "changed": "~", "renamed": ">"}
     rows = []
     for change in document["schema"]["changes"]:
-        row = f"{signs[change['kind']]} {change['object']}"
-        if change["attribute"]:
+        row = f"{signs[change['effect']]} {change['kind']} {change['name']}"
+        if change["effect"] == "renamed":
+            row += f" -> {change['after']}"
+        elif change["attribute"]:
             row += f" {change['attribute']}: {_short(change['before'])} -> {_short(change['after'])}"
         rows.append(row)
     return rows

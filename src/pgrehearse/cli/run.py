@@ -1,0 +1,105 @@
+"""``pgrehearse run``: the rehearsal."""
+
+import json
+from pathlib import Path
+
+import click
+
+from pgrehearse.cli.progress import progress_on_stderr
+
+EXIT_CODES = {"clean": 0, "loss": 1, "hazard": 1, "failed": 1, "unmeasured": 3}
+
+
+@click.command(
+    "run",
+    epilog="""\b
+Examples:
+  pgrehearse run                                   production of pgrehearse.toml, a private local server
+  pgrehearse run --source prd --target uat         clone onto the UAT server
+  pgrehearse run --source prd --file hotfix.sql    a file that no migration tool knows of
+  pgrehearse run --source env:DATABASE_URL --migrations drizzle --json > receipt.json""",
+)
+@click.option("--source", metavar="ENV|URL", help="What to clone; default: the protected environment.")
+@click.option("--target", metavar="ENV|URL", help="The UAT server to clone onto; default: a private local server.")
+@click.option("--migrations", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Migrations folder.")
+@click.option(
+    "--file",
+    "files",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Rehearse this file instead of the pending migrations; may be given several times.",
+)
+@click.option(
+    "--transaction",
+    type=click.Choice(["auto", "plan", "file", "statement"]),
+    help="How files share transactions; auto: as the source's own tool does.",
+)
+@click.option("--role", metavar="ROLE", help="The role that runs migrations in production; default: the source URL's.")
+@click.option(
+    "--level",
+    type=click.Choice(["error", "warning", "info"]),
+    default="error",
+    show_default=True,
+    help="Findings at or over this level make the verdict a hazard.",
+)
+@click.option("--keep", is_flag=True, help="Keep the clone afterwards (see `pgrehearse clones list`).")
+@click.option(
+    "--samples",
+    metavar="N",
+    type=click.IntRange(0, 100),
+    default=0,
+    help="Keep up to N changed rows per table in the receipt; none by default.",
+)
+@click.option("--jobs", metavar="N", type=click.IntRange(1, 64), help="Parallel dump, restore and comparison.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (run.schema.json).")
+@click.pass_obj
+def command(
+    config_file: str | None,
+    *,
+    source: str | None,
+    target: str | None,
+    folder: Path | None,
+    files: tuple[Path, ...],
+    transaction: str | None,
+    role: str | None,
+    level: str,
+    keep: bool,
+    samples: int,
+    jobs: int | None,
+    as_json: bool,
+) -> int:
+    """Rehearse the pending migrations on a clone and say what they did.
+
+    Production is copied once, the pending migrations run on a second copy as production's own role while
+    every lock, rewrite and row is watched, and the two copies are compared.  The answer is kept as a
+    receipt.  Production itself is only read.
+
+    Exit code 0: clean.  1: failed, loss or hazard.  3: something that matters was not measured.
+    """
+    from pgrehearse.project import Project, RehearsalOptions
+
+    project = Project.open(config_file)
+    options = RehearsalOptions(
+        source=source,
+        target=target,
+        folder=folder,
+        files=files,
+        transaction=transaction,
+        role=role,
+        level=level,
+        keep=keep,
+        samples=samples,
+        jobs=jobs,
+    )
+    with progress_on_stderr() as progress:
+        receipt = project.rehearse(options, progress=progress)
+    if as_json:
+        print(json.dumps(receipt.run_document, ensure_ascii=False, indent=2))
+    else:
+        from rich.console import Console
+
+        from pgrehearse.rehearsal.render import render_text
+
+        render_text(receipt.document, Console(highlight=False))
+    return EXIT_CODES[receipt.verdict]

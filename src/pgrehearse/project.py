@@ -1,0 +1,238 @@
+"""The switchboard: configuration and command-line words in; sources, ledgers and rehearsals out.
+
+The command line, and a program that imports pgrehearse, call these functions and show what they return.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pgrehearse.config import Config, ResolvedDatabase, find_config, load_config, resolve_database
+from pgrehearse.errors import ConfigurationError
+from pgrehearse.hazards.finding import Level
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.migrations.limits import TransactionMode
+from pgrehearse.migrations.migration import Plan
+from pgrehearse.migrations.sources.find import ad_hoc_source, open_source
+from pgrehearse.migrations.sources.source import Source
+from pgrehearse.migrations.status import read_status
+from pgrehearse.postgres.connect import connect
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.progress import Progress, Silent
+from pgrehearse.rehearsal.checks import scrubbed_environment
+from pgrehearse.rehearsal.receipt import ENTRY_KIND, Receipt, find_receipt
+from pgrehearse.rehearsal.rehearse import rehearse as rehearse_request
+from pgrehearse.rehearsal.request import Request, TeamChecks
+
+LEDGER_WITHOUT_CONFIG = ".pgrehearse/ledger.db"
+DEFAULT_JOBS = 2
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RehearsalOptions:
+    """What `pgrehearse run` was asked for; None: as the configuration has it."""
+
+    source: str | None = None  # an environment's name, env:VARIABLE, or a URL
+    target: str | None = None
+    folder: Path | None = None
+    files: tuple[Path, ...] = ()
+    transaction: str | None = None
+    role: str | None = None
+    level: str = "error"
+    keep: bool = False
+    samples: int = 0
+    jobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A folder with, perhaps, a pgrehearse.toml."""
+
+    directory: Path
+    config: Config | None
+
+    @classmethod
+    def open(cls, config_file: str | None, *, start: Path | None = None) -> "Project":
+        """Read the named configuration, or the nearest pgrehearse.toml, or go without."""
+        here = (start or Path.cwd()).resolve()
+        path = Path(config_file) if config_file is not None else find_config(here)
+        if path is None:
+            return cls(directory=here, config=None)
+        config = load_config(path)
+        return cls(directory=config.directory, config=config)
+
+    def database(self, word: str | None) -> ResolvedDatabase:
+        """What the word names; without one, the only protected environment.  Raises `ConfigurationError`."""
+        return resolve_database(word if word is not None else self._protected_name(), self.config)
+
+    def protected(self) -> tuple[Conninfo, ...]:
+        """The addresses of all protected environments.
+
+        A protected environment whose variable is not set here cannot be compared with a target, so it
+        is left out: its server is then guarded only by its own name.
+        """
+        found = []
+        for name, environment in self.config.environments.items() if self.config is not None else ():
+            if environment.protected:
+                try:
+                    found.append(resolve_database(name, self.config).conninfo)
+                except ConfigurationError:
+                    continue
+        return tuple(found)
+
+    def source(self, folder: Path | None) -> Source:
+        """The migrations folder: the one given, else the configuration's."""
+        if folder is not None:
+            return open_source(folder)
+        if self.config is None or self.config.migrations.path is None:
+            raise ConfigurationError(
+                "no migrations folder was given",
+                remedy="Name it (status ENV FOLDER, run --migrations FOLDER), or run `pgrehearse init`.",
+            )
+        migrations = self.config.migrations
+        return open_source(
+            self.config.located(self.config.migrations.path),
+            display=migrations.path,
+            drizzle_namespace=migrations.drizzle_schema,
+            drizzle_table=migrations.drizzle_table,
+        )
+
+    def releases(self) -> ReleaseLedger:
+        """The release ledger, opened; the caller closes it."""
+        path = self.config.located(self.config.ledger.path) if self.config else self.directory / LEDGER_WITHOUT_CONFIG
+        return ReleaseLedger.open(path)
+
+    def receipt(self, prefix: str | None) -> Receipt:
+        """The receipt whose digest starts so, or the newest."""
+        with self.releases() as releases:
+            return find_receipt(releases, prefix)
+
+    def receipt_summaries(self) -> list[dict[str, str]]:
+        """Digest, verdict, time and plan of every receipt, oldest first."""
+        with self.releases() as releases:
+            return [
+                {
+                    "digest": entry.subject,
+                    "verdict": entry.body["verdict"],
+                    "created_at": entry.body["receipt"]["created_at"],
+                    "plan": ", ".join(migration["version"] for migration in entry.body["plan"]),
+                }
+                for entry in releases.entries(kind=ENTRY_KIND)
+            ]
+
+    def rehearse(self, options: RehearsalOptions, *, progress: Progress | None = None) -> Receipt:
+        """Rehearse what the options say; see `pgrehearse.rehearsal.rehearse.rehearse`.
+
+        Raises `NothingPending` when there is nothing to rehearse.
+        """
+        progress = progress or Silent()
+        source = self.database(options.source)
+        target = self.database(options.target) if options.target is not None else None
+        progress.step(f"reading what {source.label} has applied")
+        origin, plan = self._plan(options, source)
+        request = self._request(options, source, target, origin, plan)
+        with self.releases() as releases:
+            return rehearse_request(request, releases=releases, now=utc_now, progress=progress)
+
+    def _plan(self, options: RehearsalOptions, source: ResolvedDatabase) -> tuple[Source, Plan]:
+        if options.files:
+            sources = [ad_hoc_source(file) for file in options.files]
+            return sources[0], Plan.of(migration for each in sources for migration in each.migrations)
+        origin = self.source(options.folder)
+        origin.require_whole()
+        with connect(source.conninfo, verb="status") as session:
+            return origin, read_status(session, origin).pending
+
+    def _request(
+        self,
+        options: RehearsalOptions,
+        source: ResolvedDatabase,
+        target: ResolvedDatabase | None,
+        origin: Source,
+        plan: Plan,
+    ) -> Request:
+        config = self.config
+        clone, migrations = (config.clone, config.migrations) if config else (None, None)
+        configured_mode = migrations.transaction if migrations else TransactionMode.AUTO.value
+        return Request(
+            source=source.conninfo,
+            environment=source.environment,
+            target=target.conninfo if target else None,
+            plan=plan,
+            ledger=origin.ledger,
+            mode=TransactionMode(options.transaction or configured_mode),
+            role=options.role or (migrations.role if migrations else None),
+            level=Level(options.level),
+            protected=self.protected(),
+            same_server_allowed=bool(clone and clone.same_server) or not source.protected_as_source,
+            create_roles=bool(clone and clone.create_roles),
+            jobs=options.jobs or (clone.jobs if clone else None) or DEFAULT_JOBS,
+            work_directory=config.located(clone.directory) if config and clone and clone.directory else None,
+            keep=options.keep or bool(clone and clone.keep),
+            samples=options.samples,
+            checks=self._checks([source, *([target] if target else [])]),
+        )
+
+    def _checks(self, databases: Iterable[ResolvedDatabase]) -> TeamChecks:
+        config = self.config
+        if config is None:
+            return TeamChecks(environment=self._scrubbed(databases))
+        return TeamChecks(
+            directory=config.located(config.checks.directory),
+            command=config.checks.command,
+            working_directory=config.directory,
+            url_variable=config.checks.url_variable,
+            environment=self._scrubbed(databases),
+        )
+
+    def _scrubbed(self, databases: Iterable[ResolvedDatabase]) -> dict[str, str]:
+        environments = self.config.environments.values() if self.config else ()
+        names = [environment.url_env for environment in environments if environment.url_env]
+        conninfos = [*(database.conninfo for database in databases), *self.protected()]
+        return scrubbed_environment(os.environ, names=names, databases=conninfos)
+
+    def _protected_name(self) -> str:
+        environments = self.config.environments if self.config else {}
+        protected = [name for name, environment in environments.items() if environment.protected]
+        if len(protected) == 1:
+            return protected[0]
+        raise ConfigurationError(
+            f"which environment? {len(protected)} are protected: {', '.join(protected)}"
+            if protected
+            else "which database? no protected environment is configured",
+            remedy="Name one: an environment, env:VARIABLE, or a postgresql:// URL.",
+        )
+
+
+def rehearse(
+    source: str,
+    *,
+    target: str | None = None,
+    migrations: str | Path | None = None,
+    files: Sequence[str | Path] = (),
+    role: str | None = None,
+    progress: Progress | None = None,
+    **more: Any,
+) -> Receipt:
+    """Rehearse migrations on a clone of ``source`` and return the receipt.
+
+    ``source`` and ``target`` are environments of the nearest pgrehearse.toml, ``env:VARIABLE`` or URLs;
+    ``migrations`` a folder, ``files`` single files; ``more`` the other fields of `RehearsalOptions`.  Raises
+    subclasses of `pgrehearse.errors.PgRehearseError`.
+    """
+    options = RehearsalOptions(
+        source=source,
+        target=target,
+        folder=Path(migrations) if migrations is not None else None,
+        files=tuple(Path(file) for file in files),
+        role=role,
+        **more,
+    )
+    return Project.open(None).rehearse(options, progress=progress)
