@@ -199,6 +199,27 @@ def load_config(path: Path) -> Config:
     return Config(environments=environments, file=path.resolve(), **parsed)
 
 
+def open_config(given: str | None) -> Config | None:
+    """The file given with --config, else the nearest one above the working directory; None where there is none."""
+    path = find_config(Path.cwd()) if given is None else Path(given)
+    return None if path is None else load_config(path)
+
+
+def require_migrations_folder(given: str | None) -> Path:
+    """The folder that the configuration names, as seen from the working directory."""
+    config = open_config(given)
+    if config is None or config.migrations.path is None:
+        missing = f"there is no {FILE_NAME}" if config is None else f"{config.file.name} has no migrations.path"
+        raise ConfigurationError(
+            f"no migrations were named, and {missing}", remedy="Name a file or folder, or run `pgrehearse init`."
+        )
+    folder = config.located(config.migrations.path)
+    try:
+        return folder.relative_to(Path.cwd())
+    except ValueError:
+        return folder
+
+
 def read_env_file(path: Path, *, key: str) -> Mapping[str, str | None]:
     """The variables of a .env file; ``${OTHER}`` is filled in from the file, then from the environment."""
     from dotenv import dotenv_values

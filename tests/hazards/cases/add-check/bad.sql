@@ -1,0 +1,1 @@
+ALTER TABLE users ADD CONSTRAINT "Grown?" CHECK (age >= 0);

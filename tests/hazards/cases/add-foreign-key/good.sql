@@ -1,0 +1,2 @@
+ALTER TABLE orders ADD FOREIGN KEY (user_id) REFERENCES users NOT VALID;
+ALTER TABLE orders ADD COLUMN referrer integer REFERENCES users;

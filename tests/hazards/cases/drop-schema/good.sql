@@ -1,0 +1,1 @@
+ALTER SCHEMA "Old shop" RENAME TO old_shop;

@@ -1,0 +1,2 @@
+CREATE SCHEMA "Old shop";
+CREATE TABLE "Old shop".users (id integer);

@@ -1,0 +1,2 @@
+CREATE TABLE import_buffer (id integer);
+DROP TABLE import_buffer;

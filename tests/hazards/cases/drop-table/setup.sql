@@ -1,0 +1,4 @@
+CREATE TABLE users (id integer PRIMARY KEY, email text NOT NULL, nick varchar(20), age integer);
+INSERT INTO users SELECT g, 'u' || g || '@example.com', 'n' || g, g % 90 FROM generate_series(1, 50) g;
+CREATE TABLE orders (id integer, user_id integer, total numeric(10, 2));
+INSERT INTO orders SELECT g, g, g * 1.5 FROM generate_series(1, 50) g;

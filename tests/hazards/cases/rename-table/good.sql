@@ -1,0 +1,2 @@
+ALTER TABLE users RENAME TO "People";
+CREATE VIEW users AS SELECT * FROM "People";

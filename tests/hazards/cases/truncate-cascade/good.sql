@@ -1,0 +1,2 @@
+CREATE TABLE import_buffer (id integer);
+TRUNCATE import_buffer CASCADE;
