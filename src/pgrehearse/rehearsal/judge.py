@@ -78,7 +78,9 @@ def find_all(
     guarantees: Sequence[LostGuarantee],
 ) -> tuple[Finding, ...]:
     """Every finding, worst level first, in the order of the files within a level."""
-    losses = {table.name: table for table in data.tables} if data is not None else {}
+    # A new table may carry the name that a renamed one had; it lost nothing and must not stand in front of it.
+    tables = [table for table in data.tables if table.verdict is not TableVerdict.NEW] if data is not None else []
+    losses = {table.name: table for table in tables}
     held = [_held_against(finding, traces, losses if data is not None else None) for finding in predicted]
     told = {(finding.relation, kind) for finding in held for kind in finding.classes}
     found = [

@@ -1,0 +1,376 @@
+"""How a column's values are read so that equal hashes mean equal values, before and after a change of type.
+
+Two values are the same when PostgreSQL prints the same text for them under the pinned settings of
+`session`.  Native hash functions stand in for the text only where they distinguish as much; these don't:
+
+* ``jsonb_hash_extended`` (elements 32 or 64 apart may be swapped), ``hash_numeric_extended`` (neither sign nor
+  scale), ``hashfloat8extended`` (-0 and 0), ``interval_hash_extended`` ('1 mon' = '30 days'), ``hash_array_extended``
+  (bounds), ``hashbpcharextended`` (trailing blanks): their types go through text;
+* ``hashint8extended`` folds the two halves of a bigint into 32 bits (1 and 2^32 hash alike): the upper half goes
+  into the seed; times are sent as bytes for the same reason;
+* strings are hashed under COLLATE "C", since a nondeterministic collation hashes different strings alike.
+
+After a change of type a value is cast back to the old type and compared as text.  A cast back may itself
+round or cut (numeric to integer, timestamptz to date): within a category of types the value must also
+survive the way there and back, or it counts as changed.  Integers, numerics and strings are compared
+without a cast, which could overflow or cut.
+"""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from pgrehearse.data.tables import Attribute, Column, Type
+
+Expression = sql.Composable
+
+BOOL, BYTEA, INT8, INT2, INT4, OID, JSON = 16, 17, 20, 21, 23, 26, 114
+DATE, TIME, TIMESTAMP, TIMESTAMPTZ, TIMETZ, UUID, NUMERIC, JSONB = 1082, 1083, 1114, 1184, 1266, 2950, 1700, 3802
+FLOAT4, FLOAT8 = 700, 701
+INTEGERS = frozenset({INT2, INT4, INT8})
+EXACT_NUMBERS = INTEGERS | {NUMERIC}
+FLOATS = frozenset({FLOAT4, FLOAT8})
+STRINGS = "S"  # pg_type.typcategory
+GUARDED_CATEGORIES = frozenset("NDTVAI")  # where a cast back may round or cut without an error
+FIRST_USER_OID = 16384
+
+
+class Hashing(enum.Enum):
+    """Which hash function reads a column."""
+
+    BOOL = "bool"
+    INT4 = "int4"
+    INT8 = "int8"
+    OID = "oid"
+    UUID = "uuid"
+    ENUM = "enum"
+    RECORD = "record"
+    TIMES = "times"
+    TEXT = "text"
+
+
+NATIVE = {
+    BOOL: Hashing.BOOL,
+    INT2: Hashing.INT4,
+    INT4: Hashing.INT4,
+    INT8: Hashing.INT8,
+    OID: Hashing.OID,
+    UUID: Hashing.UUID,
+    DATE: Hashing.RECORD,
+    BYTEA: Hashing.RECORD,
+    TIME: Hashing.TIMES,
+    TIMETZ: Hashing.TIMES,
+    TIMESTAMP: Hashing.TIMES,
+    TIMESTAMPTZ: Hashing.TIMES,
+}
+SENDERS = {TIME: "time_send", TIMETZ: "timetz_send", TIMESTAMP: "timestamp_send", TIMESTAMPTZ: "timestamptz_send"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How to read one column on the two sides: SQL that is NULL exactly where the value is."""
+
+    hashing: Hashing
+    before: Callable[[Expression], Expression]
+    after: Callable[[Expression], Expression]
+    casts: bool  # ``after`` casts values, which may fail while they are read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """Why the values of a column cannot be compared."""
+
+    reason: str
+
+
+def hash_of(hashing: Hashing, value: Expression, seed: Expression) -> Expression:
+    """SQL for the 64-bit hash of a value that a `Reading` gives; NULL for NULL.
+
+    The seed enters the hash itself and is never added to it: (1, 2) and (2, 1) must differ.
+    """
+    match hashing:
+        case Hashing.BOOL:
+            template = "pg_catalog.hashint4extended(({v})::pg_catalog.int4, {s})"
+        case Hashing.INT4:
+            template = "pg_catalog.hashint4extended({v}, {s})"
+        case Hashing.INT8:
+            template = (
+                "pg_catalog.hashint8extended({v}, pg_catalog.hashint4extended((({v}) >> 32)::pg_catalog.int4, {s}))"
+            )
+        case Hashing.OID:
+            template = "pg_catalog.hashoidextended({v}, {s})"
+        case Hashing.UUID:
+            template = "pg_catalog.uuid_hash_extended({v}, {s})"
+        case Hashing.ENUM:
+            template = "pg_catalog.hashenumextended({v}, {s})"
+        case Hashing.RECORD | Hashing.TIMES:
+            # A record hash is the only way from SQL to the hash of a bytea or date before 18; never NULL itself.
+            template = (
+                "CASE WHEN ({v}) IS DISTINCT FROM NULL "
+                "THEN pg_catalog.hash_record_extended(ROW({v}), {s}) END"
+            )  # fmt: skip
+        case Hashing.TEXT:
+            template = 'pg_catalog.hashtextextended(({v}) COLLATE pg_catalog."C", {s})'
+    return sql.SQL(template).format(v=value, s=seed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypePair:
+    """The types of both databases, to decide how a column is compared.
+
+    ``spell(oid, typmod)`` gives the name of a type of the *clone* as SQL reads it; ``castable(from, to)``
+    asks the clone whether a cast exists, both given as such names.
+    """
+
+    before: dict[int, Type]
+    after: dict[int, Type]
+    spell: Callable[[int, int], str]
+    castable: Callable[[str, str], bool]
+
+    def reading(self, before: Column, after: Column) -> Reading | Unreadable:
+        """How to compare a column whose type may have changed."""
+        return self._reading(before.type_oid, before.typmod, after.type_oid, after.typmod)
+
+    def _reading(self, old_oid: int, old_typmod: int, new_oid: int, new_typmod: int) -> Reading | Unreadable:
+        old, old_typmod = _without_domains(self.before, old_oid, old_typmod)
+        new, new_typmod = _without_domains(self.after, new_oid, new_typmod)
+        if old.oid == new.oid:
+            if old.kind == "e":
+                # By pg_enum.oid, which TEMPLATE keeps: a renamed label is the same value.
+                return _same(Hashing.ENUM, _cast_to(self.spell(new.oid, -1)) if old_oid != old.oid else _as_it_is)
+            if not self._same_inside(old.oid, new.oid):
+                if old.kind == "c":
+                    return self._composite(old, new)
+                return Unreadable(reason=f"the parts of type {old.name} were changed")
+            if old_typmod == new_typmod:
+                return _native(old)
+        return self._retyped(old, old_typmod, new, new_typmod)
+
+    def _retyped(self, old: Type, old_typmod: int, new: Type, new_typmod: int) -> Reading | Unreadable:
+        if old.oid in EXACT_NUMBERS and new.oid in EXACT_NUMBERS:
+            return self._exact_numbers(old, old_typmod, new)
+        if old.category == STRINGS and new.category == STRINGS:
+            return Reading(hashing=Hashing.TEXT, before=_to_text, after=_to_text, casts=False)
+        if old.oid == JSON and new.oid == JSONB:
+            return Reading(hashing=Hashing.TEXT, before=_json_content, after=_jsonb_content, casts=False)
+        if self._is_labels(self.before, old) and (self._is_labels(self.after, new) or new.category == STRINGS):
+            return Reading(hashing=Hashing.TEXT, before=_printer(old), after=_printer(new), casts=False)
+        if old.oid not in self.after:
+            if self._shape(self.before, old.oid) == self._shape(self.after, new.oid):
+                return Reading(hashing=Hashing.TEXT, before=_printer(old), after=_printer(new), casts=False)
+            return Unreadable(reason=f"type {old.name} does not exist any more, so values cannot be cast back to it")
+        old_name, new_name = self.spell(old.oid, old_typmod), self.spell(new.oid, new_typmod)
+        if not self.castable(new_name, old_name):
+            return Unreadable(reason=f"there is no cast from {new_name} back to {old_name}")
+        return Reading(
+            hashing=Hashing.TEXT,
+            before=_printer(old),
+            after=_cast_back(old, old_name, new, new_name),
+            casts=True,
+        )
+
+    def _exact_numbers(self, old: Type, old_typmod: int, new: Type) -> Reading:
+        """Integers and numerics of the old scale; a plain numeric's own scale counts until a type sets one."""
+        if old.oid in INTEGERS and new.oid in INTEGERS:
+            widen = _cast_to("pg_catalog.int8")
+            return Reading(hashing=Hashing.INT8, before=widen, after=widen, casts=False)
+        if old.oid == NUMERIC and old_typmod < 0:
+            template = "pg_catalog.trim_scale(({v})::pg_catalog.numeric)::pg_catalog.text"
+            trim = _template(template)
+            return Reading(hashing=Hashing.TEXT, before=trim, after=trim, casts=False)
+        scale = 0 if old.oid in INTEGERS else _scale(old_typmod)
+
+        def of_scale(value: Expression) -> Expression:
+            return sql.SQL(
+                "(CASE WHEN pg_catalog.round(({v})::pg_catalog.numeric, {scale}) = ({v})::pg_catalog.numeric"
+                " THEN pg_catalog.round(({v})::pg_catalog.numeric, {scale})"
+                " ELSE ({v})::pg_catalog.numeric END)::pg_catalog.text"
+            ).format(v=value, scale=sql.Literal(scale))
+
+        # Both ways alike: a negative scale prints as 0.
+        return Reading(hashing=Hashing.TEXT, before=of_scale, after=of_scale, casts=False)
+
+    def _composite(self, old: Type, new: Type) -> Reading | Unreadable:
+        """ALTER TYPE … ADD, DROP, ALTER ATTRIBUTE: the old attributes, one by one; a dropped one reads as NULL."""
+        pairs: list[tuple[Attribute, Attribute | None, Reading | None]] = []
+        casts = False
+        for attribute in old.attributes:
+            kept = next((other for other in new.attributes if other.number == attribute.number), None)
+            if kept is None:
+                pairs.append((attribute, None, None))
+                continue
+            reading = self._reading(attribute.type_oid, attribute.typmod, kept.type_oid, kept.typmod)
+            if isinstance(reading, Unreadable):
+                return Unreadable(reason=f"attribute {attribute.name} of type {old.name}: {reading.reason}")
+            casts = casts or reading.casts
+            pairs.append((attribute, kept, reading))
+
+        def row(fields: list[Expression], value: Expression) -> Expression:
+            return sql.SQL("CASE WHEN ({v}) IS DISTINCT FROM NULL THEN pg_catalog.concat(ROW({fields})) END").format(
+                v=value, fields=sql.SQL(", ").join(fields)
+            )
+
+        def attribute_of(value: Expression, attribute: Attribute) -> Expression:
+            return sql.SQL("(({}).{})").format(value, sql.Identifier(attribute.name))
+
+        def before(value: Expression) -> Expression:
+            fields = [
+                _printed(reading.hashing, reading.before(attribute_of(value, attribute)))
+                if reading
+                else _to_text(attribute_of(value, attribute))
+                for attribute, _, reading in pairs
+            ]
+            return row(fields, value)
+
+        def after(value: Expression) -> Expression:
+            fields = [
+                _printed(reading.hashing, reading.after(attribute_of(value, kept)))
+                if kept and reading
+                else sql.SQL("NULL::pg_catalog.text")
+                for _, kept, reading in pairs
+            ]
+            return row(fields, value)
+
+        return Reading(hashing=Hashing.TEXT, before=before, after=after, casts=casts)
+
+    def _same_inside(self, old_oid: int, new_oid: int) -> bool:
+        return old_oid < FIRST_USER_OID or self._inside(self.before, old_oid) == self._inside(self.after, new_oid)
+
+    def _inside(self, types: dict[int, Type], oid: int) -> object:
+        """What decides how a value prints; labels that were only added don't."""
+        if oid not in types or (oid < FIRST_USER_OID and not types[oid].element_oid >= FIRST_USER_OID):
+            return oid
+        found = types[oid]
+        common = {label for label, _ in found.labels}
+        other = self.after if types is self.before else self.before
+        if oid in other:
+            common &= {label for label, _ in other[oid].labels}
+        return (
+            oid,
+            tuple((number, label) for number, label in found.labels if number in common),
+            tuple((part.number, self._inside(types, part.type_oid), part.typmod) for part in found.attributes),
+            [self._inside(types, part) for part in (found.base_oid, found.element_oid, found.subtype_oid) if part],
+        )
+
+    def _shape(self, types: dict[int, Type], oid: int) -> object:
+        """What a type is made of, whatever its oid and name: equal shapes print equal values alike."""
+        found = types.get(oid)
+        if found is None or (oid < FIRST_USER_OID and not found.element_oid and not found.subtype_oid):
+            return oid
+        return (
+            found.kind if oid >= FIRST_USER_OID else oid,
+            found.name if oid >= FIRST_USER_OID and found.kind == "b" and not found.element_oid else None,
+            bool(found.labels),  # a value's label tells it apart, whatever other labels there are
+            tuple((part.name, self._shape(types, part.type_oid), part.typmod) for part in found.attributes),
+            [self._shape(types, part) for part in (found.base_oid, found.element_oid, found.subtype_oid) if part],
+        )
+
+    def _is_labels(self, types: dict[int, Type], found: Type) -> bool:
+        element = types.get(found.element_oid)
+        return found.kind == "e" or (element is not None and element.kind == "e")
+
+
+def _without_domains(types: dict[int, Type], oid: int, typmod: int) -> tuple[Type, int]:
+    found = types[oid]
+    while found.kind == "d":
+        typmod = found.base_typmod
+        found = types[found.base_oid]
+    return found, typmod
+
+
+def _native(found: Type) -> Reading:
+    hashing = NATIVE.get(found.oid)
+    if hashing is Hashing.TIMES:
+        return _same(hashing, _template(f"pg_catalog.{SENDERS[found.oid]}({{v}})"))
+    if hashing is not None:
+        names = {BOOL: "bool", INT2: "int4", INT4: "int4", INT8: "int8", OID: "oid", UUID: "uuid", DATE: "date"}
+        # A domain over it would find no hash function inside a record.
+        return _same(hashing, _cast_to(f"pg_catalog.{names.get(found.oid, 'bytea')}"))
+    return _same(Hashing.TEXT, _printer(found))
+
+
+def _same(hashing: Hashing, read: Callable[[Expression], Expression]) -> Reading:
+    return Reading(hashing=hashing, before=read, after=read, casts=False)
+
+
+def _as_it_is(value: Expression) -> Expression:
+    return value
+
+
+def _template(text: str) -> Callable[[Expression], Expression]:
+    return lambda value: sql.SQL(text).format(v=value)
+
+
+def _cast_to(type_name: str) -> Callable[[Expression], Expression]:
+    """``type_name`` comes from format_type(), which quotes."""
+    return lambda value: sql.SQL("({})::{}").format(value, sql.SQL(type_name))
+
+
+def _to_text(value: Expression) -> Expression:
+    return sql.SQL("({})::pg_catalog.text").format(value)
+
+
+def _output(value: Expression) -> Expression:
+    """The output function's text: casting char(n) to text strips blanks, inet gains a netmask."""
+    return sql.SQL("CASE WHEN ({v}) IS DISTINCT FROM NULL THEN pg_catalog.concat({v}) END").format(v=value)
+
+
+def _printer(found: Type) -> Callable[[Expression], Expression]:
+    return _output if found.has_text_function else _to_text
+
+
+def _printed(hashing: Hashing, value: Expression) -> Expression:
+    if hashing is Hashing.TEXT:
+        return value
+    if hashing is Hashing.ENUM:
+        return sql.SQL("pg_catalog.hashenumextended({}, 0)::pg_catalog.text").format(value)
+    return _to_text(value)
+
+
+def _cast_back(old: Type, old_name: str, new: Type, new_name: str) -> Callable[[Expression], Expression]:
+    guarded = old.category == new.category and old.category in GUARDED_CATEGORIES
+    guarded = guarded and not (old.oid in FLOATS and new.oid in FLOATS)
+
+    def after(value: Expression) -> Expression:
+        back = _cast_to(old_name)(value)
+        if not guarded:
+            return _printer(old)(back)
+        return sql.SQL(
+            'CASE WHEN ({there}) COLLATE pg_catalog."C" = ({here}) COLLATE pg_catalog."C"'
+            " THEN {back} ELSE pg_catalog.concat('beyond the old type: ', {here}) END"
+        ).format(
+            there=_printer(new)(_cast_to(new_name)(back)),
+            here=_printer(new)(value),
+            back=_printer(old)(back),
+        )
+
+    def null_kept(value: Expression) -> Expression:
+        return sql.SQL("CASE WHEN ({v}) IS DISTINCT FROM NULL THEN {text} END").format(v=value, text=after(value))
+
+    return null_kept if guarded else after
+
+
+# json keeps the text, jsonb the content: compared by content, plus the number of keys, since jsonb drops
+# all but the last of equal ones.  Strings are cut out first; what is then left of ':' separates a key.
+KEYS_OF = (
+    "pg_catalog.length(pg_catalog.regexp_replace({t}, '\"([^\"\\\\]|\\\\.)*\"', '', 'g'))"
+    " - pg_catalog.length(pg_catalog.replace("
+    "pg_catalog.regexp_replace({t}, '\"([^\"\\\\]|\\\\.)*\"', '', 'g'), ':', ''))"
+)
+
+
+def _json_content(value: Expression) -> Expression:
+    keys = sql.SQL(KEYS_OF).format(t=_to_text(value))
+    return sql.SQL("(({v})::pg_catalog.jsonb::pg_catalog.text || ' keys: ' || ({keys}))").format(v=value, keys=keys)
+
+
+def _jsonb_content(value: Expression) -> Expression:
+    keys = sql.SQL(KEYS_OF).format(t=_to_text(value))
+    return sql.SQL("(({v})::pg_catalog.text || ' keys: ' || ({keys}))").format(v=value, keys=keys)
+
+
+def _scale(typmod: int) -> int:
+    """numeric_typmod_scale() of PostgreSQL's numeric.c: eleven bits, signed since 15."""
+    return (((typmod - 4) & 0x7FF) ^ 1024) - 1024

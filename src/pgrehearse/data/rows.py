@@ -1,0 +1,384 @@
+"""Tables that differ, row by row: exact numbers of rows lost and of values changed.
+
+Both sides send (hash of the key, hash of each column) in the order of the key's hash and are merged as
+they stream in: the server sorts, we hold one row of each side.  Only buckets of key hashes whose sums
+differ are sent.  Rows found on one side only are kept, up to `MOST_KEPT`, to look for each other by content:
+a row whose key was changed is not a row lost.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from psycopg import sql
+
+from pgrehearse.data.columns import Expression
+from pgrehearse.data.fingerprint import Layout, Side, hash_sql, key_sql
+from pgrehearse.data.tables import Table
+from pgrehearse.postgres.connect import Connection
+
+BUCKETS = 1024
+WORTH_BUCKETS = 20_000  # rows; fewer are sent at once
+MOST_KEPT = 1_000_000  # rows of each side; about 250 bytes each
+NULL = b"\\N"  # as COPY writes it
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """``copies`` rows that are alike: the leaf's position, the key's hash, the columns' hashes."""
+
+    leaf: int
+    copies: int
+    key: bytes
+    values: tuple[bytes, ...]
+
+
+Sign = Callable[[Row], Hashable]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was counted for one pristine table; one number per compared column."""
+
+    rows_lost: int = 0
+    changed: Counter[int] = field(default_factory=Counter)
+    nulled: Counter[int] = field(default_factory=Counter)
+    filled: Counter[int] = field(default_factory=Counter)
+    values_in_lost_rows: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class RowComparison:
+    """The counts per pristine table and the rows that each table of the clone gained, by position."""
+
+    before: list[Tally]
+    added: Counter[int]
+    kept_all: bool = True  # False: too many rows stood alone to look for each other by content
+    examples: list[tuple[Row, Row | None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowSource:
+    """The tables of one side, read as one stream."""
+
+    connection: Connection
+    tables: tuple[Table, ...]
+    layout: Layout
+    side: Side
+
+    def buckets(self) -> dict[int, str]:
+        """Per bucket of key hashes a text that differs when its rows do."""
+        count = len(self.layout.compared)
+        parts = [
+            sql.SQL("SELECT {key} AS k{hashes} FROM ONLY {table}").format(
+                key=key_sql(self.layout, table, self.side),
+                table=table.identifier,
+                hashes=self._named([] if self.layout.keyless else [
+                    hash_sql(column, table, self.side, key_sql(self.layout, table, self.side))
+                    for column in self.layout.compared
+                ]),
+            )
+            for table in self.tables
+        ]  # fmt: skip
+        sums = [
+            sql.SQL(", pg_catalog.sum({})::pg_catalog.text").format(sql.Identifier(f"h{position}"))
+            for position in range(0 if self.layout.keyless else count)
+        ]
+        query = sql.SQL(
+            "SELECT k & {mask}, pg_catalog.array_to_string("
+            "ARRAY[pg_catalog.count(*)::pg_catalog.text, pg_catalog.sum(k)::pg_catalog.text{sums}], ' ', '-')"
+            " FROM ({parts}) AS s GROUP BY 1"
+        ).format(
+            mask=sql.Literal(BUCKETS - 1), sums=sql.SQL("").join(sums), parts=sql.SQL(" UNION ALL ").join(parts)
+        )  # fmt: skip
+        return dict(self.connection.execute(query).fetchall())
+
+    def lines(self, buckets: list[int] | None) -> Iterator[bytes]:
+        """``key TAB copies TAB leaf TAB hash …``, in the order of the key."""
+        names = [sql.Identifier(f"h{position}") for position in range(len(self.layout.compared))]
+        parts = [
+            sql.SQL("SELECT {key} AS k, {leaf} AS leaf{hashes} FROM ONLY {table}").format(
+                key=key_sql(self.layout, table, self.side),
+                leaf=sql.Literal(leaf),
+                hashes=self._named([hash_sql(column, table, self.side) for column in self.layout.compared]),
+                table=table.identifier,
+            )
+            for leaf, table in enumerate(self.tables)
+        ]
+        if self.layout.keyless:  # equal rows travel once
+            chosen: list[Expression] = [sql.SQL("pg_catalog.count(*)"), sql.SQL("leaf")]
+            chosen += [sql.SQL("pg_catalog.min({})").format(name) for name in names]
+            grouped = sql.SQL("GROUP BY k, leaf ")
+        else:
+            chosen = [sql.SQL("1"), sql.SQL("leaf"), *names]
+            grouped = sql.SQL("")
+        where: Expression = sql.SQL("")
+        if buckets is not None:
+            where = sql.SQL("WHERE k & {mask} = ANY (ARRAY[{buckets}]::pg_catalog.int8[]) ").format(
+                mask=sql.Literal(BUCKETS - 1), buckets=sql.SQL(", ").join(map(sql.Literal, buckets))
+            )
+        query = sql.SQL("COPY (SELECT k, {chosen} FROM ({parts}) AS s {where}{grouped}ORDER BY k) TO STDOUT").format(
+            chosen=sql.SQL(", ").join(chosen), parts=sql.SQL(" UNION ALL ").join(parts), where=where, grouped=grouped
+        )
+        with self.connection.cursor() as cursor, cursor.copy(query) as copy:
+            for line in copy:  # libpq hands over one row at a time
+                yield bytes(line)
+
+    def _named(self, hashes: list[Expression]) -> Expression:
+        named = [
+            sql.SQL(", {} AS {}").format(value, sql.Identifier(f"h{position}")) for position, value in enumerate(hashes)
+        ]
+        return sql.SQL("").join(named)
+
+
+def compare_rows(
+    before: RowSource, after: RowSource, *, rows: int, successors: dict[int, int], examples: int = 0
+) -> RowComparison:
+    """Match the rows of the two sides: by key, then by content.
+
+    ``rows`` is the larger side's count, ``successors`` maps a table's position before to the one that goes
+    on from it.  Memory is bounded by `MOST_KEPT`; the server sorts both sides once.
+    """
+    buckets: list[int] | None = None
+    if rows > WORTH_BUCKETS:
+        ours, theirs = before.buckets(), after.buckets()
+        buckets = [number for number in range(BUCKETS) if ours.get(number) != theirs.get(number)]
+        if len(buckets) > BUCKETS // 2:
+            buckets = None
+    merge = _Merge(before.layout, len(before.tables), successors, examples)
+    merge.run(before.lines(buckets), after.lines(buckets))
+    return merge.finish()
+
+
+class _Merge:
+    """Two streams in, one `RowComparison` out."""
+
+    def __init__(self, layout: Layout, tables: int, successors: dict[int, int], examples: int) -> None:
+        self._layout = layout
+        self._successors = successors
+        self._most_examples = examples
+        self._result = RowComparison([Tally() for _ in range(tables)], Counter())
+        self._same_key = [Tally() for _ in range(tables)]  # of rows with one key and different values
+        self._lost: list[Row] = []
+        self._added: list[Row] = []
+        self._differing: list[tuple[Row, Row]] = []
+        self._overflow = Counter[str]()
+
+    def run(self, ours: Iterator[bytes], theirs: Iterator[bytes]) -> None:
+        mine, other = next(ours, None), next(theirs, None)
+        while mine is not None or other is not None:
+            if mine == other:
+                mine, other = next(ours, None), next(theirs, None)
+                continue
+            my_key = _key(mine)
+            other_key = _key(other)
+            if other_key is None or (my_key is not None and my_key < other_key):
+                assert mine is not None
+                self._lose(_row(mine))
+                mine = next(ours, None)
+            elif my_key is None or other_key < my_key:
+                assert other is not None
+                self._add(_row(other))
+                other = next(theirs, None)
+            else:
+                my_rows, mine = _gather(my_key, mine, ours)
+                other_rows, other = _gather(my_key, other, theirs)
+                self._match(my_rows, other_rows)
+
+    def finish(self) -> RowComparison:
+        if self._layout.keyless:
+            self._pair_without_one_column()
+        elif not self._keys_moved():
+            for tally, same_key in zip(self._result.before, self._same_key, strict=True):
+                for counted, more in (
+                    (tally.changed, same_key.changed),
+                    (tally.nulled, same_key.nulled),
+                    (tally.filled, same_key.filled),
+                ):
+                    counted.update(more)
+            self._example_pairs(self._differing)
+            self._pair_by_content()
+        for row in self._lost:
+            self._count_lost(row)
+            self._example_pairs([(row, None)])
+        for row in self._added:
+            self._result.added[row.leaf] += row.copies
+        self._result.kept_all = not (self._overflow["lost"] and (self._added or self._overflow["added"])) and not (
+            self._overflow["added"] and (self._lost or self._overflow["lost"])
+        )
+        return self._result
+
+    def _lose(self, row: Row) -> None:
+        if len(self._lost) < MOST_KEPT:
+            self._lost.append(row)
+        else:
+            self._overflow["lost"] += 1
+            self._count_lost(row)
+
+    def _add(self, row: Row) -> None:
+        if len(self._added) < MOST_KEPT:
+            self._added.append(row)
+        else:
+            self._overflow["added"] += 1
+            self._result.added[row.leaf] += row.copies
+
+    def _count_lost(self, row: Row) -> None:
+        tally = self._result.before[row.leaf]
+        tally.rows_lost += row.copies
+        for position, value in enumerate(row.values):
+            if value != NULL:
+                tally.values_in_lost_rows[position] += row.copies
+
+    def _match(self, mine: list[Row], other: list[Row]) -> None:
+        """Rows of one key: equal ones first, in the table where they were if possible; then the rest in order."""
+
+        def where_it_was(row: Row) -> Hashable:
+            return self._successors.get(row.leaf, -1), row.values
+
+        _, mine, other = _pair(mine, other, where_it_was, lambda row: (row.leaf, row.values))
+        _, mine, other = _pair(mine, other, lambda row: row.values, lambda row: row.values)
+        while mine and other:
+            one, two = mine.pop(), other.pop()
+            copies = min(one.copies, two.copies)
+            pair = _take(one, copies), _take(two, copies)
+            _compare(self._same_key[one.leaf], *pair)
+            if len(self._differing) < MOST_KEPT:
+                self._differing.append(pair)
+            else:
+                self._overflow["differing"] += 1
+            if one.copies > copies:
+                mine.append(_take(one, one.copies - copies))
+            if two.copies > copies:
+                other.append(_take(two, two.copies - copies))
+        for row in mine:
+            self._lose(row)
+        for row in other:
+            self._add(row)
+
+    def _keys_moved(self) -> bool:
+        """Whether keys were changed, so that rows of one key are strangers (UPDATE … SET id = id + 1).
+
+        So it is when every row that differs is found again by the content of its other columns, and that
+        explains more with fewer changes.  A tie (two values swapped, or two keys?) goes to the values.
+        """
+        others = self._content_columns()
+        if not others or any(self._overflow.values()) or not self._differing:
+            return False
+        explained = sum(
+            sum(tally.changed.values()) + sum(tally.nulled.values()) + sum(tally.filled.values())
+            for tally in self._same_key
+        ) + sum(row.copies for row in self._lost) * (len(others) + 1)
+        mine = [*self._lost, *(one for one, _ in self._differing)]
+        if explained <= sum(row.copies for row in mine):
+            return False
+        theirs = [*self._added, *(two for _, two in self._differing)]
+        pairs, mine_left, theirs_left = _pair(mine, theirs, _content(others), _content(others))
+        tallies = [Tally() for _ in self._result.before]
+        for one, two in pairs:
+            _compare(tallies[one.leaf], one, two)
+        if mine_left or explained <= sum(sum(tally.changed.values()) for tally in tallies):
+            return False
+        self._lost, self._added = mine_left, theirs_left
+        for one, two in pairs:
+            _compare(self._result.before[one.leaf], one, two)
+        self._example_pairs(pairs)
+        return True
+
+    def _pair_by_content(self) -> None:
+        """Rows whose key was changed: lost under one key, added under another, alike otherwise."""
+        others = self._content_columns()
+        if others and self._lost and self._added:
+            pairs, self._lost, self._added = _pair(self._lost, self._added, _content(others), _content(others))
+            for one, two in pairs:
+                _compare(self._result.before[one.leaf], one, two)
+            self._example_pairs(pairs)
+
+    def _pair_without_one_column(self) -> None:
+        """Keyless: if the rows are equal but for one column, that column was changed; else they are lost.
+
+        Where several columns would explain it (two values swapped), the last one is taken: the first
+        columns are more often what names the row.
+        """
+        columns = len(self._layout.compared)
+        if columns < 2 or not self._lost or not self._added or any(self._overflow.values()):
+            return
+        lost, added = sum(row.copies for row in self._lost), sum(row.copies for row in self._added)
+        for left_out in reversed(range(columns)):
+            others = [position for position in range(columns) if position != left_out]
+            pairs, mine, theirs = _pair(self._lost, self._added, _content(others), _content(others))
+            if sum(one.copies for one, _ in pairs) == min(lost, added):
+                for one, two in pairs:
+                    _compare(self._result.before[one.leaf], one, two)
+                self._lost, self._added = mine, theirs
+                self._example_pairs(pairs)
+                return
+
+    def _content_columns(self) -> list[int]:
+        return [position for position in range(len(self._layout.compared)) if position not in self._layout.key]
+
+    def _example_pairs(self, pairs: Sequence[tuple[Row, Row | None]]) -> None:
+        room = self._most_examples - len(self._result.examples)
+        if room > 0:
+            self._result.examples.extend(pairs[:room])
+
+
+def _content(positions: list[int]) -> Sign:
+    def sign(row: Row) -> tuple[bytes, ...]:
+        return tuple(row.values[position] for position in positions)
+
+    return sign
+
+
+def _pair(
+    mine: list[Row], other: list[Row], my_sign: Sign, other_sign: Sign
+) -> tuple[list[tuple[Row, Row]], list[Row], list[Row]]:
+    """Rows with equal signs, copy by copy; and what is left of both sides."""
+    waiting: dict[Hashable, list[Row]] = {}
+    for row in reversed(other):
+        waiting.setdefault(other_sign(row), []).append(row)
+    pairs: list[tuple[Row, Row]] = []
+    mine_left: list[Row] = []
+    for row in mine:
+        same = waiting.get(my_sign(row))
+        copies = row.copies
+        while same and copies:
+            found = same.pop()
+            paired = min(copies, found.copies)
+            pairs.append((_take(row, paired), _take(found, paired)))
+            copies -= paired
+            if found.copies > paired:
+                same.append(_take(found, found.copies - paired))
+        if copies:
+            mine_left.append(_take(row, copies))
+    return pairs, mine_left, [row for rows in waiting.values() for row in rows]
+
+
+def _compare(tally: Tally, mine: Row, other: Row) -> None:
+    for position, (old, new) in enumerate(zip(mine.values, other.values, strict=True)):
+        if old == new:
+            continue
+        counted = tally.nulled if new == NULL else tally.filled if old == NULL else tally.changed
+        counted[position] += mine.copies
+
+
+def _take(row: Row, copies: int) -> Row:
+    return row if row.copies == copies else Row(row.leaf, copies, row.key, row.values)
+
+
+def _key(line: bytes | None) -> int | None:
+    return None if line is None else int(line[: line.index(b"\t")])
+
+
+def _row(line: bytes) -> Row:
+    key, copies, leaf, *values = line.rstrip(b"\n").split(b"\t")
+    return Row(int(leaf), int(copies), key, tuple(values))
+
+
+def _gather(key: int, first: bytes | None, rest: Iterator[bytes]) -> tuple[list[Row], bytes | None]:
+    """All rows of this key, and the first line beyond them."""
+    rows: list[Row] = []
+    line = first
+    while line is not None and _key(line) == key:
+        rows.append(_row(line))
+        line = next(rest, None)
+    return rows, line

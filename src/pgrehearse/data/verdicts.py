@@ -1,0 +1,219 @@
+"""What was found out about the data: frozen facts, and the closed sets of verdicts.
+
+A count is of rows (``rows_…``) or of values of one column (``values_…``), exact.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+
+class TableVerdict(enum.Enum):
+    """What became of a table; where several hold, the first of this order.
+
+    ``dropped``: no table of its oid or name is left.  ``recreated``: another table carries its name; judged by
+    content, so it may have lost nothing.  ``rows-lost``.  ``values-changed``: in some column (dropped with
+    values in it, NULLs filled in, all count).  ``unmeasured``: some column could not be compared, and nothing worse
+    was seen.  ``rows-added``, ``renamed``, ``unchanged``; ``new``: it was not there before.
+    """
+
+    DROPPED = "dropped"
+    RECREATED = "recreated"
+    ROWS_LOST = "rows-lost"
+    VALUES_CHANGED = "values-changed"
+    UNMEASURED = "unmeasured"
+    ROWS_ADDED = "rows-added"
+    RENAMED = "renamed"
+    UNCHANGED = "unchanged"
+    NEW = "new"
+
+
+class ColumnVerdict(enum.Enum):
+    """What became of a column; where several hold, the first of this order.
+
+    So a column that was renamed and retyped is ``type-changed`` (its new name stands in ``name_after``), and
+    one that also lost values is ``values-lost``.  ``values-gained``: NULLs were filled in, nothing else.
+    ``recreated``: another column carries its name, and holds the same values.
+    """
+
+    DROPPED = "dropped"
+    UNMEASURED = "unmeasured"
+    VALUES_LOST = "values-lost"
+    VALUES_CHANGED = "values-changed"
+    VALUES_GAINED = "values-gained"
+    RECREATED = "recreated"
+    TYPE_CHANGED = "type-changed"
+    RENAMED = "renamed"
+    UNCHANGED = "unchanged"
+    NEW = "new"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnLoss:
+    """One column, followed from before to after.  The counts are None when they could not be measured."""
+
+    name: str
+    name_after: str | None
+    verdict: ColumnVerdict
+    values_changed: int | None  # had a value, has another one
+    values_lost: int | None  # had a value, has none now, or went with the column
+
+    @property
+    def lost(self) -> bool:
+        """Whether a value that was there is not there any more."""
+        return bool(self.values_changed or self.values_lost)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": None if self.verdict is ColumnVerdict.NEW else self.name,
+            "name_after": self.name_after,
+            "verdict": self.verdict.value,
+            "values_changed": self.values_changed,
+            "values_lost": self.values_lost,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableLoss:
+    """One table, or one leaf of a partitioned one."""
+
+    name: str  # before; of a new one its name after, which another table may have carried before
+    name_after: str | None
+    verdict: TableVerdict
+    rows_before: int
+    rows_after: int
+    rows_lost: int  # not found any more, in no leaf of its tree
+    columns: tuple[ColumnLoss, ...]
+
+    @property
+    def lost(self) -> bool:
+        """Whether a row or a value was lost or changed: a table made again, or dropped empty, lost nothing."""
+        return self.rows_lost > 0 or any(column.lost for column in self.columns)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": None if self.verdict is TableVerdict.NEW else self.name,
+            "name_after": self.name_after,
+            "verdict": self.verdict.value,
+            "rows_before": self.rows_before,
+            "rows_after": self.rows_after,
+            "rows_lost": self.rows_lost,
+            "columns": [column.as_json() for column in self.columns],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unmeasured:
+    """Something that could not be compared, and why.
+
+    ``blocking`` is False for what holds no data of this database (a foreign table): a verdict of clean need
+    not wait for it.
+    """
+
+    what: str
+    reason: str
+    blocking: bool = True
+
+    def as_json(self) -> dict[str, Any]:
+        return {"what": self.what, "reason": self.reason}
+
+
+class SequenceVerdict(enum.Enum):
+    """``moved-back``: it will hand out numbers again.  ``behind``: its column already holds higher ones."""
+
+    DROPPED = "dropped"
+    BEHIND = "behind"
+    MOVED_BACK = "moved-back"
+    ADVANCED = "advanced"
+    UNCHANGED = "unchanged"
+    NEW = "new"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceState:
+    """One sequence; ``next_…`` is the number that it would hand out."""
+
+    name: str
+    name_after: str | None
+    verdict: SequenceVerdict
+    next_before: int | None
+    next_after: int | None
+    column: str | None  # namespace.relation.column that owns it after
+    furthest_value: int | None  # in that column, where the verdict is ``behind``
+
+    @property
+    def hazardous(self) -> bool:
+        """Whether inserts may now meet numbers that are taken."""
+        return self.verdict in (SequenceVerdict.BEHIND, SequenceVerdict.MOVED_BACK)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "name_after": self.name_after,
+            "verdict": self.verdict.value,
+            "next_before": self.next_before,
+            "next_after": self.next_after,
+            "column": self.column,
+            "furthest_value": self.furthest_value,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LargeObjects:
+    """The large objects of the database."""
+
+    count_before: int
+    count_after: int
+    objects_lost: int
+    objects_changed: int
+
+    @property
+    def lost(self) -> bool:
+        return bool(self.objects_lost or self.objects_changed)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "count_before": self.count_before,
+            "count_after": self.count_after,
+            "objects_lost": self.objects_lost,
+            "objects_changed": self.objects_changed,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One row that was lost (``after`` is None) or changed.  Values are text, cut at `samples.LONGEST`."""
+
+    table: str
+    key: dict[str, str | None]
+    before: dict[str, str | None]
+    after: dict[str, str | None] | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {"table": self.table, "key": self.key, "before": self.before, "after": self.after}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataComparison:
+    """All data of a pristine database and of its migrated clone, compared."""
+
+    tables: tuple[TableLoss, ...]
+    sequences: tuple[SequenceState, ...]
+    large_objects: LargeObjects | None  # None: there are none
+    not_measured: tuple[Unmeasured, ...]
+    samples: tuple[Sample, ...]
+
+    @property
+    def lost(self) -> bool:
+        """Whether any row, value or large object was lost or changed."""
+        return any(table.lost for table in self.tables) or bool(self.large_objects and self.large_objects.lost)
+
+    def as_json(self) -> dict[str, Any]:
+        """``tables`` and ``not_measured`` are those of the `run` document."""
+        return {
+            "tables": [table.as_json() for table in self.tables],
+            "sequences": [sequence.as_json() for sequence in self.sequences],
+            "large_objects": self.large_objects.as_json() if self.large_objects else None,
+            "not_measured": [fact.as_json() for fact in self.not_measured],
+            "samples": [sample.as_json() for sample in self.samples],
+        }
