@@ -123,6 +123,18 @@ class ServerUnreachable(PgRehearseError):
     default_remedy = "Check that the server runs, and host, port, user, password and database of the URL."
 
 
+# --- nobody foresaw it ------------------------------------------------------------------------------------
+
+
+class Unforeseen(NotMeasured):
+    """An error that pgrehearse did not expect: a connection that broke, or a mistake of its own."""
+
+    default_remedy = (
+        "Nothing that it asked for was answered.  Try again; if it comes back, run it with PGREHEARSE_TRACEBACK=1 "
+        "and report what that prints."
+    )
+
+
 # --- migration sources: what is on disk and what a ledger says ------------------------------------
 
 

@@ -16,6 +16,7 @@ from pgrehearse.errors import PgRehearseError
 
 INTERRUPTED = 130
 WRONG_USAGE = 2
+TRACEBACK_VARIABLE = "PGREHEARSE_TRACEBACK"
 
 # command -> (module, one line for the list in --help).  psycopg (0.2 s) and SQLAlchemy (0.3 s) are
 # imported by the commands that need them; `--help` and `--version` need neither.
@@ -109,12 +110,25 @@ def run_command(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # `pgrehearse report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except Exception as error:  # whatever nobody foresaw is told in one line too, and is never a yes
+        if TRACEBACK_VARIABLE in os.environ:
+            raise
+        code = _tell(_unforeseen(error), as_json="--json" in arguments)
     return code if isinstance(code, int) else 0
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
     """SIGTERM leaves as Ctrl-C does, so that clones are dropped on the way out."""
     raise KeyboardInterrupt
+
+
+def _unforeseen(error: Exception) -> PgRehearseError:
+    """An error that no room turned into one of ours: a lost connection, or a mistake of pgrehearse's own."""
+    from pgrehearse.errors import Unforeseen
+    from pgrehearse.postgres.connect import scrub
+
+    told = scrub(str(error)) or "no message"
+    return Unforeseen(f"{type(error).__name__}: {told}")
 
 
 def _tell(error: PgRehearseError, *, as_json: bool) -> int:

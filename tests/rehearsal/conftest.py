@@ -1,0 +1,74 @@
+"""A receipt's document as a rehearsal makes it, with one of everything."""
+
+from typing import Any
+
+import pytest
+
+DIGEST = "ab" * 32
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    finding = {
+        "hazard": "drop-column", "classes": ["data-loss"], "level": "error", "file": "db/0001_drop.sql", "line": 3,
+        "column": 1, "message": "drops the column a*b of public.t", "remedy": "-- Keep it:\nCREATE TABLE kept AS …",
+        "evidence": "confirmed", "relation": "public.t", "measured": {"rows_lost": 0},
+    }  # fmt: skip
+    column = {"name": "a", "name_after": None, "verdict": "dropped", "values_changed": 0, "values_lost": 48_112}
+    return {
+        "format": 1,
+        "digest": DIGEST,
+        "verdict": "loss",
+        "grade": {"full": False, "why_not": ["collation version differs"]},
+        "source": {
+            "address": "db.example.com/shop", "environment": "prd", "database": "shop", "database_oid": 5,
+            "system_identifier": "7", "server_version": "18.4", "is_replica": False, "lsn": "0/1A",
+            "taken_at": "2026-01-01",
+        },
+        "clone": {
+            "address": "private local server", "provider": "pg_dump and template", "private": True,
+            "server_version": "18.4", "switched_off": ["subscription s: not restored"],
+        },
+        "role": "migrator",
+        "transaction": "auto",
+        "plan": [{"version": "0001_drop", "name": "drop", "sha256": DIGEST}],
+        "statements": [
+            {
+                "file": "db/0001_drop.sql", "line": 3, "sql": "ALTER TABLE t\n  DROP COLUMN a", "duration_ms": 1234.5,
+                "locks": {"public.t": "AccessExclusiveLock"}, "rewrites": ["public.t"], "scans_under_lock": [],
+                "error": {"sqlstate": "42P01", "message": "relation <b> does not exist | oh", "hint": None},
+            }
+        ],
+        "tables": [
+            {
+                "name": "public.t", "name_after": "public.t2", "verdict": "values-changed", "rows_before": 50_000,
+                "rows_after": 50_000, "rows_lost": 0, "columns": [column],
+            },
+            {
+                "name": "public.calm", "name_after": "public.calm", "verdict": "unchanged", "rows_before": 1,
+                "rows_after": 1, "rows_lost": 0, "columns": [],
+            },
+        ],
+        "schema": {
+            "before": DIGEST, "after": DIGEST,
+            "changes": [
+                {
+                    "kind": "table column", "name": "public.t.a", "relation": "public.t", "effect": "removed",
+                    "attribute": None, "before": None, "after": None,
+                }
+            ],
+        },
+        "checks": [{"name": "money.sql", "verdict": "failed", "detail": "0 rows before, 3 after, and not the same"}],
+        "queries": [],
+        "contention": {},
+        "rollback": {},
+        "findings": [finding],
+        "not_measured": [{"what": "table public.secret", "reason": "row-level security hides rows"}],
+        "timings": {"dump_ms": 12.5},
+        "receipt": {
+            "recipe": "pgrehearse-receipt-1", "tool_version": "0.1.0", "created_at": "2026-01-01",
+            "rehearsed_by": "ann",
+            "plan_digest": DIGEST, "files": [], "statement_rows": [None], "settings": {"TimeZone": "UTC"},
+            "samples": [{"table": "public.t", "key": {"id": "5"}, "before": {"a": "1"}, "after": None}],
+        },
+    }  # fmt: skip

@@ -1,0 +1,65 @@
+import io
+import json
+from typing import Any
+
+from rich.console import Console
+
+from pgrehearse.rehearsal.render import HEADLINES, render_markdown, render_text
+
+
+def as_text(document: dict[str, Any], width: int = 100) -> str:
+    out = io.StringIO()
+    render_text(document, Console(file=out, width=width, highlight=False))
+    return out.getvalue()
+
+
+def test_the_text_says_verdict_counts_places_and_what_was_not_measured(document: dict[str, Any]) -> None:
+    text = as_text(document)
+    for said in (
+        HEADLINES["loss"], "prd, db.example.com/shop", "as role migrator", "collation version differs",
+        "public.t -> public.t2", "48,112 values lost", "drop-column", "db/0001_drop.sql:3", "-- Keep it:", "1234.5",
+        "AccessExclusive public.t", "rewrites public.t", "ERROR 42P01", "failed     money.sql",
+        "row-level security hides",
+        "subscription s: not restored", document["digest"],
+    ):  # fmt: skip
+        assert said in text, said
+
+
+def test_a_table_that_nothing_happened_to_is_not_listed(document: dict[str, Any]) -> None:
+    assert "public.calm" not in as_text(document)
+    assert "public.calm" not in render_markdown(document)
+
+
+def test_no_line_is_cut_where_the_terminal_is_narrow(document: dict[str, Any]) -> None:
+    words = " ".join(as_text(document, width=40).split())
+    assert "row-level security hides rows" in words
+    assert document["digest"] in words
+
+
+def test_samples_are_in_the_json_alone(document: dict[str, Any]) -> None:
+    document["receipt"]["samples"][0]["before"]["a"] = "S4MPLE"
+    assert "S4MPLE" not in as_text(document) + render_markdown(document)
+
+
+def test_markdown_takes_names_as_they_stand(document: dict[str, Any]) -> None:
+    markdown = render_markdown(document)
+    assert "a\\*b" in markdown
+    assert "&lt;b&gt;" in markdown
+    rows = [line for line in markdown.splitlines() if line.startswith("| 3 |")]
+    assert rows[0].replace("\\|", "").count("|") == 6  # five cells; the bar in the server's message is escaped
+
+
+def test_every_verdict_has_a_headline_in_both_forms(document: dict[str, Any]) -> None:
+    for verdict, headline in HEADLINES.items():
+        document["verdict"] = verdict
+        assert headline in as_text(document)
+        assert headline in render_markdown(document)
+
+
+def test_an_empty_rehearsal_renders(document: dict[str, Any]) -> None:
+    empty = json.loads(json.dumps(document))
+    for key in ("statements", "tables", "findings", "checks", "not_measured", "plan"):
+        empty[key] = []
+    empty["schema"]["changes"] = []
+    assert "nothing pending" in as_text(empty)
+    assert "nothing pending" in render_markdown(empty)
