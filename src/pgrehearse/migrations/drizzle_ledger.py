@@ -122,6 +122,22 @@ class DrizzleLedger:
         same_second = row.created_at_ms // 1000 == migration.created_at_ms // 1000
         return same_second and (row.sha256 == migration.sha256 or not self._shares_its_second(migration))
 
+    def holders(self, connection: Connection) -> tuple[tuple[int, str], ...]:
+        return self.place.read_holders(connection)
+
+    def recording(self, migration: Migration) -> str:
+        values: list[object] = [migration.sha256, migration.created_at_ms]
+        if self.kind is SourceKind.DRIZZLE_FOLDER:
+            values.append(folder_name(migration))
+        columns = ("hash", "created_at", "name")[: len(values)]
+        return self.place.insertion(columns, values)
+
+    def naming(self, migration: Migration) -> str:
+        statement = sql.SQL("UPDATE {} SET name = {} WHERE name IS NULL AND hash = {};").format(
+            self.place.identifier, sql.Literal(folder_name(migration)), sql.Literal(migration.sha256)
+        )
+        return statement.as_string(None)
+
     def _shares_its_second(self, migration: Migration) -> bool:
         return sum(other.created_at_ms == migration.created_at_ms for other in self.migrations) > 1
 

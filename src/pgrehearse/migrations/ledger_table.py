@@ -93,6 +93,15 @@ class LedgerTable:
         """ACCESS EXCLUSIVE until the caller's transaction ends."""
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(self.identifier))
 
+    def insertion(self, columns: Sequence[str], values: Sequence[object]) -> str:
+        """An INSERT as text, for a person to run."""
+        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({});").format(
+            self.identifier,
+            sql.SQL(", ").join(map(sql.Identifier, columns)),
+            sql.SQL(", ").join(map(sql.Literal, values)),
+        )
+        return statement.as_string(None)
+
     def create(self, connection: Connection, statement: sql.Composed) -> None:
         """Run a ``CREATE TABLE IF NOT EXISTS``, its namespace first, and survive another maker at the same moment.
 

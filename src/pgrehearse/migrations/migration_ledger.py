@@ -56,3 +56,15 @@ class MigrationLedger(Protocol):
     def names(self, row: LedgerRow, migration: Migration) -> bool:
         """Whether this row speaks of this migration, even if its bytes were others then."""
         ...
+
+    def holders(self, connection: Connection) -> tuple[tuple[int, str], ...]:
+        """Sessions that hold the table in ACCESS EXCLUSIVE: (backend pid, application name).  Read-only."""
+        ...
+
+    def recording(self, migration: Migration) -> str:
+        """SQL for a person who has made sure that the migration is applied and wants it recorded."""
+        ...
+
+    def naming(self, migration: Migration) -> str:
+        """SQL for a person whose row of this migration lacks the name that drizzle 1.0 goes by."""
+        ...

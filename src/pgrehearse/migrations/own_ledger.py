@@ -89,6 +89,16 @@ class OwnLedger:
             return row.name == migration.version and row.sha256 == migration.sha256
         return row.name is not None and number_of(row.name) == number_of(migration.version)
 
+    def holders(self, connection: Connection) -> tuple[tuple[int, str], ...]:
+        return self.place.read_holders(connection)
+
+    def recording(self, migration: Migration) -> str:
+        values = (migration.kind.value, migration.version, migration.name, migration.sha256, __version__)
+        return self.place.insertion(("kind", "version", "name", "sha256", "tool_version"), values)
+
+    def naming(self, migration: Migration) -> str:
+        return ""  # every row of ours has its name
+
 
 def number_of(version: str) -> int | None:
     """The leading number of a version: a file renamed after it was applied keeps its place."""
