@@ -69,12 +69,19 @@ class RecordedClone:
     owner: Owner
     made_at: datetime
     kept_at: datetime | None
-    address: str | None  # how to reach a kept clone
+    address: Conninfo | None  # how to reach a kept clone, without secrets
     server_owner: Owner | None  # the process of a kept private server
 
     @property
     def id(self) -> str:
         return self.names.id
+
+    @property
+    def state(self) -> str:
+        """``in use``, ``kept`` or ``left over``."""
+        if self.is_leftover:
+            return "left over"
+        return "in use" if self.kept_at is None else "kept"
 
     @property
     def is_leftover(self) -> bool:
@@ -105,7 +112,7 @@ def recorded_clones(ledger: ReleaseLedger) -> tuple[RecordedClone, ...]:
                 owner=Owner.from_json(body["owner"]),
                 made_at=entry.at,
                 kept_at=keeping.at if keeping else None,
-                address=str(keeping.body["address"]) if keeping else None,
+                address=Conninfo.parse(keeping.body["address"]) if keeping else None,
                 server_owner=None if server_owner is None else Owner.from_json(server_owner),
             )
         )

@@ -7,6 +7,7 @@ the string is only ever read and extended by libpq's parser, and handed on whole
 import os
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -70,6 +71,13 @@ class Conninfo:
         given = self.parameters
         port = f":{given['port']}" if given.get("port", "5432") != "5432" else ""
         return f"{self.host}{port}/{self.database or 'default database'}"
+
+    @property
+    def printable_url(self) -> str:
+        """A URL that reaches the same database, without its secrets: libpq finds those elsewhere."""
+        given = {key: value for key, value in self.parameters.items() if key not in SECRET_PARAMETERS}
+        database = quote(given.pop("dbname", ""), safe="")
+        return f"postgresql:///{database}?{urlencode(given, quote_via=quote)}"
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -159,9 +159,9 @@ class LocalServer:
                 preexec_fn=None if self.outlives_us else _die_with_parent,  # noqa: PLW1509  only calls prctl, which is safe after fork
                 **_server_identity(),
             )
-        self._wait_until_ready()
         if self.outlives_us:
             (self.directory / MARKER).write_text(Owner.of(self._process.pid).as_text())
+        self._wait_until_ready()
 
     def stop(self, *, immediate: bool = False) -> None:
         """Fast shutdown (sessions are ended); ``immediate`` is a crash, as SIGQUIT does it."""
