@@ -18,7 +18,7 @@ from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.sources.find import ad_hoc_source, open_source
 from pgrehearse.migrations.sources.source import Source
-from pgrehearse.migrations.status import read_status
+from pgrehearse.migrations.status import Status, read_status
 from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress, Silent
@@ -104,6 +104,11 @@ class Project:
             drizzle_table=migrations.drizzle_table,
         )
 
+    def status(self, database: ResolvedDatabase, source: Source) -> Status:
+        """What this database has of these migrations; writes nothing.  See `pgrehearse.migrations.status`."""
+        with connect(database.conninfo, verb="status") as session:
+            return read_status(session, source)
+
     def releases(self) -> ReleaseLedger:
         """The release ledger, opened; the caller closes it."""
         path = self.config.located(self.config.ledger.path) if self.config else self.directory / LEDGER_WITHOUT_CONFIG
@@ -147,8 +152,7 @@ class Project:
             return sources[0], Plan.of(migration for each in sources for migration in each.migrations)
         origin = self.source(options.folder)
         origin.require_whole()
-        with connect(source.conninfo, verb="status") as session:
-            return origin, read_status(session, origin).pending
+        return origin, self.status(source, origin).pending
 
     def _request(
         self,

@@ -101,8 +101,10 @@ class Status:
         """0 well or merely pending, 1 otherwise; with ``check`` also 1 when anything is pending."""
         return 1 if not self.is_well or (check and self.pending.migrations) else 0
 
-    def count(self, state: State) -> int:
-        return sum(each.state is state for each in self.migrations)
+    @property
+    def counts(self) -> dict[str, int]:
+        """Migrations by state; every state is named."""
+        return {state.value: sum(each.state is state for each in self.migrations) for state in State}
 
     def as_json(self, *, environment: str | None, database: str) -> dict[str, Any]:
         """The ``status`` answer (``answers/status.schema.json``)."""
@@ -114,7 +116,7 @@ class Status:
             "source": {"kind": self.kind.value, "path": self.path},
             "ledger": {"table": self.ledger_table, "exists": self.ledger_exists},
             "well": self.is_well,
-            "counts": {state.value: self.count(state) for state in State},
+            "counts": self.counts,
             "migrations": [each.as_json() for each in self.migrations],
             "plan": {"digest": plan.digest, "versions": [each.version for each in plan.migrations]}
             if plan.migrations

@@ -1,0 +1,104 @@
+"""``pgrehearse status``: what is applied, pending, edited, skipped or missing."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from pgrehearse.config import ResolvedDatabase
+    from pgrehearse.migrations.status import Status
+
+STYLES = {
+    "applied": "green",
+    "pending": "cyan",
+    "edited": "bold red",
+    "skipped": "bold red",
+    "present": "bold red",
+    "half-present": "bold red",
+    "unfinished": "bold red",
+}
+LISTED_APPLIED = 5  # newest applied ones that are shown; the rest are counted
+
+
+@click.command(
+    "status",
+    epilog="""\b
+Examples:
+  pgrehearse status                          the protected environment of pgrehearse.toml
+  pgrehearse status uat drizzle --check      exit code 1 also when anything is pending
+  pgrehearse status postgresql://me@host/shop migrations --json""",
+)
+@click.argument("database", metavar="[ENV|URL]", required=False)
+@click.argument("folder", metavar="[FOLDER]", required=False, type=click.Path(path_type=Path))
+@click.option("--check", is_flag=True, help="Exit code 1 also when anything is pending.")
+@click.option("--all", "show_all", is_flag=True, help="List every applied migration, not only the newest.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (status.schema.json).")
+@click.pass_obj
+def command(
+    config_file: str | None,
+    *,
+    database: str | None,
+    folder: Path | None,
+    check: bool,
+    show_all: bool,
+    as_json: bool,
+) -> int:
+    """Compare the migrations folder with what the database says is applied.
+
+    Reads the folder and, in one read-only transaction, the migration ledger and the catalogs.  Never writes.
+
+    Exit code 0: all is well, or merely pending.  1: something is edited, skipped, missing, not in the
+    journal, there without a record, or half done.  3: the ledger may not be read, or a run holds it.
+    """
+    from pgrehearse.project import Project
+
+    project = Project.open(config_file)
+    resolved = project.database(database)
+    status = project.status(resolved, project.source(folder))
+    if as_json:
+        answer = status.as_json(environment=resolved.environment, database=resolved.conninfo.address)
+        print(json.dumps(answer, ensure_ascii=False, indent=2))
+    else:
+        _show(status, resolved, show_all=show_all)
+    return status.exit_code(check=check)
+
+
+def _show(status: "Status", database: "ResolvedDatabase", *, show_all: bool) -> None:
+    from rich.text import Text
+
+    from pgrehearse.cli.output import stdout_console
+
+    console = stdout_console()
+    ledger = status.ledger_table if status.ledger_exists else f"{status.ledger_table} (not there yet)"
+    console.print(Text(f"{database.label}: {status.path} against {ledger}"))
+    counts = [f"{count} {state}" for state, count in status.counts.items() if count]
+    console.print(Text("  " + (", ".join(counts) or "no migrations")))
+    console.print()
+    hidden = 0 if show_all else max(status.counts["applied"] - LISTED_APPLIED, 0)
+    if hidden:
+        console.print(Text(f"  … {hidden} older applied ones (--all)", style="dim"))
+    for each in status.migrations:
+        if each.state.value == "applied" and hidden > 0:
+            hidden -= 1
+            continue
+        line = Text(f"  {each.state.value:<12} ", style=STYLES[each.state.value])
+        line.append(each.migration.version, style="default")
+        if each.applied_at:
+            line.append(f"  {each.applied_at[:19].replace('T', ' ')} UTC", style="dim")
+        console.print(line)
+    for row in status.ad_hoc:
+        told = f"  {'ad-hoc':<12} {row.name}  {(row.applied_at or '')[:19].replace('T', ' ')} UTC"
+        console.print(Text(told, style="dim"))
+    for problem in status.problems:
+        is_error = problem.severity.value == "error"
+        console.print()
+        console.print(Text("error: " if is_error else "note: ", style="bold red" if is_error else "yellow"), end="")
+        console.print(Text(problem.message), soft_wrap=True)
+        console.print(Text(f"  -> {problem.remedy}"), soft_wrap=True)  # it may hold SQL to be copied
+    if status.is_well:
+        console.print()
+        pending = len(status.pending.migrations)
+        well = "All is well" + (f"; {pending} to rehearse: `pgrehearse run`." if pending else ", nothing is pending.")
+        console.print(Text(well, style="green"))
