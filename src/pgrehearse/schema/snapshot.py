@@ -1,0 +1,311 @@
+"""Read the shape of a whole database from its catalogs, as one snapshot sees it."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from pgrehearse.errors import SchemaUnreadable
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.schema.normalise import normal_form
+from pgrehearse.schema.schema_object import LeftOut, ObjectKind, Schema, SchemaObject
+
+# drizzle's own record of what it applied: bookkeeping of the tool, not shape of the application.
+DRIZZLE_NAMESPACE = "drizzle"
+DRIZZLE_LEDGER = "drizzle.__drizzle_migrations"
+
+# Whatever changes how the server prints an expression; a session's or role's own values must not reach the text.
+PRINTING = {
+    "search_path": "",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "xmlbinary": "base64",
+    "row_security": "off",
+    "statement_timeout": "0",
+}
+MAIN_OBJECTS = (
+    "read_namespaces", "read_relations", "read_columns", "read_constraints", "read_sequences", "read_triggers",
+    "read_policies", "read_rules", "read_functions", "read_types", "read_domain_constraints", "read_extensions",
+    "read_statistics",
+)  # fmt: skip
+BATCH = 200  # relations printed before their locks are given back; the lock table holds some thousands
+ATTEMPTS = 3  # an object dropped while being printed is "cache lookup failed": read again
+
+# What an attribute's text is; text not named here is compared as it stands.
+FRAMES = {
+    (ObjectKind.TABLE, "partition key"): "partition key",
+    (ObjectKind.COLUMN, "default"): "expression",
+    (ObjectKind.COLUMN, "generation expression"): "expression",
+    (ObjectKind.CONSTRAINT, "definition"): "constraint",
+    (ObjectKind.DOMAIN, "default"): "expression",
+    (ObjectKind.DOMAIN_CONSTRAINT, "definition"): "constraint",
+    (ObjectKind.INDEX, "definition"): "statement",
+    (ObjectKind.POLICY, "using"): "expression",
+    (ObjectKind.POLICY, "with check"): "expression",
+    (ObjectKind.TRIGGER, "definition"): "statement",
+    (ObjectKind.RULE, "definition"): "statement",
+    (ObjectKind.VIEW, "definition"): "statement",
+    (ObjectKind.MATERIALIZED_VIEW, "definition"): "statement",
+    (ObjectKind.STATISTICS, "definition"): "statement",
+    (ObjectKind.PUBLICATION_RELATION, "where"): "expression",
+}
+LEFT_OUT_BY_DESIGN = (
+    LeftOut(what="subscriptions", reason="they are one environment's, hold secrets, and an inert clone has none"),
+    LeftOut(what="user mappings, options of servers and wrappers", reason="addresses and secrets of one environment"),
+    LeftOut(what="tablespaces", reason="where files lie is one server's business"),
+    LeftOut(what="members of extensions", reason="the extension's version stands for them"),
+    LeftOut(what="settings of roles and databases", reason="they are not part of a schema"),
+    LeftOut(what="whether a materialized view is populated", reason="its content is data"),
+)  # fmt: skip
+
+
+def read_schema(connection: Connection, *, ignore_relations: frozenset[str] = frozenset()) -> Schema:
+    """The shape of the whole database that ``connection`` is in.
+
+    ``ignore_relations``: names as `namespace.relation`, quoted where SQL needs it, that take no part.  Never part:
+    namespace `pgrehearse`, drizzle's ledger table, temporary objects, members of extensions.
+
+    Reads in the caller's transaction where there is one (its snapshot, its own uncommitted work), else in a read-only
+    one of its own at REPEATABLE READ.  Either way all settings and locks are given back.  Locks: ACCESS SHARE on
+    relations that views, rules and SQL-standard functions name, a batch at a time.  Cost: some 60 round trips.
+    Raises `SchemaUnreadable` (exit 3) when the role may not read a catalog or objects change while being read.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _read_in_transaction(connection, ignore_relations)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise SchemaUnreadable(
+                f"the schema cannot be read whole: {error.diag.message_primary}",
+                remedy="Read as a role that may read the system catalogs, or grant SELECT on the named catalog.",
+            ) from error
+        except psycopg.errors.InternalError_ as error:
+            if attempt == ATTEMPTS or connection.info.transaction_status != TransactionStatus.IDLE:
+                raise SchemaUnreadable(
+                    f"objects changed while the schema was read: {error.diag.message_primary}",
+                    remedy="Wait until no other session changes the schema, then run the command again.",
+                ) from error
+    raise AssertionError("unreachable")
+
+
+def _read_in_transaction(connection: Connection, ignore_relations: frozenset[str]) -> Schema:
+    own_transaction = connection.info.transaction_status == TransactionStatus.IDLE
+    # Rolling back gives back settings and locks, of a savepoint too.
+    with connection.transaction(force_rollback=True):
+        if own_transaction:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        for name, value in PRINTING.items():
+            connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, value))
+        return _Reading(connection, ignore_relations).read()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Draft:
+    """An object whose attributes still come in."""
+
+    kind: ObjectKind
+    name: str
+    relation: str | None
+    oid: int
+    number: int
+    attributes: dict[str, str]
+    position: int | None = None
+    private: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_row(cls, names: Sequence[str], row: Sequence[Any]) -> "_Draft":
+        kind, _, oid, number, _, relation, name = row[:7]
+        attributes: dict[str, str] = {}
+        private: dict[str, Any] = {}
+        for attribute, value in zip(names[7:], row[7:], strict=True):
+            if value is None:
+                continue
+            if attribute.startswith("_"):
+                private[attribute] = value
+            else:
+                attributes[attribute] = value
+        return cls(
+            kind=ObjectKind(kind),
+            name=name,
+            relation=relation,
+            oid=oid,
+            number=number,
+            attributes=attributes,
+            private=private,
+        )
+
+    def finished(self) -> SchemaObject:
+        forms = {}
+        for attribute, text in self.attributes.items():
+            frame = FRAMES.get((self.kind, attribute))
+            if attribute == "definition" and "_parsed" in self.private:
+                frame = "statement" if self.private["_parsed"] else None
+            if frame is not None and (form := normal_form(text, frame)) is not None:
+                forms[attribute] = form
+        return SchemaObject(
+            kind=self.kind, name=self.name, relation=self.relation, attributes=self.attributes, normal_forms=forms,
+            position=self.position, oid=self.oid, number=self.number,
+        )  # fmt: skip
+
+
+class _Reading:
+    """One pass over the catalogs; lives as long as its transaction."""
+
+    def __init__(self, connection: Connection, ignore_relations: frozenset[str]) -> None:
+        self._connection = connection
+        self._major = connection.info.server_version // 10000
+        self._ignored = ignore_relations
+        self._drafts: dict[tuple[int, int, int], _Draft] = {}
+        self._parameters: dict[str, Any] = {}
+        self._members: set[tuple[int, int]] = set()
+
+    def read(self) -> Schema:
+        self._find_what_counts()
+        for statement in (*MAIN_OBJECTS, *OTHER_OBJECTS):
+            self._add_objects(statement)
+        if self._major >= 15:
+            self._add_objects("read_publication_tables_15")
+        relations = self._of_kind(ObjectKind.TABLE, ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW)
+        self._number_columns()
+        self._add_indexes()
+        self._annotate_in_batches("view_definitions", [d.oid for d in relations if d.kind is not ObjectKind.TABLE])
+        self._annotate_in_batches("rule_definitions", [d.oid for d in self._of_kind(ObjectKind.RULE)])
+        self._annotate_in_batches(
+            "function_definitions", [d.oid for d in self._drafts.values() if d.private.get("_parsed")]
+        )
+        for statement in self._annotations():
+            self._annotate(self._rows(statement)[1])
+        return self._schema()
+
+    def _annotations(self) -> Iterator[str]:
+        yield from (
+            "read_replica_identities",
+            "read_disabled_foreign_keys",
+            "read_comments",
+            "read_security_labels",
+            "read_grants",
+        )
+        if self._major >= 18:
+            yield from ("read_not_null_constraints_18", "read_not_null_comments_18")
+        if self._major >= 15:
+            yield "read_publication_schemas_15"
+        else:
+            yield "read_publication_tables_14"
+
+    def _find_what_counts(self) -> None:
+        namespaces = self._rows("namespaces")[1]
+        self._parameters["namespaces"] = [oid for oid, _ in namespaces]
+        self._parameters["names"] = [DRIZZLE_LEDGER, *sorted(self._ignored)]
+        self._parameters["left_out"] = [oid for (oid,) in self._rows("left_out_relations")[1]]
+        self._members = {(class_oid, oid) for class_oid, oid in self._rows("members")[1]}
+
+    def _rows(self, statement: str, **more: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
+        cursor = self._connection.execute(STATEMENTS[statement], {**self._parameters, **more})
+        return [column.name for column in cursor.description or ()], cursor.fetchall()
+
+    def _add_objects(self, statement: str) -> None:
+        left_out = set(self._parameters["left_out"])
+        names, rows = self._rows(statement)
+        for row in rows:
+            _, class_oid, oid, number, relation_oid = row[:5]
+            if (class_oid, oid) not in self._members and relation_oid not in left_out:
+                self._drafts[class_oid, oid, number] = _Draft.from_row(names, row)
+
+    def _of_kind(self, *kinds: ObjectKind) -> list[_Draft]:
+        return [draft for draft in self._drafts.values() if draft.kind in kinds]
+
+    def _annotate(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        for class_oid, oid, number, attribute, value in rows:
+            draft = self._drafts.get((class_oid, oid, number))
+            if draft is not None and value is not None:
+                draft.attributes[attribute] = value
+
+    def _annotate_in_batches(self, statement: str, oids: Sequence[int]) -> None:
+        """Print what takes locks, giving the locks back after each batch."""
+        for start in range(0, len(oids), BATCH):
+            with self._connection.transaction(force_rollback=True):
+                rows = self._rows(statement, oids=list(oids[start : start + BATCH]))[1]
+            self._annotate(rows)
+
+    def _number_columns(self) -> None:
+        """Positions among the living columns; a child by inheritance has the inherited ones first, as after a dump."""
+        columns: dict[int, list[_Draft]] = defaultdict(list)
+        for draft in self._of_kind(ObjectKind.COLUMN):
+            columns[draft.oid].append(draft)
+        parents: dict[int, list[int]] = defaultdict(list)
+        for child, parent in self._rows("inheritance")[1]:
+            parents[child].append(parent)
+        ordered: dict[int, list[_Draft]] = {}
+        for oid in columns:
+            for position, draft in enumerate(_in_order(oid, columns, parents, ordered), 1):
+                draft.position = position
+
+    def _add_indexes(self) -> None:
+        """One behind a constraint adds to the constraint; a partition's copy counts only where it deviates."""
+        names, rows = self._rows("read_indexes")
+        behind = {draft.oid: draft for draft in self._of_kind(ObjectKind.CONSTRAINT)}
+        constraint_class = next(
+            (key[0] for key, draft in self._drafts.items() if draft.kind is ObjectKind.CONSTRAINT), 0
+        )
+        for row in rows:
+            draft = _Draft.from_row(names, row)
+            parent, constraint = draft.private.get("_parent"), draft.private.get("_constraint")
+            if (row[1], draft.oid) in self._members:
+                continue
+            if parent is not None:
+                if draft.attributes:
+                    draft.name = f"partition of {parent}"
+                    self._drafts[row[1], draft.oid, 0] = draft
+            elif constraint in behind:
+                self._drafts[constraint_class, constraint, 0].attributes.update(
+                    {f"index {name}" if name != "invalid" else name: text for name, text in draft.attributes.items()}
+                )
+            else:
+                self._drafts[row[1], draft.oid, 0] = draft
+
+    def _schema(self) -> Schema:
+        objects = sorted((draft.finished() for draft in self._drafts.values()), key=lambda found: found.key)
+        if not any(_inside(found, DRIZZLE_NAMESPACE) for found in objects):
+            objects = [o for o in objects if not (o.kind is ObjectKind.SCHEMA and o.name == DRIZZLE_NAMESPACE)]
+        ignored = tuple(LeftOut(what=name, reason="the caller ignores it") for name in sorted(self._ignored))
+        return Schema(server_major=self._major, objects=tuple(objects), left_out=LEFT_OUT_BY_DESIGN + ignored)
+
+
+def _in_order(
+    oid: int, columns: Mapping[int, list[_Draft]], parents: Mapping[int, list[int]], known: dict[int, list[_Draft]]
+) -> list[_Draft]:
+    if oid not in known:
+        own = columns.get(oid, [])
+        if parents.get(oid):
+            inherited = {draft.name: draft for draft in own if draft.private.get("_inherited")}
+            order = [draft.name for parent in parents[oid] for draft in _in_order(parent, columns, parents, known)]
+            first = [inherited[name] for name in dict.fromkeys(order) if name in inherited]
+            taken = {draft.name for draft in first}
+            own = first + [draft for draft in own if draft.name not in taken]
+        known[oid] = own
+    return known[oid]
+
+
+def _inside(found: SchemaObject, namespace: str) -> bool:
+    return (found.relation or found.name).startswith(f"{namespace}.")
+
+
+def _read_statements(path: Path) -> dict[str, bytes]:
+    parts = re.split(r"^-- name: (\w+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {name: body.strip().encode() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+_OTHER_STATEMENTS = _read_statements(Path(__file__).with_name("other_objects.sql"))
+STATEMENTS = _read_statements(Path(__file__).with_suffix(".sql")) | _OTHER_STATEMENTS
+OTHER_OBJECTS = tuple(name for name in _OTHER_STATEMENTS if not name.startswith("read_publication_"))
