@@ -18,7 +18,7 @@ def test_the_text_says_verdict_counts_places_and_what_was_not_measured(document:
     for said in (
         HEADLINES["loss"], "prd, db.example.com/shop", "as role migrator", "collation version differs",
         "public.t -> public.t2", "48,112 values lost", "drop-column", "db/0001_drop.sql:3", "-- Keep it:", "1234.5",
-        "AccessExclusive public.t", "rewrites public.t", "ERROR 42P01", "failed     money.sql",
+        "AccessExclusive: public.t", "rewrites public.t", "ERROR 42P01", "failed     money.sql",
         "row-level security hides",
         "subscription s: not restored", document["digest"],
     ):  # fmt: skip

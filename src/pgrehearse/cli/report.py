@@ -47,9 +47,8 @@ def command(config_file: str | None, *, receipt: str | None, output: str, as_jso
 
         print(render_markdown(found.document), end="")
     else:
-        from rich.console import Console
-
+        from pgrehearse.cli.output import stdout_console
         from pgrehearse.rehearsal.render import render_text
 
-        render_text(found.document, Console(highlight=False))
+        render_text(found.document, stdout_console())
     return 0

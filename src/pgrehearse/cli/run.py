@@ -97,9 +97,8 @@ def command(
     if as_json:
         print(json.dumps(receipt.run_document, ensure_ascii=False, indent=2))
     else:
-        from rich.console import Console
-
+        from pgrehearse.cli.output import stdout_console
         from pgrehearse.rehearsal.render import render_text
 
-        render_text(receipt.document, Console(highlight=False))
+        render_text(receipt.document, stdout_console())
     return EXIT_CODES[receipt.verdict]

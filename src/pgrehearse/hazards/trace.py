@@ -13,7 +13,7 @@ import psycopg
 
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.observer import Running, StatementError
-from pgrehearse.migrations.statements import Statement
+from pgrehearse.migrations.statements import Statement, TransactionNeed
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.locks import LockMode, strongest
 from pgrehearse.postgres.named_queries import named_queries
@@ -23,6 +23,8 @@ SCAN_MATTERS_ROWS = 100
 SAMPLE_INTERVAL_S = 0.001
 # Not a copy of the old content into a new file, though the relation gets one.
 _EMPTIES_OR_RECOMPUTES = frozenset({"TruncateStmt", "RefreshMatViewStmt"})
+
+_CONTROL = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, TransactionNeed.ROLLS_BACK})
 
 _QUERIES = named_queries(__file__)
 
@@ -97,11 +99,16 @@ class Tracer:
 
     def before(self, running: Running) -> None:
         self._forget_earlier_attempt(running)
+        if running.statement.need in _CONTROL:
+            return  # BEGIN and COMMIT take no lock on a table
         if not running.in_transaction:
             self._sampler = _LockSampler(self._watch, running.backend_pid, self._oids)
             self._sampler.start()
         elif self._transaction is None:
             self._transaction = _InTransaction()
+            # What the session holds already is not the statement's doing: the runner locks its ledger's table.
+            for oid, mode in running.session.execute(_QUERIES["own_locks"], (self._oids,)):
+                self._transaction.modes[oid] = strongest(self._transaction.modes.get(oid), LockMode(mode))
             self._transaction.rows_read = dict(
                 running.session.execute(_QUERIES["rows_read_so_far"], (self._oids,)).fetchall()
             )

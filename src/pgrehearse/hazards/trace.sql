@@ -35,6 +35,11 @@ SELECT l.relation,
    AND l.pid = pg_catalog.pg_backend_pid()
    AND l.relation = ANY (%s);
 
+-- name: own_locks
+SELECT l.relation, l.mode
+  FROM pg_catalog.pg_locks l
+ WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid() AND l.relation = ANY (%s);
+
 -- name: others_locks
 -- While a statement runs outside a transaction: the locks its backend holds or waits for.
 SELECT l.relation, l.mode

@@ -133,7 +133,7 @@ def _source(seen: Seen, pair: ClonePair) -> dict[str, Any]:
         "database": identity.database,
         "database_oid": identity.database_oid,
         "system_identifier": None if identity.system_identifier is None else str(identity.system_identifier),
-        "server_version": identity.server_version,
+        "server_version": f"{identity.major}.{identity.server_version % 10000}",
         "is_replica": origin.is_replica,
         "lsn": origin.lsn,
         "taken_at": origin.taken_at.isoformat(),

@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 Document = Mapping[str, Any]
@@ -24,7 +23,9 @@ STYLES = {"clean": "bold green", "loss": "bold red", "hazard": "bold yellow", "f
 LEVEL_STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 SHOWN_STATEMENTS = 40
 SHOWN_TABLES = 40
-SQL_WIDTH = 60
+SHOWN_NAMES = 5
+SQL_WIDTH = 72
+NAME_WIDTH = 60
 
 
 def render_text(document: Document, console: Console) -> None:
@@ -77,6 +78,12 @@ def _changed_tables(document: Document) -> list[Mapping[str, Any]]:
     return [table for table in document["tables"] if table["verdict"] != "unchanged" or _hurt_columns(table)]
 
 
+def _followed_name(table: Mapping[str, Any]) -> str:
+    if table["name"] and table["name_after"] and table["name"] != table["name_after"]:
+        return f"{table['name']} -> {table['name_after']}"
+    return str(table["name"] or table["name_after"])
+
+
 def _hurt_columns(table: Mapping[str, Any]) -> list[str]:
     hurt = []
     for column in table["columns"]:
@@ -111,9 +118,16 @@ def _checks(document: Document) -> list[str]:
     return [f"{check['verdict']:<10} {check['name']}: {check['detail']}" for check in document["checks"]]
 
 
-def _strongest_lock(statement: Mapping[str, Any]) -> str:
-    shown = [f"{mode.removesuffix('Lock')} {name}" for name, mode in statement["locks"].items()]
-    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
+def _locks_by_mode(statement: Mapping[str, Any]) -> list[str]:
+    """One line per lock mode: ``AccessExclusive: public.a, public.b and 3 more``."""
+    by_mode: dict[str, list[str]] = {}
+    for name, mode in statement["locks"].items():
+        by_mode.setdefault(mode.removesuffix("Lock"), []).append(name)
+    return [
+        f"{mode}: {', '.join(names[:SHOWN_NAMES])}"
+        + (f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else "")
+        for mode, names in by_mode.items()
+    ]
 
 
 def _effects(statement: Mapping[str, Any]) -> str:
@@ -155,22 +169,20 @@ def _text_losses(document: Document, console: Console) -> None:
     if not tables:
         return
     _heading(console, "Tables")
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    grid.add_column("  table", overflow="fold")
-    grid.add_column("verdict")
-    for title in ("rows before", "rows after", "rows lost"):
-        grid.add_column(title, justify="right")
+    width = min(max(len(_followed_name(table)) for table in tables[:SHOWN_TABLES]), NAME_WIDTH)
+    heads = ("table".ljust(width), "verdict".ljust(14), "rows before", "rows after", "rows lost")
+    console.print(Text("  " + "  ".join(heads), style="dim"), soft_wrap=True)
     for table in tables[:SHOWN_TABLES]:
-        name = table["name"] or table["name_after"]
-        if table["name"] and table["name_after"] and table["name"] != table["name_after"]:
-            name = f"{table['name']} -> {table['name_after']}"
-        lost = Text(_number(table["rows_lost"]), style="red" if table["rows_lost"] else "")
-        grid.add_row(
-            Text(f"  {name}"), table["verdict"], _number(table["rows_before"]), _number(table["rows_after"]), lost
+        console.print(
+            Text.assemble(
+                f"  {_followed_name(table):<{width}}  {table['verdict']:<14}"
+                f"  {_number(table['rows_before']):>11}  {_number(table['rows_after']):>10}  ",
+                (f"{_number(table['rows_lost']):>9}", "red" if table["rows_lost"] else ""),
+            ),
+            soft_wrap=True,
         )
         for hurt in _hurt_columns(table):
-            grid.add_row(Text(f"    {hurt}", style="red"))
-    console.print(grid)
+            console.print(Text(f"      {hurt}", style="red"), soft_wrap=True)
     _tell_rest(console, len(tables) - SHOWN_TABLES, "table")
 
 
@@ -178,6 +190,7 @@ def _text_findings(document: Document, console: Console) -> None:
     if not document["findings"]:
         return
     _heading(console, "Findings")
+    shown: set[str] = set()  # the remedy of a hazard is written out once; the JSON has each with its own names
     for finding in document["findings"]:
         place = f"{finding['file']}:{finding['line']}" if finding["file"] else finding["relation"] or ""
         head = Text.assemble(
@@ -186,6 +199,9 @@ def _text_findings(document: Document, console: Console) -> None:
         head.append(f"  ({finding['evidence']})", style="dim")
         console.print(head, soft_wrap=True)
         console.print(Text(f"          {finding['message']}"), soft_wrap=True)
+        if finding["hazard"] in shown:
+            continue
+        shown.add(finding["hazard"])
         for number, line in enumerate(finding["remedy"].splitlines()):
             console.print(Text(f"          {'->' if number == 0 else '  '} {line}", style="dim"), soft_wrap=True)
 
@@ -194,18 +210,14 @@ def _text_statements(document: Document, console: Console) -> None:
     if not document["statements"]:
         return
     _heading(console, "Statements")
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    grid.add_column("  line", justify="right")
-    grid.add_column("ms", justify="right")
-    grid.add_column("statement", overflow="ellipsis", no_wrap=True, max_width=SQL_WIDTH)
-    grid.add_column("locks, effects", overflow="fold")
+    console.print(Text(f"  {'line':>5} {'ms':>10}", style="dim"))
     for statement in document["statements"][:SHOWN_STATEMENTS]:
-        effects = Text(_strongest_lock(statement))
+        head = f"  {statement['line']:>5} {statement['duration_ms']:>10.1f}  {_short(statement['sql'])}"
+        console.print(Text(head), soft_wrap=True)
+        for line in _locks_by_mode(statement):
+            console.print(Text(f"{'':20}{line}", style="dim"), soft_wrap=True)
         if _effects(statement):
-            effects.append(("\n" if effects else "") + _effects(statement), style="yellow")
-        duration = f"{statement['duration_ms']:.1f}"
-        grid.add_row(f"  {statement['line']}", duration, Text(_short(statement["sql"])), effects)
-    console.print(grid)
+            console.print(Text(f"{'':20}{_effects(statement)}", style="yellow"), soft_wrap=True)
     _tell_rest(console, len(document["statements"]) - SHOWN_STATEMENTS, "statement")
 
 
@@ -227,7 +239,7 @@ def _markdown_lines(document: Document) -> Iterator[str]:
         ("table", "verdict", "rows before", "rows after", "rows lost", "columns"),
         [
             (
-                f"`{table['name'] or table['name_after']}`",
+                f"`{_followed_name(table)}`",
                 table["verdict"],
                 _number(table["rows_before"]),
                 _number(table["rows_after"]),
@@ -252,7 +264,7 @@ def _markdown_lines(document: Document) -> Iterator[str]:
                 str(statement["line"]),
                 f"{statement['duration_ms']:.1f}",
                 f"`{_short(statement['sql']).replace('`', '')}`",
-                _code_free(_strongest_lock(statement)),
+                "<br>".join(map(_code_free, _locks_by_mode(statement))),
                 _code_free(_effects(statement)),
             )
             for statement in document["statements"][:SHOWN_STATEMENTS]
