@@ -7,7 +7,6 @@ the string is only ever read and extended by libpq's parser, and handed on whole
 import os
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
-from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -75,9 +74,7 @@ class Conninfo:
     @property
     def printable_url(self) -> str:
         """A URL that reaches the same database, without its secrets: libpq finds those elsewhere."""
-        given = {key: value for key, value in self.parameters.items() if key not in SECRET_PARAMETERS}
-        database = quote(given.pop("dbname", ""), safe="")
-        return f"postgresql:///{database}?{urlencode(given, quote_via=quote)}"
+        return self.replaced(**dict.fromkeys(SECRET_PARAMETERS)).as_url()
 
     @property
     def secrets(self) -> tuple[str, ...]:

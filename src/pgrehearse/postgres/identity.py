@@ -12,7 +12,7 @@ from typing import cast
 
 import psycopg
 
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, fetch_value
 
 REPLICA_WAIT_S = 5.0
 
@@ -40,6 +40,13 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l
                WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted
                  AND l.database = %s AND l.relation = %s),
        pg_catalog.pg_last_wal_replay_lsn() >= %s::pg_catalog.pg_lsn
+"""
+
+
+HANDSHAKE_TABLE = """
+SELECT d.oid::pg_catalog.int8, c.oid::pg_catalog.int8 FROM pg_catalog.pg_class c, pg_catalog.pg_database d
+WHERE c.relname = 'pgrehearse_handshake' AND c.relnamespace = pg_catalog.pg_my_temp_schema()
+  AND d.datname = pg_catalog.current_database()
 """
 
 
@@ -124,38 +131,48 @@ def same_database(a: Connection, b: Connection, nonce: int) -> bool:
 def is_replica_of(standby: Connection, primary: Connection, *, wait_s: float = REPLICA_WAIT_S) -> bool | None:
     """Whether what ``standby`` replays is what ``primary`` writes: True, False, or None when it cannot be told.
 
-    Handshake through the WAL: ``primary`` makes a temporary table in a transaction that is rolled back.
-    Its ACCESS EXCLUSIVE lock is logged and shows in the standby's ``pg_locks`` while held.  A standby that
-    has replayed past that record without the lock follows another server.  Costs nothing lasting on the
-    primary; only worth asking where the system identifiers are equal.
+    Handshake through the WAL: ``primary`` locks a temporary table of its own ACCESS EXCLUSIVE, which is
+    logged and shows in the standby's ``pg_locks`` for as long as it is held.  A standby that has replayed
+    past that record without the lock follows another server.  Leaves nothing on the primary; only worth
+    asking where the system identifiers are equal.
     """
     try:
-        with primary.transaction(force_rollback=True):
-            primary.execute("CREATE TEMPORARY TABLE pgrehearse_handshake () ON COMMIT DROP")
-            row = primary.execute(
-                "SELECT c.oid::pg_catalog.int8, d.oid::pg_catalog.int8, pg_catalog.pg_current_wal_insert_lsn()::text "
-                "FROM pg_catalog.pg_class c, pg_catalog.pg_database d WHERE c.relname = 'pgrehearse_handshake' "
-                "AND c.relnamespace = pg_catalog.pg_my_temp_schema() AND d.datname = pg_catalog.current_database()"
-            ).fetchone()
-            assert row is not None
-            relation, database, lsn = row
-            # Nothing has committed, so walwriter sends only whole pages: fill two behind our record.
-            primary.execute(
-                "SELECT pg_catalog.pg_logical_emit_message(false, 'pgrehearse', pg_catalog.repeat('-', 16384))"
-            )
-            deadline = time.monotonic() + wait_s
-            while True:
-                answer = standby.execute(SEEN_REPLAYED_LOCK, (database, relation, lsn)).fetchone()
-                assert answer is not None
-                if answer[0]:
-                    return True
-                if answer[1]:
-                    return False
-                if time.monotonic() > deadline:
-                    return None
-                time.sleep(0.1)
+        primary.execute("CREATE TEMPORARY TABLE pgrehearse_handshake ()")
+        try:
+            return _sees_lock(standby, primary, wait_s)
+        finally:
+            primary.execute("DROP TABLE pg_temp.pgrehearse_handshake")
     except psycopg.Error:
         return None
+
+
+def _sees_lock(standby: Connection, primary: Connection, wait_s: float) -> bool | None:
+    row = primary.execute(HANDSHAKE_TABLE).fetchone()
+    assert row is not None
+    place = (row[0], row[1])
+    deadline = time.monotonic() + wait_s
+
+    def seen_until(wanted: bool, lsn: str) -> bool | None:
+        past = False
+        while True:
+            answer = standby.execute(SEEN_REPLAYED_LOCK, (*place, lsn)).fetchone()
+            assert answer is not None
+            if answer[0] is wanted or past:  # past the record before this look, and still not as wanted
+                return bool(answer[0])
+            past = wanted and answer[1]
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.05)
+
+    # The table's own creation held that lock too, and a twin gives its table the same oid: wait for its end.
+    if seen_until(False, "0/0") is None:
+        return None
+    with primary.transaction(force_rollback=True):
+        primary.execute("LOCK TABLE pg_temp.pgrehearse_handshake IN ACCESS EXCLUSIVE MODE")
+        lsn = fetch_value(primary, "SELECT pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text")
+        # Nothing has committed, so walwriter sends only whole pages: fill two behind our record.
+        primary.execute("SELECT pg_catalog.pg_logical_emit_message(false, 'pgrehearse', pg_catalog.repeat('-', 16384))")
+        return seen_until(True, lsn)
 
 
 def _read_system_identifier(connection: Connection) -> int | None:

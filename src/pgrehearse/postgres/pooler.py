@@ -8,7 +8,7 @@ import contextlib
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg
 
@@ -16,7 +16,7 @@ from pgrehearse.errors import PgRehearseError, PoolerRefused
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 
-BEGIN_WAIT_S = 3.0
+BEGIN_WAIT_S = 1.5  # for a connected session's BEGIN: more than a round trip around the world
 BACKEND_PID = "SELECT pg_catalog.pg_backend_pid()"
 SET_MARKER = "SELECT pg_catalog.set_config('pgrehearse.session', %s, false)"
 READ_MARKER = "SELECT pg_catalog.current_setting('pgrehearse.session', true)"
@@ -84,64 +84,65 @@ def read_session_path(conninfo: Conninfo, *, nonce: str = "pgrehearse") -> Sessi
     """Find out by two interleaved connections.
 
     Both begin, the first commits, then the second: a pooler that gives servers back at COMMIT hands the
-    first connection the server that was returned last, which is the other's.  A marker set in the session
-    finds poolers that choose otherwise.
+    first connection the server that was returned last, which is the other's.  A pool of one server gives
+    the second connection the first one's server.  A marker set in the session finds poolers that choose
+    otherwise.
     """
     with contextlib.closing(connect(conninfo, verb="pooler")) as one:
         one.execute("BEGIN")
         pid = fetch_value(one, BACKEND_PID)
         proxied = pid != one.info.backend_pid
-        with _beginning_elsewhere(conninfo) as begun:
-            at_once = begun.wait(BEGIN_WAIT_S)
+        with _beginning_elsewhere(conninfo) as other:
+            other.connected.wait()
+            other.begun.wait(BEGIN_WAIT_S)
             one.execute("COMMIT")
-            # A pool of a single server: the other connection waited for our COMMIT, not for our end.
-            took_turns = not at_once and begun.wait(BEGIN_WAIT_S)
-            if not at_once and not took_turns:
+            if not other.begun.wait(BEGIN_WAIT_S):
                 one.close()  # the pool is full of whole sessions, ours among them
                 return SessionPath(address=conninfo.address, proxied=proxied, kept=True)
-        kept = not took_turns and fetch_value(one, BACKEND_PID) == pid
+        kept = other.pid != pid and fetch_value(one, BACKEND_PID) == pid
         kept = kept and (not proxied or _keeps_marker(one, nonce))
         return SessionPath(address=conninfo.address, proxied=proxied, kept=kept)
 
 
-@contextlib.contextmanager
-def _beginning_elsewhere(conninfo: Conninfo) -> Iterator[threading.Event]:
-    """A second connection's transaction, begun in a thread because a full pool makes it wait.
+@dataclass(slots=True)
+class _OtherSession:
+    """The second connection's transaction, as seen from the first one's thread."""
 
-    Leaving commits it, so that its server is the one that the pool got back last.
-    """
-    begun = threading.Event()
-    done = threading.Event()
-    failures: list[BaseException] = []
+    connected: threading.Event = field(default_factory=threading.Event)
+    begun: threading.Event = field(default_factory=threading.Event)
+    may_commit: threading.Event = field(default_factory=threading.Event)
+    pid: int | None = None
+    failure: Exception | None = None
 
-    def begin_and_commit() -> None:
+    def run(self, conninfo: Conninfo) -> None:
         try:
             with contextlib.closing(connect(conninfo, verb="pooler")) as two:
+                self.connected.set()
                 two.execute("BEGIN")
-                two.execute(BACKEND_PID)  # some poolers take a server only for the first real statement
-                begun.set()
-                done.wait()
+                self.pid = fetch_value(two, BACKEND_PID)
+                self.begun.set()
+                self.may_commit.wait()
                 two.execute("COMMIT")
-                left.set()
-                ended.wait()
         except (psycopg.Error, PgRehearseError) as error:
-            failures.append(error)
+            self.failure = error
         finally:
-            begun.set()
-            left.set()
+            self.connected.set()
+            self.begun.set()
 
-    left, ended = threading.Event(), threading.Event()
-    thread = threading.Thread(target=begin_and_commit, daemon=True)
+
+@contextlib.contextmanager
+def _beginning_elsewhere(conninfo: Conninfo) -> Iterator[_OtherSession]:
+    """A second connection that begins, in a thread because a full pool makes it wait; leaving commits it."""
+    other = _OtherSession()
+    thread = threading.Thread(target=other.run, args=(conninfo,), daemon=True)
     thread.start()
     try:
-        yield begun
-        done.set()
-        left.wait()
+        yield other
     finally:
-        done.set()
-        ended.set()
-    if failures:
-        raise failures[0]
+        other.may_commit.set()
+        thread.join()
+    if other.failure is not None:
+        raise other.failure
 
 
 def _keeps_marker(one: Connection, nonce: str) -> bool:
