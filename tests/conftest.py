@@ -22,6 +22,7 @@ MAJORS = (15, 16, 18)
 COMPARISONS = {">=": operator.ge, "<=": operator.le, "==": operator.eq, "<": operator.lt, ">": operator.gt}
 
 _servers: dict[int, LocalServer | str] = {}
+_uats: dict[int, LocalServer] = {}
 _numbers = itertools.count(1)
 
 
@@ -59,6 +60,14 @@ def server(server_major: int) -> LocalServer:
     return found
 
 
+@pytest.fixture(scope="session")
+def uat(server_major: int, server: LocalServer) -> LocalServer:
+    """A second server of the same major, to clone onto."""
+    if server_major not in _uats:
+        _uats[server_major] = LocalServer.create(server.binaries)
+    return _uats[server_major]
+
+
 @pytest.fixture
 def database(server: LocalServer) -> Iterator[Conninfo]:
     """A fresh, empty database of the superuser's; dropped afterwards."""
@@ -78,7 +87,7 @@ def connection(database: Conninfo) -> Iterator[Connection]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    for server in _servers.values():
+    for server in (*_servers.values(), *_uats.values()):
         if isinstance(server, LocalServer):
             server.wipe()
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

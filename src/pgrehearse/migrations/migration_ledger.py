@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pgrehearse.migrations.ledger_table import LedgerTable
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.postgres.connect import Connection
 
@@ -20,6 +21,11 @@ class LedgerRow:
 
 class MigrationLedger(Protocol):
     """How one migration tool records what it applied.  Facts go in and out; connections are the caller's."""
+
+    @property
+    def place(self) -> LedgerTable:
+        """The table's namespace and name."""
+        ...
 
     @property
     def table(self) -> str:

@@ -52,6 +52,7 @@ class Seen:
     checks: tuple[CheckResult, ...] = ()
     predicted: tuple[Finding, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
+    lowered: list[str] = field(default_factory=list)  # why the grade is less than full, beyond what the clone knows
 
 
 def receipt_of(seen: Seen, now: datetime) -> Receipt:
@@ -73,7 +74,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
         checks=seen.checks,
         not_measured=not_measured,
     )
-    why_not = [*pair.lowered, *unlike, *([pair.role_problem] if pair.role_problem else [])]
+    why_not = [*pair.lowered, *unlike, *seen.lowered, *([pair.role_problem] if pair.role_problem else [])]
     return Receipt.seal(
         {
             "format": FORMAT,

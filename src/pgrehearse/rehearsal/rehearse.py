@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+from psycopg import sql
+
 from pgrehearse.clones.pair import ClonePair, make_pair
 from pgrehearse.data.loss import compare_data
 from pgrehearse.errors import MigrationFailed
@@ -35,6 +37,11 @@ SELECT name, setting FROM pg_catalog.pg_settings
                 'session_replication_role', 'row_security', 'lock_timeout', 'statement_timeout',
                 'max_locks_per_transaction', 'check_function_bodies', 'standard_conforming_strings')
 """
+
+MAY_CREATE_SCHEMA = "SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')"
+GRANT_NAMESPACE = "GRANT ALL ON SCHEMA {namespace} TO {role}"
+GRANT_TABLES = "GRANT ALL ON ALL TABLES IN SCHEMA {namespace} TO {role}"
+GRANT_SEQUENCES = "GRANT ALL ON ALL SEQUENCES IN SCHEMA {namespace} TO {role}"
 
 
 def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], datetime], progress: Progress) -> Receipt:
@@ -92,6 +99,7 @@ def _read_pristine(pair: ClonePair, seen: Seen) -> None:
 def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
     if pair.role_problem is not None:
         return  # told as not measured: run as anybody else, the plan would prove nothing
+    _prepare_ledger(pair, seen)
     progress.step(f"applying as {pair.role}")
     started = time.monotonic()
     tracer = Tracer(lambda: pair.session("clone", "watch"))
@@ -112,6 +120,23 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
         seen.not_run = tuple(tracer.not_run_statements)
         seen.timings["apply_ms"] = (time.monotonic() - started) * 1000
         tracer.close()
+
+
+def _prepare_ledger(pair: ClonePair, seen: Seen) -> None:
+    """Where the role may not make the migration ledger, an administrator does, and the grade says so.
+
+    The plan itself may be fine without that right; refusing it for our own bookkeeping would be a needless alarm.
+    """
+    ledger = seen.request.ledger
+    with pair.session_as_role("apply") as session:
+        if ledger.exists(session) or fetch_value(session, MAY_CREATE_SCHEMA):
+            return
+    namespace = sql.Identifier(ledger.place.namespace)
+    with pair.session("clone", "apply") as admin, admin.transaction():
+        ledger.create(admin)
+        for grant in (GRANT_NAMESPACE, GRANT_TABLES, GRANT_SEQUENCES):
+            admin.execute(sql.SQL(grant).format(namespace=namespace, role=sql.Identifier(pair.role)))
+    seen.lowered.append(f"role {pair.role} may not create the migration ledger {ledger.table} in production")
 
 
 def _compare(pair: ClonePair, seen: Seen, progress: Progress) -> None:

@@ -1,0 +1,3 @@
+ALTER TABLE a ADD COLUMN w integer;
+ALTER TABLE a ADD CONSTRAINT small CHECK (v < 10);
+CREATE TABLE never (id bigint);

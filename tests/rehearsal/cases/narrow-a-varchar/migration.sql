@@ -1,0 +1,1 @@
+ALTER TABLE products ALTER COLUMN code TYPE varchar(8) USING left(code, 8);

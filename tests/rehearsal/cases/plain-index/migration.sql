@@ -1,0 +1,1 @@
+CREATE INDEX a_v ON a (v);
