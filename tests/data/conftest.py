@@ -12,7 +12,6 @@ import pytest
 from pgrehearse.data.loss import compare_data
 from pgrehearse.data.verdicts import ColumnLoss, DataComparison, TableLoss
 from pgrehearse.postgres.connect import Connection, connect
-from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 
 _numbers = itertools.count(1)

@@ -411,10 +411,15 @@ class _PoolComparison:
             name_after=successor.name if successor else None,
             verdict=self._verdict(table, successor, tally, columns),
             rows_before=self._rows_before[table.oid],
-            rows_after=self._rows_after.get(successor.oid, 0) if successor else 0,
+            rows_after=self._rows_after_of(successor) if successor else 0,
             rows_lost=tally.rows_lost,
             columns=tuple(columns),
         )
+
+    def _rows_after_of(self, successor: Table) -> int:
+        if successor.partitioned:  # a plain table became a tree: its rows stand at the leaves
+            return sum(self._rows_after.values())
+        return self._rows_after.get(successor.oid, 0)
 
     def _verdict(
         self, table: Table, successor: Table | None, tally: Tally, columns: list[ColumnLoss]
@@ -456,10 +461,11 @@ class _PoolComparison:
         )
 
     def _new_columns(self, successor: Table) -> list[ColumnLoss]:
-        followed = {
-            column.after[successor.oid].number for column in self._layout.columns if successor.oid in column.after
+        followed = {column.sql_name_after for column in self._layout.columns}
+        followed |= {
+            column.after[successor.oid].sql_name for column in self._layout.columns if successor.oid in column.after
         }
-        return [_new_column(column.sql_name) for column in successor.columns if column.number not in followed]
+        return [_new_column(column.sql_name) for column in successor.columns if column.sql_name not in followed]
 
     def _new_table(self, table: Table) -> TableLoss:
         return TableLoss(

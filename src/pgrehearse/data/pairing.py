@@ -18,7 +18,8 @@ class Pool:
 
     before: tuple[Table, ...]
     after: tuple[Table, ...]
-    successors: dict[int, Table]  # pristine table's oid: the table of the clone that goes on from it
+    # A pristine table's oid: the table of the clone that goes on from it; the root where it became a tree.
+    successors: dict[int, Table]
     model_before: Table | None  # whose columns and keys stand for all: the root of the tree, or the table
     model_after: Table | None
 
@@ -106,7 +107,7 @@ def _tree_pool(
     return Pool(
         before=leaves_before,
         after=leaves_after,
-        successors={oid: table for oid, table in own.items() if not table.partitioned},
+        successors=own,
         model_before=model_before,
         model_after=model_after or _first_root(after, clone),
     )
