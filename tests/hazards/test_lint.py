@@ -101,6 +101,19 @@ def test_newness_is_not_believed_beyond_what_the_file_shows(texts: list[str], ha
     assert found(*texts) == hazards
 
 
+def test_files_of_one_plan_are_new_to_each_other() -> None:
+    texts = ("CREATE TABLE t (id int);", "CREATE INDEX ON t (id); DROP TABLE t;", "DROP TABLE t;")
+    migrations = [
+        Migration(version=text, name="x", path="x.sql", kind=SourceKind.AD_HOC, content=text.encode()) for text in texts
+    ]
+    assert [finding.hazard for finding in lint_files(migrations).findings] == [
+        "create-index",
+        "drop-table",
+        "drop-table",
+    ]
+    assert [finding.hazard for finding in lint_files(migrations, one_plan=True).findings] == ["drop-table"]
+
+
 CHECKED = "ALTER TABLE t ADD CONSTRAINT k CHECK (c IS NOT NULL) NOT VALID;"
 PROVED = "ALTER TABLE t VALIDATE CONSTRAINT k;"
 SET = "ALTER TABLE t ALTER c SET NOT NULL;"

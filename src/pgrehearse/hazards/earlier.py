@@ -1,7 +1,8 @@
 """What earlier statements made: nobody uses a table that the same file creates, so nothing there can wait or be lost.
 
-Newness ends with its file: an earlier file of the folder may have been applied long ago, with users
-and rows since.  Proved checks outlive their file, because that is how they are meant to be used.
+Newness ends with its file, unless the files are known to run together: an earlier file of the folder
+may have been applied long ago, with users and rows since.  Proved checks outlive their file, because
+that is how they are meant to be used.
 """
 
 from dataclasses import dataclass, field
@@ -32,9 +33,10 @@ class Earlier:
         """A validated CHECK (column IS NOT NULL) lets SET NOT NULL skip its scan since 12."""
         return any(self.not_null_checks[key] == column for key in self.proved if key[0] == relation)
 
-    def begin_file(self) -> None:
+    def begin_file(self, *, forget: bool) -> None:
         self.namespace = DEFAULT_NAMESPACE
-        self.forget_made()
+        if forget:
+            self.forget_made()
 
     def forget_made(self) -> None:
         """After a ROLLBACK, which may have taken it away again."""

@@ -77,7 +77,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         _compare(pair, seen, progress)
         _check(pair, seen, progress)
     progress.step("judging")
-    seen.predicted = lint_files(request.plan.migrations).findings
+    seen.predicted = lint_files(request.plan.migrations, one_plan=True).findings
     receipt = receipt_of(seen, now())
     save_receipt(releases, receipt, now())
     return receipt
