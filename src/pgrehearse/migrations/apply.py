@@ -1,0 +1,96 @@
+"""The one way that migrations run, on a clone and on production; only the observer differs.
+
+The story: take the turn between runners, take the wall at the ledger's table, read what is applied by
+now, settle what a killed run left half-done, then run segment after segment, each with its progress
+and its ledger rows in its own transaction (docs/decisions/0001).
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+import psycopg
+
+from pgrehearse.errors import Interrupted, MigrationFailed
+from pgrehearse.migrations.applied import Applied
+from pgrehearse.migrations.limits import Limits, TransactionMode
+from pgrehearse.migrations.migration import Plan
+from pgrehearse.migrations.migration_ledger import MigrationLedger
+from pgrehearse.migrations.observer import NoObserver, Observer
+from pgrehearse.migrations.runner import Runner, Settings
+from pgrehearse.migrations.runner_lock import take_turn
+from pgrehearse.migrations.segments import PendingFile, compile_segments
+from pgrehearse.migrations.session_state import prepare
+from pgrehearse.migrations.standing import Resolution, find_pending
+from pgrehearse.migrations.statements import split_file
+from pgrehearse.postgres.connect import Connection
+
+
+def apply(
+    sessions: Callable[[str], Connection],
+    plan: Plan,
+    *,
+    ledger: MigrationLedger,
+    mode: TransactionMode = TransactionMode.AUTO,
+    limits: Limits | None = None,
+    observer: Observer | None = None,
+    beyond_allowed: bool = True,
+    end_orphan: bool = False,
+    resolve: Mapping[str, Resolution] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Applied:
+    """Run everything of the plan that its ledger does not know yet; each migration's effects happen once.
+
+    ``sessions(verb)`` opens an autocommit session as the role that runs migrations.  ``tell`` gets
+    lines for a person while we wait.  ``resolve`` answers, per version, for statements whose state the
+    catalog cannot tell.  ``beyond_allowed=False`` leaves out statements that reach beyond their
+    database and reports them to the observer.  Opens 3 sessions, for drizzle's ledger one more for
+    each segment (at most 16).
+
+    Raises `UnreadableSql` before anything is touched; `RunnerBusy`, `ConcurrentRunner`, `LedgerChanged`,
+    `EditedMidway`, `StateUnknown` with nothing more done; `MigrationFailed` (or `BlockedOthers`,
+    `LockNotAcquired`, `CommitOutcomeUnknown`) and `Interrupted` with the state the database is then in.
+    """
+    settings = Settings(
+        sessions=sessions,
+        ledger=ledger,
+        mode=mode,
+        limits=limits or Limits(),
+        observer=observer or NoObserver(),
+        beyond_allowed=beyond_allowed,
+        end_orphan=end_orphan,
+        tell=tell,
+    )
+    files = [
+        PendingFile(
+            migration=migration, statements=split_file(migration.content, path=migration.path, kind=migration.kind)
+        )
+        for migration in plan.migrations
+    ]
+    compile_segments(files, mode)
+    if not files:
+        return Applied(applied=(), already_applied=(), resumed=(), segments=(), left_out=(), waited_ms=0.0)
+    with ExitStack() as stack:
+        guard = stack.enter_context(sessions("migrate"))
+        prepare(guard, settings.limits)
+        waited_ms = stack.enter_context(
+            take_turn(guard, wait_s=settings.limits.wait_s, end_orphan=end_orphan, tell=tell)
+        )
+        ledger.create(guard)
+        runner = stack.enter_context(Runner(settings, guard=guard, files=files))
+        try:
+            pending = find_pending(runner, files, resolve or {})
+            runner.run(pending.files)
+        except KeyboardInterrupt:
+            raise Interrupted(f"interrupted; {runner.state()}") from None
+        except psycopg.Error as error:  # at a statement of our own: what is not committed is gone
+            raise MigrationFailed(
+                f"{str(error).strip()}\n  {runner.state()}", sqlstate=error.sqlstate, state=runner.state()
+            ) from error
+    return Applied(
+        applied=tuple(runner.applied),
+        already_applied=pending.already_applied,
+        resumed=pending.resumed,
+        segments=tuple(runner.segments),
+        left_out=tuple(runner.left_out),
+        waited_ms=waited_ms,
+    )

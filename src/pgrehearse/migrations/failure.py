@@ -1,0 +1,69 @@
+"""A refusal told as an error: the place, the server's words, and the state that the database is in now."""
+
+from collections.abc import Sequence
+
+from pgrehearse.errors import BlockedOthers, LockNotAcquired, MigrationFailed
+from pgrehearse.migrations.execution import CANCELLED, DEADLOCK, LOCK_TIMEOUT, Refused
+from pgrehearse.migrations.limits import Limits
+from pgrehearse.migrations.segments import PendingFile
+from pgrehearse.migrations.watchdog import Watchdog
+
+
+def state_sentence(applied: Sequence[str], pending: Sequence[PendingFile]) -> str:
+    """What of the plan is in the database, and what is not."""
+    parts = []
+    if applied:
+        parts.append(f"{', '.join(applied)} {_are(applied)} applied and recorded")
+    half = [file for file in pending if file.statements_done]
+    parts += [
+        f"of {file.migration.version} the first {file.statements_done} of {len(file.statements)} statements "
+        f"(before line {file.statements[file.statements_done].line}) are committed"
+        for file in half
+        if file.statements_done < len(file.statements)
+    ]
+    untouched = [file.migration.version for file in pending if not file.statements_done]
+    if untouched:
+        parts.append(f"nothing of {', '.join(untouched)} remains")
+    return "; ".join(parts) or "nothing was pending"
+
+
+def migration_failed(
+    refused: Refused, *, state: str, watchdog: Watchdog, attempts: int, limits: Limits
+) -> MigrationFailed:
+    """The error for a refusal that ends the run."""
+    error = refused.error
+    kind: type[MigrationFailed] = MigrationFailed
+    said = f"{error.message} (SQLSTATE {error.sqlstate})"
+    remedy = None
+    if error.sqlstate == CANCELLED and watchdog.blocked is not None:
+        kind = BlockedOthers
+        said = f"cancelled, because others waited behind us longer than {limits.max_block_s:g} s: {watchdog.blocked}"
+    elif error.sqlstate == CANCELLED and watchdog.own_wall:
+        said = "cancelled, because it waits for the migration ledger's table, which is locked while we migrate"
+        remedy = "Take the ledger's table out of the statement, or run it by itself."
+    elif error.sqlstate in {LOCK_TIMEOUT, DEADLOCK}:
+        kind = LockNotAcquired
+        said = f"{said}, in {attempts} attempts"
+        if watchdog.waited_for:
+            said += f"; we waited for {watchdog.waited_for}"
+    elif refused.lost:
+        said = f"the connection was lost: {said}"
+        remedy = "See the server's log for the reason, then run again: it goes on with what is left."
+    lines = [f"{refused.migration.path}:{error.line}:{error.column}: {said}"]
+    lines += [f"  {name}: {text}" for name, text in (("detail", error.detail), ("hint", error.hint)) if text]
+    lines.append(f"  {state}")
+    return kind(
+        "\n".join(lines),
+        sqlstate=error.sqlstate,
+        path=refused.migration.path,
+        line=error.line,
+        column=error.column,
+        detail=error.detail,
+        hint=error.hint,
+        state=state,
+        remedy=remedy,
+    )
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"

@@ -1,0 +1,124 @@
+"""A statement that refuses a transaction: its start is committed before it runs, its end afterwards."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from pgrehearse.errors import StateUnknown
+from pgrehearse.migrations import failure
+from pgrehearse.migrations.execution import Refused, run_statement
+from pgrehearse.migrations.resume import CONCURRENT_KINDS, Outcome, read_facts, settle
+from pgrehearse.migrations.segments import Part, Segment
+
+if TYPE_CHECKING:  # the two tell one story; only this one's types look back
+    from pgrehearse.migrations.ledger_wall import Executor
+    from pgrehearse.migrations.runner import Runner
+
+# After an error these leave nothing behind; a DO or CALL that commits, or CONCURRENTLY, may.
+_LEAVES_PARTS = CONCURRENT_KINDS | {"DoStmt", "CallStmt"}
+_LOCK_TIMEOUT = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'"
+_SET_LOCK_TIMEOUT = "SELECT pg_catalog.set_config('lock_timeout', %s, false)"
+
+
+def run_outside(runner: Runner, segment: Segment) -> int:
+    """Returns the number of attempts.
+
+    With drizzle's ledger a second session of ours holds its table meanwhile and records the end; the
+    executing one cannot, since its statement would refuse the transaction that the lock needs.
+    """
+    (part,) = segment.parts
+    (statement,) = part.statements
+    holder = runner.wall.enter() if runner.wall is not None else None
+    attempts = 1
+    try:
+        if not runner.leaves_out(part.migration, statement):
+            if holder is not None and statement.whole_database:
+                holder.session.execute("ROLLBACK")  # it needs a lock on every table, the ledger's too
+                holder.session.close()
+                holder = None
+            attempts = _run(runner, runner.outside_executor(part.file), part)
+        if holder is None and runner.wall is not None:
+            runner.wall.queue(1)
+            holder = runner.wall.enter()
+        if holder is None:
+            holder = runner.outside_executor(part.file)
+            holder.session.execute("BEGIN")
+        runner.record(holder, segment.parts)
+        runner.commit(holder, segment)
+    except Refused as refused:
+        raise failure.migration_failed(
+            refused,
+            state=_state(runner, part),
+            watchdog=runner.watchdog,
+            attempts=attempts,
+            limits=runner.settings.limits,
+        ) from refused
+    finally:
+        runner.watchdog.executing(None)
+        if holder is not None and runner.wall is not None:
+            holder.session.close()
+    return attempts
+
+
+def _run(runner: Runner, executor: Executor, part: Part) -> int:
+    (statement,) = part.statements
+    limits = runner.settings.limits
+    session = executor.session
+    lifted = _lift_lock_timeout(runner, executor, part)
+    facts = read_facts(session, statement)
+    for attempt in count(1):
+        runner.progress.write_started(session, part.migration, statement.index, facts)
+        runner.watchdog.executing(executor.pid)
+        try:
+            runner.stop_if_blocking(part.migration, statement)
+            run_statement(executor, part.migration, statement, runner.settings.observer, in_transaction=False)
+            break
+        except Refused as refused:
+            runner.watchdog.executing(None)
+            if refused.lost:
+                raise
+            if refused.may_be_tried_again and attempt < limits.attempts and runner.watchdog.blocked is None:
+                settled = settle(
+                    session, statement, facts, wait_s=limits.wait_s, end_orphan=False, tell=runner.settings.tell
+                )
+                if settled.outcome is Outcome.DONE:
+                    break
+                if settled.outcome is Outcome.UNKNOWN:
+                    raise StateUnknown(f"{part.migration.path}:{statement.line}: {settled.what}") from refused
+                runner.wait_before_retry(refused, attempt)
+                continue
+            if statement.kind not in _LEAVES_PARTS:
+                runner.progress.write_done(session, part.migration, statement.index)
+            raise
+        finally:
+            runner.watchdog.executing(None)
+    if lifted is not None:
+        session.execute(_SET_LOCK_TIMEOUT, (lifted,))
+    return attempt
+
+
+def _lift_lock_timeout(runner: Runner, executor: Executor, part: Part) -> str | None:
+    """CONCURRENTLY waits for old transactions without blocking anybody, so our lock_timeout must not end it.
+
+    One that the file SET itself stays.  Returns what to set afterwards.
+    """
+    (statement,) = part.statements
+    if statement.kind not in CONCURRENT_KINDS or "concurrently" not in statement.text.lower():
+        return None
+    row = executor.session.execute(_LOCK_TIMEOUT).fetchone()
+    ours = str(runner.settings.limits.lock_timeout_ms)
+    if row is None or row[0] != ours:
+        return None
+    executor.session.execute(_SET_LOCK_TIMEOUT, ("0",))
+    return ours
+
+
+def _state(runner: Runner, part: Part) -> str:
+    (statement,) = part.statements
+    state = runner.state()
+    if statement.kind == "IndexStmt":
+        return f"{state}; an INVALID index may be left, which the next run drops before it tries again"
+    if statement.kind in {"DoStmt", "CallStmt"}:
+        return f"{state}; what {statement.kind.removesuffix('Stmt').upper()} itself committed stays"
+    return state

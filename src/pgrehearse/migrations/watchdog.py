@@ -1,0 +1,117 @@
+"""Looks on from a session of its own: who waits behind our migration, and whom we wait for."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+
+from pgrehearse.migrations.runner_lock import NAMESPACE
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.named_queries import named_queries
+
+_QUERIES = named_queries(__file__)
+POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocked:
+    """A session of somebody else that waited behind us for too long."""
+
+    pid: int
+    application: str
+    user: str
+    waited_s: float
+    mode: str
+    relation: str | None
+    query: str
+
+    def __str__(self) -> str:
+        what = f" on {self.relation}" if self.relation else ""
+        return (
+            f"pid {self.pid} ({self.application or 'no application name'}, {self.user}) waited {self.waited_s:.1f} s "
+            f"for {self.mode}{what}: {' '.join(self.query.split())[:80]}"
+        )
+
+
+class Watchdog(threading.Thread):
+    """Cancels our statement when others waited behind us longer than ``max_block_s``.
+
+    ``ours`` are our sessions' pids, ``ledger_relation`` the table that others are meant to wait for.
+    Cost: one look at ungranted locks each 0.1 s; `pg_blocking_pids` only for a session that has waited
+    too long, since it takes every lock partition.
+    """
+
+    def __init__(
+        self, session: Connection, *, ours: Callable[[], list[int]], ledger_relation: int, max_block_s: float | None
+    ) -> None:
+        super().__init__(name="pgrehearse-watchdog", daemon=True)
+        self.blocked: Blocked | None = None  # set once: we must stop
+        self.waited_for: str | None = None  # who held what we last waited for
+        self.own_wall = False  # our statement waits for our own lock on the ledger's table
+        self._session = session
+        self._ours = ours
+        self._relation = ledger_relation
+        self._max_block_s = max_block_s
+        self._executing: int | None = None
+        self._guard = threading.Lock()
+        self._stopped = threading.Event()
+
+    def executing(self, pid: int | None) -> None:
+        """Which backend is to be cancelled; None between statements that hold nothing."""
+        with self._guard:
+            self._executing = pid
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join(10)
+        self._session.close()
+
+    def run(self) -> None:
+        while not self._stopped.wait(POLL_S):
+            with self._guard:
+                pid = self._executing
+            if pid is None:
+                continue
+            try:
+                self._look(pid)
+            except psycopg.Error:
+                if self._session.closed or self._session.broken:
+                    return  # the executing session will meet the same trouble and tell it
+                time.sleep(POLL_S)
+
+    def _look(self, pid: int) -> None:
+        ours = self._ours()
+        row = self._session.execute(
+            _QUERIES["we_wait_for"], {"pid": pid, "ours": ours, "relation": self._relation}
+        ).fetchone()
+        if row is not None:
+            holder, application, user, state, query, own_wall = row
+            if own_wall:
+                self.own_wall = True
+                self._cancel(pid)
+            else:
+                self.waited_for = (
+                    f"pid {holder} ({application or 'no application name'}, {user}, {state}: "
+                    f"{' '.join((query or '').split())[:80]})"
+                )
+        if self._max_block_s is None or self.blocked is not None:
+            return
+        found = self._session.execute(
+            _QUERIES["blocked_by_us"],
+            {"ours": ours, "relation": self._relation, "namespace": NAMESPACE, "max_block_s": self._max_block_s},
+        ).fetchone()
+        if found is not None:
+            waiter, application, user, waited_s, mode, relation, query = found
+            self.blocked = Blocked(
+                pid=waiter, application=application or "", user=user or "unknown", waited_s=float(waited_s), mode=mode,
+                relation=relation, query=query or "",
+            )  # fmt: skip
+        if self.blocked is not None:
+            self._cancel(pid)
+
+    def _cancel(self, pid: int) -> None:
+        with self._guard:
+            if self._executing == pid:
+                self._session.execute("SELECT pg_catalog.pg_cancel_backend(%s)", (pid,))
