@@ -39,17 +39,22 @@ def command(config_file: str | None, *, paths: tuple[Path, ...], level: str, as_
 
     Exit code 0: no finding at or over --level.  1: there is one.
     """
-    from pgrehearse.config import require_migrations_folder
     from pgrehearse.hazards.finding import Level
     from pgrehearse.hazards.lint import lint_files
     from pgrehearse.hazards.scripts import read_scripts
 
-    result = lint_files(read_scripts(paths or [require_migrations_folder(config_file)]))
+    result = lint_files(read_scripts(paths or [_configured_folder(config_file)]))
     if as_json:
         print(json.dumps(result.as_json(), ensure_ascii=False, indent=2))
     else:
         _show(result)
     return 1 if result.reaches(Level(level)) else 0
+
+
+def _configured_folder(config_file: str | None) -> Path:
+    from pgrehearse.config import require_migrations_folder
+
+    return require_migrations_folder(config_file)
 
 
 def _show(result: "LintResult") -> None:

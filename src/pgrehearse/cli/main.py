@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from pgrehearse import __version__
-from pgrehearse.errors import PgRehearseError
+from pgrehearse.errors import ConfigurationError, PgRehearseError
 
 INTERRUPTED = 130
 WRONG_USAGE = 2
@@ -134,9 +134,9 @@ def _unforeseen(error: Exception) -> PgRehearseError:
 def _tell(error: PgRehearseError, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(error_document(error), ensure_ascii=False, indent=2))
-    print(f"error: {error}", file=sys.stderr)
-    if error.remedy:
-        print(f"  -> {error.remedy}", file=sys.stderr)
+    # What is wrong with a file or an option is one line, so that a log or an editor's problem list holds it whole.
+    joint = " -> " if isinstance(error, ConfigurationError) and "\n" not in str(error) else "\n  -> "
+    print(f"error: {error}{joint}{error.remedy}" if error.remedy else f"error: {error}", file=sys.stderr)
     return error.exit_code
 
 
