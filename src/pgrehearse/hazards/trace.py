@@ -2,15 +2,14 @@
 
 Inside a transaction everything is read by the executing session itself after each statement, before
 commit, so it is exact.  A statement that runs outside any transaction (CONCURRENTLY, VACUUM) is
-watched from a second session that samples `pg_locks`: its locks are a lower bound, and said to be so.
+watched from other sessions (`outside_locks`); where it was not seen waiting for them, its locks are a
+lower bound, and said to be so.
 """
 
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-import psycopg
-
+from pgrehearse.hazards.outside_locks import OutsideLocks
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.observer import Running, StatementError
 from pgrehearse.migrations.statements import Statement, TransactionNeed
@@ -20,9 +19,6 @@ from pgrehearse.postgres.named_queries import named_queries
 
 SCANNED_WHOLE = 0.9  # a statement that read this share of a table's rows scanned it
 SCAN_MATTERS_ROWS = 100
-SAMPLE_INTERVAL_S = 0.001
-# Not a copy of the old content into a new file, though the relation gets one.
-_EMPTIES_OR_RECOMPUTES = frozenset({"TruncateStmt", "RefreshMatViewStmt"})
 
 _CONTROL = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, TransactionNeed.ROLLS_BACK})
 
@@ -81,6 +77,7 @@ class Tracer:
     def __init__(self, watch: Callable[[], Connection]) -> None:
         self.statements: list[StatementTrace] = []
         self.not_run_statements: list[StatementNotRun] = []
+        self._open_session = watch
         self._watch = watch()
         self._relations: dict[int, _Relation] = {
             oid: _Relation(name=name, rows=rows, file=file, size_bytes=size)
@@ -90,7 +87,7 @@ class Tracer:
         for oid, files in self._watch.execute(_QUERIES["index_files"], (self._oids,)):
             self._relations[oid].index_files = tuple(files)
         self._transaction: _InTransaction | None = None
-        self._sampler: _LockSampler | None = None
+        self._outside: OutsideLocks | None = None
 
     def close(self) -> None:
         self._watch.close()
@@ -102,8 +99,8 @@ class Tracer:
         if running.statement.need in _CONTROL:
             return  # BEGIN and COMMIT take no lock on a table
         if not running.in_transaction:
-            self._sampler = _LockSampler(self._watch, running.backend_pid, self._oids)
-            self._sampler.start()
+            self._outside = OutsideLocks(self._watch, self._open_session, running.backend_pid, self._oids)
+            self._outside.start()
         elif self._transaction is None:
             self._transaction = _InTransaction()
             # What the session holds already is not the statement's doing: the runner locks its ledger's table.
@@ -116,15 +113,16 @@ class Tracer:
     def after(
         self, running: Running, *, duration_ms: float, rows_affected: int | None, error: StatementError | None
     ) -> None:
-        sampled = self._sampler is not None
+        sampled = False
         locks: dict[int, LockMode] = {}
         rewritten: list[int] = []
         scanned: list[int] = []
-        if self._sampler is not None:
-            locks = self._sampler.stop()
-            self._sampler = None
+        if self._outside is not None:
+            locks = self._outside.stop()
+            sampled = not self._outside.is_exact
+            self._outside = None
             if error is None:
-                rewritten = self._rewritten(running.statement, self._watch.execute(_QUERIES["files"], (self._oids,)))
+                rewritten = self._look_at_files(running.statement)
         elif error is None and self._transaction is not None:
             locks, rewritten, scanned = self._read_own_state(running, self._transaction)
         self.statements.append(
@@ -177,18 +175,27 @@ class Tracer:
             if oid not in transaction.modes or held.strength > transaction.modes[oid].strength:
                 newly[oid] = strongest(newly.get(oid), held)
         transaction.modes |= newly
+        files = [(oid, file, size) for oid, (_read, file, size, _indexes) in now.items()]
+        emptied = {oid for oid, _file, size in files if self._relations[oid].size_bytes > 0 and size == 0}
+        rewritten = self._rewritten(running.statement, files)
         scanned = []
         for oid, (read, _file, _size, index_files) in now.items():
             relation = self._relations[oid]
             read_here = read - transaction.rows_read.get(oid, 0)
             transaction.rows_read[oid] = read
-            new_indexes = bool(set(index_files) - set(relation.index_files))
+            new_indexes = bool(set(index_files) - set(relation.index_files)) and oid not in emptied
             relation.index_files = index_files
-            read_whole = new_indexes or read_here >= SCANNED_WHOLE * relation.rows
+            copied = oid in rewritten and running.statement.kind != "RefreshMatViewStmt"
+            read_whole = new_indexes or copied or read_here >= SCANNED_WHOLE * relation.rows
             if relation.rows >= SCAN_MATTERS_ROWS and read_whole and transaction.modes[oid].blocks_writes:
                 scanned.append(oid)
-        files = ((oid, file, size) for oid, (_read, file, size, _indexes) in now.items())
-        return newly, self._rewritten(running.statement, files), scanned
+        return newly, rewritten, scanned
+
+    def _look_at_files(self, statement: Statement) -> list[int]:
+        """After a statement outside a transaction: which relations have another file; which indexes there are."""
+        for oid, index_files in self._watch.execute(_QUERIES["index_files"], (self._oids,)):
+            self._relations[oid].index_files = tuple(index_files)
+        return self._rewritten(statement, self._watch.execute(_QUERIES["files"], (self._oids,)))
 
     def _rewritten(self, statement: Statement, files: Iterable[tuple[int, int | None, int | None]]) -> list[int]:
         """Relations with a new file that holds what the old one held; a table emptied inside a function is none."""
@@ -197,35 +204,8 @@ class Tracer:
             relation = self._relations[oid]
             emptied = relation.size_bytes > 0 and size == 0
             if file is not None and relation.file is not None and file != relation.file:
-                if statement.kind not in _EMPTIES_OR_RECOMPUTES and not emptied:
+                if statement.kind != "TruncateStmt" and not emptied:
                     found.append(oid)
                 relation.file = file
             relation.size_bytes = size or 0
         return found
-
-
-class _LockSampler(threading.Thread):
-    """Reads another backend's locks about once a millisecond until it is stopped."""
-
-    def __init__(self, session: Connection, pid: int, oids: list[int]) -> None:
-        super().__init__(name="pgrehearse-lock-sampler", daemon=True)
-        self._session = session
-        self._pid = pid
-        self._oids = oids
-        self._found: dict[int, LockMode] = {}
-        self._stopped = threading.Event()
-
-    def run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                rows = self._session.execute(_QUERIES["others_locks"], (self._pid, self._oids)).fetchall()
-            except psycopg.Error:  # the clone is being dropped under us; what was seen until now stands
-                return
-            for oid, mode in rows:
-                self._found[oid] = strongest(self._found.get(oid), LockMode(mode))
-            self._stopped.wait(SAMPLE_INTERVAL_S)
-
-    def stop(self) -> dict[int, LockMode]:
-        self._stopped.set()
-        self.join()
-        return self._found

@@ -40,12 +40,6 @@ SELECT l.relation, l.mode
   FROM pg_catalog.pg_locks l
  WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid() AND l.relation = ANY (%s);
 
--- name: others_locks
--- While a statement runs outside a transaction: the locks its backend holds or waits for.
-SELECT l.relation, l.mode
-  FROM pg_catalog.pg_locks l
- WHERE l.locktype = 'relation' AND l.pid = %s AND l.relation = ANY (%s);
-
 -- name: files
 SELECT c.oid, pg_catalog.pg_relation_filenode(c.oid),
        CASE WHEN c.relkind = 'p' THEN 0 ELSE pg_catalog.pg_relation_size(c.oid) END
