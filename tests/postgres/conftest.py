@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.support.replication import allow_loopback, start_replicating, start_sibling, tcp_address
+from tests.support.replication import allow_loopback, siblings, start_replicating, tcp_address
 
 from pgrehearse.postgres.local_server import LocalServer
 
@@ -19,23 +19,11 @@ def replicating(server_major: int) -> Iterator[LocalServer]:
 @pytest.fixture(scope="session")
 def twin_of() -> Iterator[Callable[[LocalServer], LocalServer]]:
     """Starts a server from a base backup, once per server: equal identifiers, a life of its own."""
-    yield from _siblings(standby=False)
+    yield from siblings(standby=False)
 
 
 @pytest.fixture(scope="session")
 def standby_of() -> Iterator[Callable[[LocalServer], LocalServer]]:
     """Starts a hot standby, once per server."""
-    yield from _siblings(standby=True)
+    yield from siblings(standby=True)
 
-
-def _siblings(*, standby: bool) -> Iterator[Callable[[LocalServer], LocalServer]]:
-    made: dict[int, LocalServer] = {}
-
-    def sibling_of(server: LocalServer) -> LocalServer:
-        if id(server) not in made:
-            made[id(server)] = start_sibling(server, standby=standby)
-        return made[id(server)]
-
-    yield sibling_of
-    for server in made.values():
-        server.wipe()

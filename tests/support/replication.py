@@ -4,6 +4,7 @@ import os
 import secrets
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pgrehearse.postgres.binaries import require_server
@@ -51,3 +52,19 @@ def allow_loopback(server: LocalServer) -> None:
     """Let the whole loopback network in, with a password."""
     with (server.data_directory / "pg_hba.conf").open("a") as file:
         file.write("host all all 127.0.0.0/8 scram-sha-256\n")
+
+
+def siblings(*, standby: bool) -> Iterator[Callable[[LocalServer], LocalServer]]:
+    """For a fixture: a function that starts one sibling per server, all of them wiped at the end."""
+    made: dict[int, LocalServer] = {}
+
+    def sibling_of(server: LocalServer) -> LocalServer:
+        if id(server) not in made:
+            made[id(server)] = start_sibling(server, standby=standby)
+        return made[id(server)]
+
+    try:
+        yield sibling_of
+    finally:
+        for server in made.values():
+            server.wipe()

@@ -10,7 +10,11 @@ from pgrehearse.errors import CloneFailed
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 
-CURRENT_SETTING = "SELECT pg_catalog.current_setting(%s, true)"
+# What the URL itself sets (options=-c …) or libpq's environment does (PGTZ) stands above role and database.
+CURRENT_SETTING = """
+SELECT pg_catalog.current_setting(%s, true),
+       (SELECT s.source FROM pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name) = pg_catalog.lower(%s))
+"""
 SET_CONFIG = "SELECT pg_catalog.set_config(%s, %s, false)"
 
 
@@ -34,8 +38,8 @@ def open_as_role(access: RoleAccess, *, verb: str) -> Connection:
     session = connect(access.conninfo, verb=verb)
     try:
         for name, value in access.settings.items():
-            row = session.execute(CURRENT_SETTING, (name,)).fetchone()
-            if row is None or row[0] != value:
+            row = session.execute(CURRENT_SETTING, (name, name)).fetchone()
+            if row is None or (row[0] != value and row[1] != "client"):
                 session.execute(SET_CONFIG, (name, value))
         if access.becomes:
             session.execute(sql.SQL("SET SESSION AUTHORIZATION {}").format(sql.Identifier(access.role)))
