@@ -125,6 +125,8 @@ def test_facts_are_frozen(tmp_path: Path) -> None:
         ('[migrations]\ntransaction="each"', "migrations.transaction: input should be 'auto', 'plan'", "every key"),
         ("[clone]\njobs = 0", "clone.jobs: input should be greater", "every key"),
         ('[environments.prd]\nurl_env="X"\nlock_timeout_s=0', "environments.prd.lock_timeout_s: input should", "every"),
+        ('[environments.prd]\nurl_env="X"\nmax_block_s=inf', "environments.prd.max_block_s: input should", "every"),
+        ('[environments.prd]\nurl_env="X"\nmax_block_s="5"', "environments.prd.max_block_s: input should", "every"),
         ("[environments.prd]\nprotected=true", "environments.prd: needs exactly one of url_env and url", "url_env ="),
         ('[environments.prd]\nurl="service=a"\nurl_env="X"', "environments.prd: needs exactly one", "url_env ="),
         ('[environments.prd]\nurl="service=a"\nenv_file=".env"', "has env_file without url_env", "variable"),

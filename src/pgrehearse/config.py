@@ -25,7 +25,7 @@ VARIABLE_PREFIX = "env:"
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 Text = Annotated[str, Field(min_length=1)]
-Seconds = Annotated[float, Field(gt=0, strict=False)]  # not strict: TOML writes 5 as readily as 5.0
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):

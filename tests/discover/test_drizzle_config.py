@@ -89,6 +89,11 @@ def test_any_text_is_survived(text: str) -> None:
     assert (found.out, found.dialect, found.url_variable) == ("drizzle", None, None)
 
 
+def test_escapes_that_name_no_character_stay_as_they_are() -> None:
+    found = parse_drizzle_config("drizzle.config.ts", r"export default { out: 'a\u{110000}\ud800\x41' }")
+    assert found.out == r"a\u{110000}\ud800A"
+
+
 def test_a_computed_folder_is_not_guessed() -> None:
     assert (
         parse_drizzle_config("drizzle.config.ts", "export default { out: `./${name}`, dialect: 'postgresql' }").out

@@ -40,7 +40,11 @@ def read_drizzle_config(directory: Path) -> DrizzleConfig | None:
     file = next((directory / name for name in FILE_NAMES if (directory / name).is_file()), None)
     if file is None:
         return None
-    found = parse_drizzle_config(file.name, file.read_text(encoding="utf-8-sig", errors="replace"))
+    try:
+        text = file.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise ConfigurationError(f"{file.name} cannot be read: {error.strerror}", remedy="Check its rights.") from None
+    found = parse_drizzle_config(file.name, text)
     if found.dialect not in (None, "postgresql"):
         raise ConfigurationError(
             f"{file.name}: dialect is {found.dialect!r}, needed is 'postgresql'",

@@ -5,6 +5,7 @@ What is computed is kept as its tokens, so that ``process.env.NAME`` can be reco
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -123,5 +124,7 @@ def _tokens(text: str) -> Iterator[Token]:
 def _unescaped(match: re.Match[str]) -> str:
     escape = match[1]
     if escape[0] in "ux" and len(escape) > 1:
-        return chr(int(escape[1:].strip("{}"), 16))
+        code = int(escape[1:].strip("{}"), 16)
+        is_character = code <= sys.maxunicode and not 0xD800 <= code <= 0xDFFF
+        return chr(code) if is_character else match[0]
     return _NAMED_ESCAPES.get(escape, escape)

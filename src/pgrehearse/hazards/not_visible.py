@@ -35,7 +35,14 @@ def find_hidden(node: Any, text: str) -> str | None:
             return f"EXECUTE {quoted(node.name)}: a prepared statement shows only when it runs"
         case ast.CallStmt():
             return f"CALL {_function(node.funccall)}(): what the procedure does shows only when it runs"
-        case ast.SelectStmt() | ast.InsertStmt() | ast.UpdateStmt() | ast.DeleteStmt() | ast.MergeStmt():
+        case (
+            ast.SelectStmt()
+            | ast.InsertStmt()
+            | ast.UpdateStmt()
+            | ast.DeleteStmt()
+            | ast.MergeStmt()
+            | ast.CreateTableAsStmt()
+        ):
             functions = _called(node, text)
             if functions:
                 return f"calls {', '.join(functions)}: what a function does shows only when it runs"

@@ -101,14 +101,18 @@ def _drop(node: ast.DropStmt) -> Iterator[Hit]:
 
 
 def _object_name(given: Any) -> RelationName:
-    """DropStmt's objects: a list of names, one name (schemas), a type, or a function with its arguments."""
+    """DropStmt's objects: names, one name (schemas), a type, a function, or types and names (casts)."""
     if isinstance(given, ast.String):
         return RelationName(None, given.sval)
     if isinstance(given, ast.TypeName):
         return RelationName.of_strings(given.names)
     if isinstance(given, ast.ObjectWithArgs):
         return RelationName.of_strings(given.objname)
-    return RelationName.of_strings(given)
+    if all(isinstance(part, ast.String) for part in given):
+        return RelationName.of_strings(given)
+    return RelationName(
+        None, " ".join(part.sval if isinstance(part, ast.String) else _deparsed(part) for part in given)
+    )
 
 
 def _truncate(node: ast.TruncateStmt) -> Iterator[Hit]:
