@@ -158,10 +158,9 @@ class _Merge:
         self._successors = successors
         self._most_examples = examples
         self._result = RowComparison([Tally() for _ in range(tables)], Counter())
-        self._same_key = [Tally() for _ in range(tables)]  # of rows with one key and different values
         self._lost: list[Row] = []
         self._added: list[Row] = []
-        self._differing: list[tuple[Row, Row]] = []
+        self._differing: list[tuple[Row, Row]] = []  # one key, different values
         self._overflow = Counter[str]()
 
     def run(self, ours: Iterator[bytes], theirs: Iterator[bytes]) -> None:
@@ -188,24 +187,15 @@ class _Merge:
     def finish(self) -> RowComparison:
         if self._layout.keyless:
             self._pair_without_one_column()
-        elif not self._keys_moved():
-            for tally, same_key in zip(self._result.before, self._same_key, strict=True):
-                for counted, more in (
-                    (tally.changed, same_key.changed),
-                    (tally.nulled, same_key.nulled),
-                    (tally.filled, same_key.filled),
-                ):
-                    counted.update(more)
-            self._example_pairs(self._differing)
-            self._pair_by_content()
+        else:
+            self._pair_by_key_or_content()
         for row in self._lost:
             self._count_lost(row)
             self._example_pairs([(row, None)])
         for row in self._added:
             self._result.added[row.leaf] += row.copies
-        self._result.kept_all = not (self._overflow["lost"] and (self._added or self._overflow["added"])) and not (
-            self._overflow["added"] and (self._lost or self._overflow["lost"])
-        )
+        lost, added = self._lost or self._overflow["lost"], self._added or self._overflow["added"]
+        self._result.kept_all = not (self._overflow["lost"] and added) and not (self._overflow["added"] and lost)
         return self._result
 
     def _lose(self, row: Row) -> None:
@@ -241,11 +231,11 @@ class _Merge:
             one, two = mine.pop(), other.pop()
             copies = min(one.copies, two.copies)
             pair = _take(one, copies), _take(two, copies)
-            _compare(self._same_key[one.leaf], *pair)
             if len(self._differing) < MOST_KEPT:
                 self._differing.append(pair)
             else:
                 self._overflow["differing"] += 1
+                _compare(self._result.before[one.leaf], *pair)
             if one.copies > copies:
                 mine.append(_take(one, one.copies - copies))
             if two.copies > copies:
@@ -255,43 +245,31 @@ class _Merge:
         for row in other:
             self._add(row)
 
-    def _keys_moved(self) -> bool:
-        """Whether keys were changed, so that rows of one key are strangers (UPDATE … SET id = id + 1).
+    def _pair_by_key_or_content(self) -> None:
+        """Rows of one key are one row, and a row lost that was added under another key had its key changed;
+        unless finding *all* rows that differ again by content explains everything with fewer changes
+        (UPDATE … SET id = id + 1, where rows of one key are strangers).
 
-        So it is when every row that differs is found again by the content of its other columns, and that
-        explains more with fewer changes.  A tie (two values swapped, or two keys?) goes to the values.
+        A tie (two values swapped, or two keys?) goes to the values.
         """
-        others = self._content_columns()
-        if not others or any(self._overflow.values()) or not self._differing:
-            return False
-        explained = sum(
-            sum(tally.changed.values()) + sum(tally.nulled.values()) + sum(tally.filled.values())
-            for tally in self._same_key
-        ) + sum(row.copies for row in self._lost) * (len(others) + 1)
-        mine = [*self._lost, *(one for one, _ in self._differing)]
-        if explained <= sum(row.copies for row in mine):
-            return False
-        theirs = [*self._added, *(two for _, two in self._differing)]
-        pairs, mine_left, theirs_left = _pair(mine, theirs, _content(others), _content(others))
-        tallies = [Tally() for _ in self._result.before]
-        for one, two in pairs:
-            _compare(tallies[one.leaf], one, two)
-        if mine_left or explained <= sum(sum(tally.changed.values()) for tally in tallies):
-            return False
-        self._lost, self._added = mine_left, theirs_left
-        for one, two in pairs:
+        others = [position for position in range(len(self._layout.compared)) if position not in self._layout.key]
+        sign = _content(others)
+        pairs, lost, added = _pair(self._lost, self._added, sign, sign) if others else ([], self._lost, self._added)
+        chosen = [*self._differing, *pairs], lost, added
+        if others and self._differing and not any(self._overflow.values()):
+            lost_cost = len(others) + 1
+            cost = _cost(chosen[0], lost, lost_cost)
+            mine = [*self._lost, *(one for one, _ in self._differing)]
+            # By content each row costs one changed key at least: often there is nothing to gain.
+            if cost > sum(row.copies for row in mine):
+                theirs = [*self._added, *(two for _, two in self._differing)]
+                by_content = _pair(mine, theirs, sign, sign)
+                if _cost(by_content[0], by_content[1], lost_cost) < cost:
+                    chosen = by_content
+        found, self._lost, self._added = chosen
+        for one, two in found:
             _compare(self._result.before[one.leaf], one, two)
-        self._example_pairs(pairs)
-        return True
-
-    def _pair_by_content(self) -> None:
-        """Rows whose key was changed: lost under one key, added under another, alike otherwise."""
-        others = self._content_columns()
-        if others and self._lost and self._added:
-            pairs, self._lost, self._added = _pair(self._lost, self._added, _content(others), _content(others))
-            for one, two in pairs:
-                _compare(self._result.before[one.leaf], one, two)
-            self._example_pairs(pairs)
+        self._example_pairs(found)
 
     def _pair_without_one_column(self) -> None:
         """Keyless: if the rows are equal but for one column, that column was changed; else they are lost.
@@ -312,9 +290,6 @@ class _Merge:
                 self._lost, self._added = mine, theirs
                 self._example_pairs(pairs)
                 return
-
-    def _content_columns(self) -> list[int]:
-        return [position for position in range(len(self._layout.compared)) if position not in self._layout.key]
 
     def _example_pairs(self, pairs: Sequence[tuple[Row, Row | None]]) -> None:
         room = self._most_examples - len(self._result.examples)
@@ -359,6 +334,14 @@ def _compare(tally: Tally, mine: Row, other: Row) -> None:
             continue
         counted = tally.nulled if new == NULL else tally.filled if old == NULL else tally.changed
         counted[position] += mine.copies
+
+
+def _cost(pairs: list[tuple[Row, Row]], lost: list[Row], of_a_lost_row: int) -> int:
+    """How much an explanation says has changed."""
+    changed = sum(
+        one.copies * sum(old != new for old, new in zip(one.values, two.values, strict=True)) for one, two in pairs
+    )
+    return changed + of_a_lost_row * sum(row.copies for row in lost)
 
 
 def _take(row: Row, copies: int) -> Row:

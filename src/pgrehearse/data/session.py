@@ -46,6 +46,7 @@ SET = "SELECT pg_catalog.set_config(name, value, false) FROM unnest(%s::text[], 
 
 def prepare_session(connection: Connection) -> Connection:
     """Pin the settings; hands the same connection on.  Needs no right beyond an ordinary role's."""
+    connection.execute("SET statement_timeout = 0")  # before anything that a short one would cut off
     settings = SETTINGS + (SINCE_17 if connection.info.server_version >= 170000 else ())
     connection.execute(SET, ([name for name, _ in settings], [value for _, value in settings]))
     return connection

@@ -1,0 +1,283 @@
+-- Migrations that lose something: exactly this.  Laid out as benign_migrations.sql; `expect` gives, per table, its verdict,
+-- rows_lost=N, and COLUMN=CHANGED/LOST for each column that lost something (none else may); COLUMN=unmeasured.
+
+-- case: lossy: a dropped table
+CREATE TABLE t (a int, b text, c text);
+INSERT INTO t VALUES (1, 'x', NULL), (2, NULL, NULL);
+-- migration
+DROP TABLE t;
+-- expect: t dropped rows_lost=2 a=0/2 b=0/1
+
+-- case: lossy: dropped columns
+CREATE TABLE t (id int PRIMARY KEY, b text, n int);
+INSERT INTO t SELECT i, 'x', NULLIF(i, 3) FROM generate_series(1, 9) i;
+-- migration
+ALTER TABLE t DROP b, DROP n;
+DELETE FROM t WHERE id = 5;
+-- expect: t rows-lost rows_lost=1 b=0/9 n=0/8
+
+-- case: lossy: a column made again and half filled
+CREATE TABLE t (id int PRIMARY KEY, b text);
+INSERT INTO t SELECT i, 'x' || i FROM generate_series(1, 9) i;
+-- migration
+ALTER TABLE t DROP b;
+ALTER TABLE t ADD b text;
+UPDATE t SET b = 'x' || id WHERE id < 4;
+-- expect: t values-changed b=0/6
+
+-- case: lossy: a table made again empty
+CREATE TABLE t (id int PRIMARY KEY, b text);
+INSERT INTO t SELECT i, 'x' FROM generate_series(1, 9) i;
+-- migration
+DROP TABLE t;
+CREATE TABLE t (id int PRIMARY KEY, b text);
+-- expect: t recreated rows_lost=9
+
+-- case: lossy: a table made again with fewer columns and other keys
+CREATE TABLE t (id serial PRIMARY KEY, b text, d int, c int);
+INSERT INTO t (b, d, c) SELECT 'x' || i, -i, i FROM generate_series(1, 9) i;
+-- migration
+CREATE TABLE t2 (id serial PRIMARY KEY, b text, d int);
+INSERT INTO t2 (b, d) SELECT b, d FROM t WHERE id <> 4 ORDER BY id DESC;
+DROP TABLE t;
+ALTER TABLE t2 RENAME TO t;
+-- expect: t recreated rows_lost=1 id=7/0 c=0/9
+
+-- case: lossy: truncated
+CREATE TABLE t (id int PRIMARY KEY, b text);
+INSERT INTO t SELECT i, 'x' FROM generate_series(1, 9) i;
+-- migration
+TRUNCATE t;
+-- expect: t rows-lost rows_lost=9
+
+-- case: lossy: deleted by a cascade
+CREATE TABLE p (id int PRIMARY KEY);
+CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p ON DELETE CASCADE);
+INSERT INTO p SELECT i FROM generate_series(1, 3) i;
+INSERT INTO c SELECT i, i % 3 + 1 FROM generate_series(1, 30) i;
+-- migration
+DELETE FROM p WHERE id = 2;
+-- expect: p rows-lost rows_lost=1, c rows-lost rows_lost=10
+
+-- case: lossy: a renamed table past which another takes its name
+CREATE TABLE t (id int PRIMARY KEY);
+INSERT INTO t VALUES (1), (2);
+-- migration
+ALTER TABLE t RENAME TO t_old;
+DELETE FROM t_old;
+CREATE TABLE t (id int PRIMARY KEY);
+-- expect: t rows-lost rows_lost=2
+
+-- case: lossy: keys shifted by one
+CREATE TABLE t (id int PRIMARY KEY, a text, b int);
+INSERT INTO t SELECT i, 'a' || i, i FROM generate_series(1, 40) i;
+-- migration
+UPDATE t SET id = id + 1000;
+UPDATE t SET id = id - 999;
+-- expect: t values-changed id=40/0
+
+-- case: lossy: keys far away, equal contents
+CREATE TABLE t (id int PRIMARY KEY, a text);
+INSERT INTO t SELECT i, 'a' || i % 4 FROM generate_series(1, 40) i;
+-- migration
+UPDATE t SET id = id + 1000 WHERE id > 10;
+DELETE FROM t WHERE id IN (2, 1020);
+-- expect: t rows-lost rows_lost=2 id=29/0
+
+-- case: lossy: two values swapped, and a tie with their keys
+CREATE TABLE t (id int PRIMARY KEY, a text);
+INSERT INTO t SELECT i, 'a' || i FROM generate_series(1, 40) i;
+-- migration
+UPDATE t SET a = 'a' || 3 - id WHERE id < 3;
+-- expect: t values-changed a=2/0
+
+-- case: lossy: a key made uuid
+CREATE TABLE t (id int PRIMARY KEY, a text);
+INSERT INTO t SELECT i, 'a' || i FROM generate_series(1, 40) i;
+-- migration
+ALTER TABLE t ALTER id TYPE uuid USING gen_random_uuid();
+DELETE FROM t WHERE a = 'a7';
+-- expect: t rows-lost rows_lost=1 id=unmeasured
+
+-- case: lossy: a primary key dropped, another unique key stays
+CREATE TABLE t (id int PRIMARY KEY, code text NOT NULL UNIQUE, v int);
+INSERT INTO t SELECT i, 'c' || i, i FROM generate_series(1, 40) i;
+-- migration
+ALTER TABLE t DROP id;
+UPDATE t SET v = NULL WHERE code = 'c3';
+DELETE FROM t WHERE code = 'c4';
+-- expect: t rows-lost rows_lost=1 id=0/40 v=0/1
+
+-- case: lossy: unique but nullable is no key
+CREATE TABLE t (id int UNIQUE, v int);
+INSERT INTO t SELECT i, i FROM generate_series(1, 20) i;
+INSERT INTO t VALUES (NULL, 7), (NULL, 7);
+-- migration
+UPDATE t SET v = -v WHERE id = 4;
+DELETE FROM t WHERE ctid = (SELECT min(ctid) FROM t WHERE id IS NULL);
+-- expect: t rows-lost rows_lost=1 v=1/0
+
+-- case: lossy: deferrable is no key
+CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, v int);
+INSERT INTO t SELECT i, i FROM generate_series(1, 20) i;
+-- migration
+UPDATE t SET v = -v WHERE id = 4;
+-- expect: t values-changed v=1/0
+
+-- case: lossy: partly unique is no key
+CREATE TABLE t (id int NOT NULL, v int);
+CREATE UNIQUE INDEX ON t (id) WHERE id < 10;
+CREATE UNIQUE INDEX ON t (abs(id), v);
+INSERT INTO t SELECT i, i FROM generate_series(1, 20) i;
+-- migration
+UPDATE t SET v = -v WHERE id = 4;
+-- expect: t values-changed v=1/0
+
+-- case: lossy: a key that is none any more
+CREATE TABLE t (id int PRIMARY KEY, v int);
+INSERT INTO t SELECT i, i FROM generate_series(1, 20) i;
+-- migration
+ALTER TABLE t DROP CONSTRAINT t_pkey;
+INSERT INTO t SELECT * FROM t;
+UPDATE t SET v = 0 WHERE id = 4;
+-- expect: t values-changed v=1/0
+
+-- case: lossy: a lost duplicate
+CREATE TABLE t (a int, b text);
+INSERT INTO t SELECT i % 3, 'x' || i % 3 FROM generate_series(1, 30) i;
+-- migration
+DELETE FROM t WHERE ctid = (SELECT min(ctid) FROM t WHERE a = 1);
+INSERT INTO t VALUES (2, 'x2');
+-- expect: t rows-lost rows_lost=1
+
+-- case: lossy: without a key, one column explains
+CREATE TABLE t (a int, b text, c int);
+INSERT INTO t SELECT i / 2, 'x' || i / 2, 5 FROM generate_series(1, 30) i;
+-- migration
+UPDATE t SET b = upper(b) WHERE a < 5;
+UPDATE t SET b = NULL WHERE a = 9;
+-- expect: t values-changed b=9/2
+
+-- case: lossy: without a key, two columns count as lost rows
+CREATE TABLE t (a int, b text);
+INSERT INTO t SELECT i, 'x' || i FROM generate_series(1, 30) i;
+-- migration
+UPDATE t SET b = upper(b), a = -a WHERE a < 5;
+-- expect: t rows-lost rows_lost=4
+
+-- case: lossy: a cast that fails hides nothing else
+CREATE TABLE t (id int PRIMARY KEY, n int, v text);
+INSERT INTO t SELECT i, i, 'v' FROM generate_series(1, 9) i;
+-- migration
+ALTER TABLE t ALTER n TYPE text USING n || ' apples';
+UPDATE t SET v = 'w' WHERE id = 2;
+-- expect: t values-changed n=unmeasured v=1/0
+
+-- case: lossy: no cast back
+CREATE TABLE t (id int PRIMARY KEY, v int);
+INSERT INTO t SELECT i, i FROM generate_series(1, 9) i;
+-- migration
+ALTER TABLE t ALTER v TYPE date USING date '2024-01-01' + v;
+-- expect: t unmeasured v=unmeasured
+
+-- case: lossy: a type that is gone
+CREATE TYPE pair AS (a int, b int);
+CREATE TABLE t (id int PRIMARY KEY, p pair);
+INSERT INTO t SELECT i, ROW(i, i)::pair FROM generate_series(1, 9) i;
+-- migration
+ALTER TABLE t ALTER p TYPE int USING (p).a;
+DROP TYPE pair;
+-- expect: t unmeasured p=unmeasured
+
+-- case: lossy: values beyond the old type, which a cast back would round or cut
+CREATE TABLE t (id int PRIMARY KEY, i int, n numeric(10,2), v varchar(5), d date, a varchar(2)[]);
+INSERT INTO t SELECT i, i, i, 'abcde', '2024-01-01', '{ab}' FROM generate_series(1, 9) i;
+-- migration
+SET TimeZone = 'UTC';
+ALTER TABLE t ALTER i TYPE float8, ALTER n TYPE numeric(12,4), ALTER v TYPE text, ALTER d TYPE timestamptz, ALTER a TYPE text[];
+UPDATE t SET i = 2.3, n = 2.004, v = 'abcdef', d = '2024-01-01 10:00Z', a = '{abc}' WHERE id = 2;
+RESET TimeZone;
+-- expect: t values-changed i=1/0 n=1/0 v=1/0 d=1/0 a=1/0
+
+-- case: lossy: equal keys of a json that jsonb drops
+CREATE TABLE t (id int PRIMARY KEY, v json);
+INSERT INTO t VALUES (1, '{"a":1,"a":1}'), (2, '{"b" : ":"}');
+-- migration
+ALTER TABLE t ALTER v TYPE jsonb;
+-- expect: t values-changed v=1/0
+
+-- case: lossy: another time zone
+CREATE TABLE t (id int PRIMARY KEY, v timestamp);
+INSERT INTO t SELECT i, '2024-01-01' FROM generate_series(1, 9) i;
+-- migration
+SET TimeZone = 'Europe/Berlin';
+ALTER TABLE t ALTER v TYPE timestamptz;
+RESET TimeZone;
+-- expect: t values-changed v=9/0
+
+-- case: lossy: an attribute of a composite dropped
+CREATE TYPE pair AS (a int, b int);
+CREATE TABLE t (id int PRIMARY KEY, p pair);
+INSERT INTO t VALUES (1, (1, 2)), (2, (1, NULL)), (3, NULL);
+-- migration
+ALTER TYPE pair DROP ATTRIBUTE b;
+-- expect: t values-changed p=1/0
+
+-- case: lossy: a generated column with another expression
+CREATE TABLE t (id int PRIMARY KEY, a int, b int GENERATED ALWAYS AS (a * 2) STORED);
+INSERT INTO t SELECT i, i FROM generate_series(1, 9) i;
+-- migration
+ALTER TABLE t DROP b;
+ALTER TABLE t ADD b int GENERATED ALWAYS AS (CASE WHEN id = 3 THEN 0 ELSE a * 2 END) STORED;
+-- expect: t values-changed b=1/0
+
+-- case: lossy: rows change while they move to another partition
+CREATE TABLE ev (id int, at date, v text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE ev_1 PARTITION OF ev FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
+CREATE TABLE ev_2 PARTITION OF ev FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');
+INSERT INTO ev SELECT i, date '2024-01-01' + i, 'v' || i FROM generate_series(1, 50) i;
+-- migration
+UPDATE ev SET at = at + 31 WHERE id < 4;
+UPDATE ev SET v = 'x' WHERE id = 40;
+DELETE FROM ev WHERE id = 20;
+-- expect: ev_1 rows-lost rows_lost=1 at=3/0, ev_2 values-changed v=1/0
+
+-- case: lossy: a partition dropped before all was moved
+CREATE TABLE ev (id int, at date, v text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE ev_1 PARTITION OF ev FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
+CREATE TABLE ev_2 PARTITION OF ev FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');
+INSERT INTO ev SELECT i, date '2024-01-01' + i, 'v' || i FROM generate_series(1, 50) i;
+-- migration
+ALTER TABLE ev DETACH PARTITION ev_2;
+CREATE TABLE ev_rest PARTITION OF ev DEFAULT;
+INSERT INTO ev SELECT * FROM ev_2 WHERE id <> 44;
+DROP TABLE ev_2;
+-- expect: ev_1 unchanged, ev_2 dropped rows_lost=1 id=0/1 at=0/1 v=0/1
+
+-- case: lossy: a plain table made partitioned loses a row
+CREATE TABLE ev (id int PRIMARY KEY, at date NOT NULL, v text);
+INSERT INTO ev SELECT i, date '2024-01-01' + i, 'v' || i FROM generate_series(1, 50) i;
+-- migration
+ALTER TABLE ev RENAME TO ev_old;
+CREATE TABLE ev (id int, at date NOT NULL, v varchar(2)) PARTITION BY RANGE (at);
+CREATE TABLE ev_1 PARTITION OF ev DEFAULT;
+INSERT INTO ev SELECT id, at, left(v, 2) FROM ev_old WHERE id <> 7;
+DROP TABLE ev_old;
+-- expect: ev recreated rows_lost=1 v=41/0
+
+-- case: lossy: only the parent of an inheritance tree
+CREATE TABLE parent (id int PRIMARY KEY, v text);
+CREATE TABLE child () INHERITS (parent);
+INSERT INTO parent SELECT i, 'v' || i FROM generate_series(1, 10) i;
+INSERT INTO child SELECT i, 'v' || i FROM generate_series(1, 10) i;
+-- migration
+DELETE FROM ONLY parent WHERE id = 1;
+DELETE FROM child WHERE id < 4;
+-- expect: child rows-lost rows_lost=3, parent rows-lost rows_lost=1
+
+-- case: lossy: odd names
+CREATE TABLE "Sel""ect; --%s {x}" ("Käse ''" integer PRIMARY KEY, "%" text, "a.b" point);
+INSERT INTO "Sel""ect; --%s {x}" SELECT i, '%s', point(i, i) FROM generate_series(1, 50) i;
+-- migration
+UPDATE "Sel""ect; --%s {x}" SET "%" = '{}', "a.b" = NULL WHERE "Käse ''" = 5;
+-- expect: "Sel""ect; --%s {x}" values-changed "%"=1/0 "a.b"=0/1
