@@ -79,6 +79,10 @@ class LedgerWall:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Let go of the table, as far as queued sessions are concerned."""
         while self._queue:
             queued = self._queue.pop()  # from the end, so that none is granted while we close
             self._stop_waiting(queued)

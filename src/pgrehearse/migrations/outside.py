@@ -34,13 +34,11 @@ def run_outside(runner: Runner, segment: Segment) -> int:
     try:
         if not runner.leaves_out(part.migration, statement):
             if holder is not None and statement.whole_database:
-                holder.session.execute("ROLLBACK")  # it needs a lock on every table, the ledger's too
-                holder.session.close()
+                _leave_wall(runner, holder)
                 holder = None
             attempts = _run(runner, runner.outside_executor(part.file), part)
         if holder is None and runner.wall is not None:
-            runner.wall.queue(1)
-            holder = runner.wall.enter()
+            holder = runner.enter_wall_again()
         if holder is None:
             holder = runner.outside_executor(part.file)
             holder.session.execute("BEGIN")
@@ -59,6 +57,14 @@ def run_outside(runner: Runner, segment: Segment) -> int:
         if holder is not None and runner.wall is not None:
             holder.session.close()
     return attempts
+
+
+def _leave_wall(runner: Runner, holder: Executor) -> None:
+    """It needs a lock on every table, the ledger's too: another tool may read that meanwhile, and is found later."""
+    assert runner.wall is not None
+    runner.wall.leave()
+    holder.session.execute("ROLLBACK")
+    holder.session.close()
 
 
 def _run(runner: Runner, executor: Executor, part: Part) -> int:

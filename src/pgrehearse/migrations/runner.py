@@ -87,6 +87,7 @@ class Runner:
         self._ours: set[int] = {guard.info.backend_pid}
         self._texts = PendingTexts(files)
         self._files: list[PendingFile] = list(files)
+        self._opened: list[Connection] = []
         self._stack = ExitStack()
         self._refusing: frozenset[tuple[str, int]] = frozenset()
         self._last: Executor | None = None  # drizzle: the session of the last committed segment
@@ -119,7 +120,7 @@ class Runner:
             )
             self.watchdog.start()
             self._stack.callback(self.watchdog.stop)
-            self._stack.callback(self._close_last)
+            self._stack.callback(self._close_all)
             self._stack = self._stack.pop_all()
         return self
 
@@ -137,6 +138,7 @@ class Runner:
         except BaseException:
             session.close()
             raise
+        self._opened.append(session)
         self._ours.add(session.info.backend_pid)
         return Executor(session=session, pid=session.info.backend_pid, baseline=baseline)
 
@@ -149,11 +151,30 @@ class Runner:
             self._furnish(self._last)
         return self._last
 
+    def enter_wall_again(self) -> Executor:
+        """After the wall had to be left; raises `ConcurrentRunner` if another tool recorded our files meanwhile."""
+        assert self.wall is not None
+        self.wall.queue(self._remaining)
+        executor = self.wall.enter()
+        rows = self.settings.ledger.read(executor.session)
+        for file in self._files:
+            if any(self.settings.ledger.names(row, file.migration) for row in rows):
+                raise ConcurrentRunner(
+                    f"another tool recorded {file.migration.version} while a statement on the whole database "
+                    f"had to let go of {self.settings.ledger.table}; {self.state()}"
+                )
+        return executor
+
     def _furnish(self, executor: Executor) -> None:
         for statement in self._replay:
             executor.session.execute(statement.text.encode())
         if self._state is not None:
             carry_over(executor.session, baseline=executor.baseline, state=self._state)
+
+    def _close_all(self) -> None:
+        for session in self._opened:
+            with suppress(psycopg.Error):
+                session.close()
 
     def _close_last(self) -> None:
         last, self._last = self._last, None
@@ -436,7 +457,10 @@ class Runner:
 
     def _keep(self, executor: Executor, segment: Segment) -> None:
         """drizzle: remember what the segment SET, since its own tool runs all files in one session."""
-        if self.wall is None or segment.rolls_back:
+        if self.wall is None:
+            return
+        if segment.rolls_back:  # it no longer holds the table, and what it SET is gone
+            executor.session.close()
             return
         if not leaves_session_clean(segment.statements):
             self._state = read_state(executor.session, segment.statements)
