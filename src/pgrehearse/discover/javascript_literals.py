@@ -9,11 +9,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+# A string that is not closed ends with its line: seeking its end again at every quote would take quadratic time.
 _TOKEN = re.compile(
     r"""(?P<skip>\s+|//[^\n]*|/\*.*?\*/)
-      | "(?P<double>(?:[^"\\\n]|\\.)*)"
-      | '(?P<single>(?:[^'\\\n]|\\.)*)'
-      | `(?P<template>(?:[^`\\]|\\.)*)`
+      | "(?P<double>(?:[^"\\\n]|\\.)*)"?
+      | '(?P<single>(?:[^'\\\n]|\\.)*)'?
+      | `(?P<template>(?:[^`\\]|\\.)*)`?
       | (?P<word>[\w$]+)
       | (?P<mark>.)
     """,
