@@ -2,24 +2,29 @@
 
 import hashlib
 import json
+from typing import Any
 
 from pgrehearse.schema.schema_object import Schema
 
 FINGERPRINT_RECIPE = "pgrehearse-schema-1"
+ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
 
 def fingerprint(schema: Schema) -> str:
     """SHA-256 as hex, equal for a database and its dumped-and-restored clone, different when any attribute differs.
 
-    Recipe ``pgrehearse-schema-1``: compact ASCII JSON of ``[recipe, server major, objects]``; the objects sorted by
-    kind, relation and name, each ``[kind, relation, name, position,
-    [[attribute, normal form], …]]`` with sorted attributes.
-    The major version takes part, because majors print differently: across majors it is never equal.
+    Recipe ``pgrehearse-schema-1``: lines of compact ASCII JSON, first ``[recipe, server major]``, then for each object,
+    sorted by kind, relation and name, ``[kind, relation, name, position, [[attribute, normal form], …]]`` with sorted
+    attributes.  The major version takes part, because majors print differently: across majors it is never equal.
     Cost: about 5 µs per object.
     """
-    objects = [
-        [*found.key, found.position, [[name, found.compared(name)] for name in sorted(found.attributes)]]
-        for found in sorted(schema.objects, key=lambda found: found.key)
-    ]
-    text = json.dumps([FINGERPRINT_RECIPE, schema.server_major, objects], ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256()
+    digest.update(_line([FINGERPRINT_RECIPE, schema.server_major]))
+    for found in sorted(schema.objects, key=lambda found: found.key):
+        attributes = [[name, found.compared(name)] for name in sorted(found.attributes)]
+        digest.update(_line([*found.key, found.position, attributes]))
+    return digest.hexdigest()
+
+
+def _line(value: list[Any]) -> bytes:
+    return (ENCODER.encode(value) + "\n").encode()

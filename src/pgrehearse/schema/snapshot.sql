@@ -52,8 +52,8 @@ SELECT
     pg_catalog.pg_get_userbyid(c.relowner) AS "owner",
     CASE c.relpersistence WHEN 'u' THEN 'unlogged' END AS "persistence",
     CASE WHEN am.amname <> 'heap' THEN am.amname END AS "access method",
-    (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C") FROM pg_catalog.unnest(c.reloptions) o) AS "options",
-    (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C") FROM pg_catalog.unnest(t.reloptions) o) AS "toast options",
+    CASE WHEN c.reloptions IS NOT NULL THEN (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C") FROM pg_catalog.unnest(c.reloptions) o) END AS "options",
+    CASE WHEN t.reloptions IS NOT NULL THEN (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C") FROM pg_catalog.unnest(t.reloptions) o) END AS "toast options",
     CASE c.relreplident WHEN 'n' THEN 'nothing' WHEN 'f' THEN 'full' WHEN 'i' THEN 'using index' END AS "replica identity",
     CASE WHEN c.relrowsecurity AND c.relforcerowsecurity THEN 'enabled, forced'
          WHEN c.relrowsecurity THEN 'enabled' WHEN c.relforcerowsecurity THEN 'forced' END AS "row security",
@@ -63,9 +63,9 @@ SELECT
     i.parents AS "inherits",
     CASE WHEN i.pending THEN 'yes' END AS "detach pending",
     s.srvname AS "server",
-    (SELECT pg_catalog.string_agg(o.option_name || '=' || pg_catalog.quote_literal(o.option_value), ', ' ORDER BY o.option_name COLLATE "C")
+    CASE WHEN f.ftoptions IS NOT NULL THEN (SELECT pg_catalog.string_agg(o.option_name || '=' || pg_catalog.quote_literal(o.option_value), ', ' ORDER BY o.option_name COLLATE "C")
      FROM pg_catalog.pg_options_to_table(f.ftoptions) o
-     WHERE o.option_name !~* 'pass|secret|token|key|user|credential') AS "foreign options"
+     WHERE o.option_name !~* 'pass|secret|token|key|user|credential') END AS "foreign options"
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
@@ -93,13 +93,12 @@ WHERE i.indisreplident AND c.relreplident = 'i';
 SELECT 'table column', 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, a.attnum, c.oid,
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
     pg_catalog.quote_ident(a.attname),
-    a.attinhcount AS _inherited,
+    NULLIF(a.attinhcount, 0) AS _inherited,
     pg_catalog.format_type(a.atttypid, a.atttypmod) AS "type",
     CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::pg_catalog.regcollation::text END AS "collation",
     CASE WHEN a.attnotnull THEN 'yes' END AS "not null",
-    -- pg_dump writes DEFAULT NULL on a partition whose parent has a default; only for a domain does it mean anything.
-    CASE WHEN a.attgenerated = '' AND (t.typtype = 'd' OR pg_catalog.pg_get_expr(d.adbin, d.adrelid) !~ '^NULL::[\w ."\[\](),]+$')
-        THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS "default",
+    CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS "default",
+    CASE WHEN t.typtype = 'd' THEN true END AS _domain,
     CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'by default' END AS "identity",
     CASE a.attgenerated WHEN 's' THEN 'stored' WHEN 'v' THEN 'virtual' END AS "generated",
     CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS "generation expression",
@@ -107,9 +106,9 @@ SELECT 'table column', 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, a
         CASE a.attstorage WHEN 'p' THEN 'plain' WHEN 'e' THEN 'external' WHEN 'm' THEN 'main' ELSE 'extended' END END AS "storage",
     CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END AS "compression",
     CASE WHEN a.attstattarget >= 0 THEN a.attstattarget::text END AS "statistics target",
-    (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C") FROM pg_catalog.unnest(a.attoptions) o) AS "options",
-    (SELECT pg_catalog.string_agg(o.option_name || '=' || pg_catalog.quote_literal(o.option_value), ', ' ORDER BY o.option_name COLLATE "C")
-     FROM pg_catalog.pg_options_to_table(a.attfdwoptions) o) AS "foreign options",
+    CASE WHEN a.attoptions IS NOT NULL THEN (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C") FROM pg_catalog.unnest(a.attoptions) o) END AS "options",
+    CASE WHEN a.attfdwoptions IS NOT NULL THEN (SELECT pg_catalog.string_agg(o.option_name || '=' || pg_catalog.quote_literal(o.option_value), ', ' ORDER BY o.option_name COLLATE "C")
+     FROM pg_catalog.pg_options_to_table(a.attfdwoptions) o) END AS "foreign options",
     -- Defined here and inherited too: it stays when the parent drops it.
     CASE WHEN a.attinhcount > 0 AND a.attislocal AND NOT c.relispartition THEN 'yes' END AS "also defined locally"
 FROM pg_catalog.pg_class c
@@ -134,8 +133,6 @@ WHERE con.contype = 'n' AND con.conrelid <> 0 AND (NOT con.convalidated OR con.c
 SELECT 'table constraint', 'pg_catalog.pg_constraint'::pg_catalog.regclass::oid, con.oid, 0, c.oid,
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
     pg_catalog.quote_ident(con.conname),
-    con.conindid AS _index,
-    con.contype AS _type,
     pg_catalog.regexp_replace(pg_catalog.pg_get_constraintdef(con.oid), ' NOT VALID$', '') AS "definition",
     CASE WHEN NOT con.convalidated AND COALESCE((pg_catalog.to_jsonb(con) ->> 'conenforced')::boolean, true) THEN 'yes' END AS "not valid"
 FROM pg_catalog.pg_constraint con
@@ -162,6 +159,7 @@ SELECT 'index', 'pg_catalog.pg_class'::pg_catalog.regclass::oid, x.oid, 0, c.oid
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(x.relname),
     p.inhparent::pg_catalog.regclass::text AS _parent,
     con.oid AS _constraint,
+    pg_catalog.quote_ident(x.relname) AS _own_name,
     CASE WHEN con.oid IS NULL AND p.inhparent IS NULL THEN pg_catalog.pg_get_indexdef(x.oid) END AS "definition",
     CASE WHEN NOT i.indisvalid THEN 'yes' END AS "invalid",
     CASE WHEN i.indisclustered THEN 'yes' END AS "clustered",
