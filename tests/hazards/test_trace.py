@@ -7,6 +7,7 @@ from `pg_locks` of the backend at the end of each statement, or of a session tha
 import itertools
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,23 @@ LIMITS = Limits(attempts=1, max_block_s=None, lock_timeout_ms=5000)
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module", params=[15, 18], ids=["pg15", "pg18"])
-def corpus_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
-    with LocalServer.create(require_server(request.param), settings=SETTINGS) as server:
-        with connect(server.conninfo(), verb="test") as admin:
-            admin.execute("CREATE ROLE app_user")
-            admin.execute("CREATE ROLE app_owner")
-            admin.execute("CREATE TABLESPACE ts_fast LOCATION ''")
-        yield server
+@pytest.fixture(scope="module")
+def corpus_servers() -> Iterator[dict[int, LocalServer]]:
+    """One server of each major, set up as those on which the labels were measured."""
+    with ExitStack() as stack:
+        servers = {}
+        for major in (15, 18):
+            servers[major] = stack.enter_context(LocalServer.create(require_server(major), settings=SETTINGS))
+            with connect(servers[major].conninfo(), verb="test") as admin:
+                admin.execute("CREATE ROLE app_user")
+                admin.execute("CREATE ROLE app_owner")
+                admin.execute("CREATE TABLESPACE ts_fast LOCATION ''")
+        yield servers
+
+
+@pytest.fixture
+def corpus_server(corpus_servers: dict[int, LocalServer], major: int) -> LocalServer:
+    return corpus_servers[major]
 
 
 def trace(conninfo: Conninfo, text: str, mode: TransactionMode) -> tuple[list[StatementTrace], bool]:
@@ -87,14 +97,13 @@ def is_run_on(case: dict[str, Any], major: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("corpus_server", "case"),
+    ("major", "case"),
     [
         pytest.param(major, case, id=f"pg{major}-{case['id']}")
         for major in (15, 18)
         for case in CASES
         if is_run_on(case, major)
     ],
-    indirect=["corpus_server"],
 )
 def test_locks_rewrites_and_scans_are_what_was_measured(corpus_server: LocalServer, case: dict[str, Any]) -> None:
     expected = case["expect"] | (case["expect_pg15"] if corpus_server.major < 18 else {})
@@ -114,6 +123,7 @@ def test_locks_rewrites_and_scans_are_what_was_measured(corpus_server: LocalServ
         assert seen == {key: expected[key] for key in seen}
 
 
+@pytest.mark.parametrize("major", [15, 18])
 def test_names_are_those_before_the_plan_and_new_relations_are_left_out(corpus_server: LocalServer) -> None:
     with connect(corpus_server.conninfo(), verb="test") as admin:
         conninfo = prepare(admin, corpus_server, 'CREATE TABLE "Odd ""t" (id int); CREATE TABLE plain (id int)')
@@ -130,6 +140,7 @@ def test_names_are_those_before_the_plan_and_new_relations_are_left_out(corpus_s
     ]
 
 
+@pytest.mark.parametrize("major", [15, 18])
 def test_a_lock_that_is_strengthened_is_told_at_the_statement_that_did_it(corpus_server: LocalServer) -> None:
     with connect(corpus_server.conninfo(), verb="test") as admin:
         conninfo = prepare(admin, corpus_server, "CREATE TABLE t (id int)")

@@ -87,9 +87,11 @@ class OutsideLocks(threading.Thread):
             session.execute(mode.format(tables=tables))
 
     def _sample(self) -> list[int]:
+        # Who blocks is asked first: a request that came between the two questions is then released one round later,
+        # when its mode was read.
+        row = self._watch.execute("SELECT pg_catalog.pg_blocking_pids(%s)", (self._pid,)).fetchone()
         for oid, mode in self._watch.execute(_QUERIES["locks_of"], (self._pid, self._oids)):
             self._found[oid] = strongest(self._found.get(oid), LockMode(mode))
-        row = self._watch.execute("SELECT pg_catalog.pg_blocking_pids(%s)", (self._pid,)).fetchone()
         return list(row[0]) if row is not None else []
 
     def _release(self) -> None:
