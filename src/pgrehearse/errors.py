@@ -268,6 +268,12 @@ class LedgerChanged(GuardRefused):
     default_remedy = "Look with `pgrehearse status` and run again."
 
 
+class NotReadyToMigrate(GuardRefused):
+    """The folder and the database disagree in a way that running the pending files would make worse."""
+
+    default_remedy = "Look with `pgrehearse status`; every problem there has its own remedy."
+
+
 class Interrupted(PgRehearseError):
     """Ctrl-C: the running statement was cancelled and its transaction rolled back."""
 

@@ -4,20 +4,22 @@ The command line, and a program that imports pgrehearse, call these functions an
 """
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pgrehearse.config import Config, ResolvedDatabase, find_config, load_config, resolve_database
-from pgrehearse.errors import ConfigurationError
+from pgrehearse.errors import ConfigurationError, ProtectedEnvironment
 from pgrehearse.hazards.finding import Level
 from pgrehearse.ledger import ReleaseLedger
-from pgrehearse.migrations.limits import TransactionMode
+from pgrehearse.migrations.limits import Limits, TransactionMode
+from pgrehearse.migrations.migrate import Migrated, migrate
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.sources.find import ad_hoc_source, open_source
 from pgrehearse.migrations.sources.source import Source
+from pgrehearse.migrations.standing import Resolution
 from pgrehearse.migrations.status import Status, read_status
 from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo
@@ -49,6 +51,22 @@ class RehearsalOptions:
     keep: bool = False
     samples: int = 0
     jobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrateOptions:
+    """What `pgrehearse migrate` was asked for; None: as the configuration, or the default, has it."""
+
+    database: str
+    folder: Path | None = None
+    file: Path | None = None
+    dry_run: bool = False
+    transaction: str | None = None
+    lock_timeout_s: float | None = None
+    max_block_s: float | None = None
+    wait_s: float | None = None
+    end_orphan: bool = False
+    resolutions: tuple[str, ...] = ()  # VERSION:applied or VERSION:again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +126,34 @@ class Project:
         """What this database has of these migrations; writes nothing.  See `pgrehearse.migrations.status`."""
         with connect(database.conninfo, verb="status") as session:
             return read_status(session, source)
+
+    def migrate(self, options: MigrateOptions, *, tell: Callable[[str], None]) -> Migrated:
+        """Apply what is pending; `ProtectedEnvironment` for a protected one, by name or by handshake."""
+        database = self.database(options.database)
+        if database.protected and not options.dry_run:
+            raise ProtectedEnvironment(f"{database.label} is protected: `migrate` never writes to it")
+        source = ad_hoc_source(options.file) if options.file is not None else self.source(options.folder)
+        mode = options.transaction or (
+            self.config.migrations.transaction if self.config else TransactionMode.AUTO.value
+        )
+        limits = Limits()
+        if options.lock_timeout_s is not None:
+            limits = replace(limits, lock_timeout_ms=round(options.lock_timeout_s * 1000))
+        if options.max_block_s is not None:
+            limits = replace(limits, max_block_s=options.max_block_s)
+        if options.wait_s is not None:
+            limits = replace(limits, wait_s=options.wait_s)
+        return migrate(
+            database.conninfo,
+            source,
+            protected=self.protected(),
+            mode=TransactionMode(mode),
+            limits=limits,
+            dry_run=options.dry_run,
+            end_orphan=options.end_orphan,
+            resolve=_resolutions(options.resolutions),
+            tell=tell,
+        )
 
     def releases(self) -> ReleaseLedger:
         """The release ledger, opened; the caller closes it."""
@@ -213,6 +259,19 @@ class Project:
             else "which database? no protected environment is configured",
             remedy="Name one: an environment, env:VARIABLE, or a postgresql:// URL.",
         )
+
+
+def _resolutions(given: Iterable[str]) -> dict[str, Resolution]:
+    found = {}
+    for text in given:
+        version, colon, answer = text.rpartition(":")
+        if not colon or answer not in {each.value for each in Resolution}:
+            raise ConfigurationError(
+                f"--resolve {text}: expected VERSION:applied or VERSION:again",
+                remedy="applied: the statement's effect is there; again: run it again.",
+            )
+        found[version] = Resolution(answer)
+    return found
 
 
 def rehearse(

@@ -42,7 +42,7 @@ from pgrehearse.migrations.session_state import (
 )
 from pgrehearse.migrations.statements import DRIZZLE_KINDS, Statement, TransactionNeed
 from pgrehearse.migrations.watchdog import Watchdog
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, fetch_value
 
 SAVEPOINT = "pgrehearse_segment"
 
@@ -84,7 +84,7 @@ class Runner:
         kind = files[0].migration.kind
         self.progress = ProgressTable(ledger=f"{kind.value}:{settings.ledger.table}")
         self.shared = kind in DRIZZLE_KINDS  # a ledger that another tool reads
-        self._ours: set[int] = {guard.info.backend_pid}
+        self._ours: set[int] = {_backend_pid(guard)}
         self._texts = PendingTexts(files)
         self._files: list[PendingFile] = list(files)
         self._opened: list[Connection] = []
@@ -111,7 +111,7 @@ class Runner:
             else:
                 self.file_sessions = self._stack.enter_context(FileSessions(self.open_executor))
             watch = settings.sessions("watch")
-            self._ours.add(watch.info.backend_pid)
+            self._ours.add(_backend_pid(watch))
             self.watchdog = Watchdog(
                 watch,
                 ours=lambda: list(self._ours.copy()),
@@ -139,8 +139,9 @@ class Runner:
             session.close()
             raise
         self._opened.append(session)
-        self._ours.add(session.info.backend_pid)
-        return Executor(session=session, pid=session.info.backend_pid, baseline=baseline)
+        pid = _backend_pid(session)
+        self._ours.add(pid)
+        return Executor(session=session, pid=pid, baseline=baseline)
 
     def outside_executor(self, file: PendingFile) -> Executor:
         """An idle session in which this file's next statement finds what its earlier ones SET."""
@@ -488,6 +489,11 @@ class Runner:
 
 
 _BACKEND_LIVES = "SELECT 1 FROM pg_catalog.pg_stat_activity WHERE pid = %s"
+
+
+def _backend_pid(session: Connection) -> int:
+    """The server's own word: behind a pooler that keeps sessions, libpq knows another number."""
+    return int(fetch_value(session, "SELECT pg_catalog.pg_backend_pid()"))
 
 
 def _own_begin(segment: Segment) -> Statement | None:
