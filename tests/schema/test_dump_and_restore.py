@@ -48,12 +48,7 @@ def test_every_object_has_a_key_of_its_own(zoo: Conninfo) -> None:
 
 
 def test_the_zoo_has_every_kind_of_object(zoo: Conninfo) -> None:
-    missing = set(ObjectKind) - {found.kind for found in read(zoo).objects}
-    # These need a C library of their own, or a right to change templates of text search.
-    assert missing <= {
-        ObjectKind.ACCESS_METHOD, ObjectKind.LANGUAGE, ObjectKind.TRANSFORM,
-        ObjectKind.TEXT_SEARCH_PARSER, ObjectKind.TEXT_SEARCH_TEMPLATE,
-    }  # fmt: skip
+    assert set(ObjectKind) == {found.kind for found in read(zoo).objects}
 
 
 def test_an_ordinary_role_sees_the_superusers_fingerprint(databases: Databases, zoo: Conninfo) -> None:

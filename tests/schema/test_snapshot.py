@@ -7,6 +7,7 @@ from pgrehearse.errors import SchemaUnreadable
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.schema import snapshot
+from pgrehearse.schema.diff import diff
 from pgrehearse.schema.fingerprint import fingerprint
 from pgrehearse.schema.schema_object import ObjectKind, find_newly_unproved, find_unproved
 from pgrehearse.schema.snapshot import read_schema
@@ -62,6 +63,10 @@ def test_an_extension_stands_for_its_members(connection: Connection) -> None:
     assert {found.key for found in with_it.objects} - {found.key for found in without.objects} == {
         ("extension", "", "plpgsql")
     }
+    connection.execute("REVOKE EXECUTE ON FUNCTION pg_catalog.plpgsql_call_handler() FROM PUBLIC")
+    assert [str(change) for change in diff(with_it, read_schema(connection))] == [
+        "system object plpgsql_call_handler(): added"
+    ]
 
 
 def test_secrets_of_foreign_servers_are_not_read(connection: Connection) -> None:

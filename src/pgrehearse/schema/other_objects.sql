@@ -14,19 +14,26 @@ SELECT 'default privileges', 'pg_catalog.pg_default_acl'::pg_catalog.regclass::o
 FROM pg_catalog.pg_default_acl d LEFT JOIN pg_catalog.pg_namespace n ON n.oid = d.defaclnamespace;
 
 -- name: read_system_grants
--- Rights on the server's own objects that were changed after initdb; pg_dump carries them over too.
+-- Rights changed after initdb on the server's own objects, or after CREATE EXTENSION on its members; pg_dump carries them over.
 SELECT 'system object', s.class, s.oid, 0, NULL::oid, NULL, s.name,
     COALESCE((SELECT pg_catalog.string_agg(i::text, ', ' ORDER BY i::text COLLATE "C") FROM pg_catalog.unnest(s.acl) i), 'none') AS "grants"
 FROM (
-    SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid AS class, c.oid, 'pg_catalog.' || pg_catalog.quote_ident(c.relname) AS name,
-           COALESCE(c.relacl, pg_catalog.acldefault('r', c.relowner)) AS acl, pg_catalog.acldefault('r', c.relowner) AS standard
+    SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid AS class, c.oid,
+           c.relnamespace::pg_catalog.regnamespace || '.' || pg_catalog.quote_ident(c.relname) AS name,
+           COALESCE(c.relacl, d.standard) AS acl, d.standard
     FROM pg_catalog.pg_class c
-    WHERE c.relnamespace = 'pg_catalog'::pg_catalog.regnamespace AND c.relkind IN ('r', 'v') AND c.oid < 16384
+    CROSS JOIN LATERAL pg_catalog.acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner) AS d (standard)
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+      AND ((c.relnamespace = 'pg_catalog'::pg_catalog.regnamespace AND c.oid < 16384)
+           OR EXISTS (SELECT FROM pg_catalog.pg_depend e
+                      WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid AND e.deptype = 'e'))
     UNION ALL
     SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid, p.oid::pg_catalog.regprocedure::text,
            COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner)), pg_catalog.acldefault('f', p.proowner)
     FROM pg_catalog.pg_proc p
-    WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND p.proacl IS NOT NULL AND p.oid < 16384
+    WHERE (p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND p.proacl IS NOT NULL AND p.oid < 16384)
+       OR EXISTS (SELECT FROM pg_catalog.pg_depend e
+                  WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND e.objid = p.oid AND e.deptype = 'e')
 ) s
 LEFT JOIN pg_catalog.pg_init_privs i ON i.classoid = s.class AND i.objoid = s.oid AND i.objsubid = 0
 WHERE NOT (s.acl @> COALESCE(i.initprivs, s.standard) AND COALESCE(i.initprivs, s.standard) @> s.acl);

@@ -167,8 +167,10 @@ class _Reading:
     def _add_objects(self, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
         left_out = set(self._parameters["left_out"])
         for row in rows:
-            _, class_oid, oid, number, relation_oid = row[:5]
-            if (class_oid, oid) not in self._members and relation_oid not in left_out:
+            kind, class_oid, oid, number, relation_oid = row[:5]
+            # Rights on a member are not the extension's: the statement that reads them knows which were changed.
+            counts = (class_oid, oid) not in self._members or kind == ObjectKind.SYSTEM_OBJECT.value
+            if counts and relation_oid not in left_out:
                 self._drafts[class_oid, oid, number] = Draft.from_row(names[LEADING:], row)
 
     def _of_kind(self, *kinds: ObjectKind) -> list[Draft]:

@@ -157,7 +157,7 @@ WHERE con.contype = 'c' AND t.typnamespace = ANY (%(namespaces)s::oid[])
 SELECT 'index', 'pg_catalog.pg_class'::pg_catalog.regclass::oid, x.oid, 0, c.oid,
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(x.relname),
-    p.inhparent::pg_catalog.regclass::text AS _parent,
+    CASE WHEN p.inhparent IS NOT NULL THEN pg_catalog.pg_partition_root(x.oid)::text END AS _parent,
     con.oid AS _constraint,
     pg_catalog.quote_ident(x.relname) AS _own_name,
     CASE WHEN con.oid IS NULL AND p.inhparent IS NULL THEN pg_catalog.pg_get_indexdef(x.oid) END AS "definition",

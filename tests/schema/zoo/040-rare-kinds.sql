@@ -1,0 +1,26 @@
+-- Kinds that are usually an extension's, made from functions that every server has; and indexes of partitions of partitions.
+CREATE TYPE mybase; CREATE FUNCTION mybase_in(cstring) RETURNS mybase LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
+CREATE FUNCTION mybase_out(mybase) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'int4out';
+CREATE TYPE mybase (INPUT = mybase_in, OUTPUT = mybase_out, LIKE = int4, CATEGORY = 'N', DEFAULT = '7', DELIMITER = ';');
+CREATE FUNCTION my_handler() RETURNS language_handler LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler';
+CREATE TRUSTED LANGUAGE mylang HANDLER my_handler; COMMENT ON LANGUAGE mylang IS 'x';
+REVOKE USAGE ON LANGUAGE mylang FROM PUBLIC;
+CREATE ACCESS METHOD myheap TYPE TABLE HANDLER heap_tableam_handler;
+CREATE TABLE in_myheap (a mybase DEFAULT '3', b mybase[]) USING myheap;
+CREATE TRANSFORM FOR int LANGUAGE sql (FROM SQL WITH FUNCTION prsd_lextype(internal), TO SQL WITH FUNCTION int4recv(internal));
+CREATE TEXT SEARCH PARSER myparser (START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end, LEXTYPES = prsd_lextype);
+CREATE TEXT SEARCH TEMPLATE mytemplate (INIT = dsimple_init, LEXIZE = dsimple_lexize);
+CREATE OPERATOR FAMILY myfamily USING btree; ALTER OPERATOR FAMILY myfamily USING btree ADD OPERATOR 1 < (int4, int8), FUNCTION 1 (int4, int8) btint48cmp(int4, int8);
+CREATE TABLE deep (a int NOT NULL, b varchar, c int) PARTITION BY RANGE (a);
+CREATE TABLE deep_1 PARTITION OF deep FOR VALUES FROM (1) TO (100) PARTITION BY RANGE (a);
+CREATE TABLE deep_1_1 (c int, a int NOT NULL, b varchar);
+CREATE INDEX named_by_hand ON deep_1_1 (lower(b)) WHERE b IN ('x', 'y');
+ALTER TABLE deep_1 ATTACH PARTITION deep_1_1 FOR VALUES FROM (1) TO (50);
+CREATE INDEX deep_ix ON deep (lower(b)) WHERE b IN ('x', 'y');
+ALTER INDEX named_by_hand SET (fillfactor = 55); ALTER INDEX named_by_hand ALTER COLUMN 1 SET STATISTICS 44; COMMENT ON INDEX named_by_hand IS 'by hand';
+ALTER TABLE deep ADD CONSTRAINT deep_uq UNIQUE (a, c); CREATE TABLE deep_1_2 PARTITION OF deep_1 FOR VALUES FROM (50) TO (100);
+ALTER TABLE deep_1_2 CLUSTER ON deep_1_2_a_c_key; ALTER INDEX deep_1_2_a_c_key RENAME TO "renamed by hand";
+ALTER TABLE deep_1_2 REPLICA IDENTITY FULL; ALTER TABLE deep_1_2 ALTER b SET DEFAULT 'leaf', ALTER c SET STATISTICS 9;
+CREATE TABLE refers_to_deep (a int, c int, FOREIGN KEY (a, c) REFERENCES deep (a, c) ON UPDATE CASCADE);
+CREATE FUNCTION deep_trigger() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NEW; END$$;
+CREATE TRIGGER deep_t AFTER UPDATE ON deep FOR EACH ROW EXECUTE FUNCTION deep_trigger(); ALTER TABLE deep_1 ENABLE ALWAYS TRIGGER deep_t; ALTER TABLE deep_1_2 DISABLE TRIGGER deep_t;
