@@ -26,4 +26,3 @@ def twin_of() -> Iterator[Callable[[LocalServer], LocalServer]]:
 def standby_of() -> Iterator[Callable[[LocalServer], LocalServer]]:
     """Starts a hot standby, once per server."""
     yield from siblings(standby=True)
-

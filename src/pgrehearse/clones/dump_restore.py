@@ -1,23 +1,20 @@
 """Copy one database to another server: pg_dump in directory format, then pg_restore, both in parallel."""
 
-import ctypes
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pgrehearse.errors import CloneFailed, PgRehearseError, ServerUnreachable, SourceUnreadable
 from pgrehearse.postgres.binaries import Binaries
+from pgrehearse.postgres.child_process import start_child
 from pgrehearse.postgres.connect import scrub
 from pgrehearse.postgres.conninfo import Conninfo
 
 LOCK_WAIT_MS = 60_000  # how long pg_dump waits for a table that a migration on the source holds
 STOP_TIMEOUT_S = 15
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded here: not safe between fork and exec
 
 
 class ChildProgram:
@@ -33,14 +30,12 @@ class ChildProgram:
         self._log = log
         self.name = Path(arguments[0]).name
         with log.open("wb") as stderr:
-            self._process = subprocess.Popen(
+            self._process = start_child(
                 [*arguments, f"--dbname={address}"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                env=environment,
-                start_new_session=True,  # Ctrl-C is ours to handle: we end it in order
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  only calls prctl, which is safe after fork
+                environment=environment,
+                output=stderr,
+                only_stderr=True,
+                dies_with_us=signal.SIGTERM,  # it then cancels its queries and ends its workers
             )
 
     def __enter__(self) -> "ChildProgram":
@@ -184,8 +179,3 @@ def _without_statements(stderr: str) -> str:
         if not inside:
             kept.append(line)
     return "\n".join(kept)
-
-
-def _die_with_parent() -> None:
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from pgrehearse.clones.place import Place
 from pgrehearse.clones.record import CloneRecord, without_secrets
-from pgrehearse.clones.template import CloneNames, drop_database
+from pgrehearse.clones.template import CloneNames, drop_database, end_makers_sessions
 from pgrehearse.errors import CloneFailed, CloneLeftBehind, PgRehearseError
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection
@@ -109,6 +109,7 @@ class Making:
         reached = clone.replaced(password=None, passfile=str(write_passfile(self._directory, clone)))
         assert self.server.pid is not None
         self._record.kept(address=reached.text, server=Owner.of(self.server.pid))
+        self.server.release()
 
 
 def drop_pair(admin: Connection, names: CloneNames, roles: tuple[str, ...]) -> tuple[str, ...]:
@@ -116,6 +117,7 @@ def drop_pair(admin: Connection, names: CloneNames, roles: tuple[str, ...]) -> t
 
     A role that it made goes too, unless something else depends on it by now.  Raises `NotOurs`.
     """
+    end_makers_sessions(admin, names)
     dropped = tuple(name for name in names.both if drop_database(admin, name, names))
     for role in roles:
         row = admin.execute(

@@ -1,5 +1,6 @@
 """Create, copy and drop the databases of a clone: all of them are ours, named and commented as such."""
 
+import time
 from dataclasses import dataclass
 
 import psycopg
@@ -10,6 +11,13 @@ from pgrehearse.clones.preflight import DatabaseLocale
 from pgrehearse.errors import CloneFailed, CloneImpossible, NotOurs
 from pgrehearse.postgres.connect import Connection
 
+END_TIMEOUT_S = 30
+# Sessions of other users show no query; but what our user made is seen, and ended, by our user.
+END_MAKERS = """
+SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
+WHERE a.pid <> pg_catalog.pg_backend_pid() AND a.application_name LIKE 'pgrehearse:%%' AND a.state = 'active'
+  AND pg_catalog.strpos(a.query, 'DATABASE "pgrehearse_' || %s || '_') > 0
+"""
 NAME_PREFIX = "pgrehearse_"
 COMMENT_PREFIX = "made by pgrehearse, clone "
 # Below this size writing the pages to the WAL is quicker than the two checkpoints of a file copy.
@@ -107,6 +115,18 @@ def _copy_files(admin: Connection, base: sql.Composable) -> str:
             admin.execute("RESET file_copy_method")
     admin.execute(statement)
     return "file_copy"
+
+
+def end_makers_sessions(admin: Connection, names: CloneNames) -> None:
+    """End sessions that still create this clone: a backend goes on with CREATE DATABASE when its client is killed.
+
+    Raises `CloneFailed` when one does not end.
+    """
+    deadline = time.monotonic() + END_TIMEOUT_S
+    while admin.execute(END_MAKERS, (names.id,)).fetchall():
+        if time.monotonic() > deadline:
+            raise CloneFailed(f"a session that still creates clone {names.id} does not end")
+        time.sleep(0.02)
 
 
 def drop_database(admin: Connection, name: str, names: CloneNames) -> bool:

@@ -6,7 +6,6 @@ carries a marker by which a later `prune` knows it.
 """
 
 import contextlib
-import ctypes
 import hashlib
 import os
 import pwd
@@ -27,6 +26,7 @@ import psycopg
 
 from pgrehearse.errors import LocalServerFailed
 from pgrehearse.postgres.binaries import Binaries
+from pgrehearse.postgres.child_process import start_child
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.owner import Owner
 
@@ -34,7 +34,6 @@ SUPERUSER = "postgres"
 MARKER = "pgrehearse-owner"  # in the server's directory: the process without which it is nobody's, see owner.py
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
-_PR_SET_PDEATHSIG = 1
 
 # What a throw-away copy may do without: its files are wiped, so nothing needs to survive a crash.
 # max_locks_per_transaction lets one transaction touch thousands of tables (pg_restore, migrations).
@@ -148,15 +147,12 @@ class LocalServer:
         for name, value in merged.items():
             arguments += ["-c", f"{name}={value}"]
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = start_child(
                 arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                environment=_plain_environment(),
+                output=log,
+                dies_with_us=None if self.outlives_us else signal.SIGQUIT,
                 cwd=self.directory,
-                env=_plain_environment(),
-                start_new_session=True,  # Ctrl-C is for us: we stop the server when we are done with it
-                preexec_fn=None if self.outlives_us else _die_with_parent,  # noqa: PLW1509  only calls prctl, which is safe after fork
                 **_server_identity(),
             )
         if self.outlives_us:
@@ -174,6 +170,12 @@ class LocalServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def release(self) -> None:
+        """Let a server that outlives us go: from now on it is known by its marker alone."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.returncode = 0  # else Popen warns, when collected, of a child that still runs
 
     def wipe(self) -> None:
         """Stop the server and remove everything it wrote."""
@@ -236,11 +238,6 @@ def _server_identity() -> dict[str, Any]:
 def _plain_environment() -> dict[str, str]:
     """The environment without PG* variables: a server must not inherit an address or a password."""
     return {key: value for key, value in os.environ.items() if not key.startswith("PG")} | {"LC_ALL": "C"}
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def _reachable(binaries: Binaries) -> Binaries:
