@@ -267,11 +267,26 @@ def test_more_rows_alone_than_may_be_kept_count_as_lost_and_it_is_said(
     twins.given(
         "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 50) i"
     )
-    twins.migrate("UPDATE t SET id = id + 1000")
+    twins.migrate("UPDATE t SET id = id + 1000; DELETE FROM t WHERE id = 1003")
     compared = twins.compare()
     table = only(compared, "t")
     assert table.rows_lost + (column(table, "id").values_changed or 0) == 50
     assert "another key" in reasons(compared)["public.t"]
+
+
+def test_keys_shifted_in_a_table_too_big_to_keep_are_counted_all_the_same(
+    twins: Twins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "MOST_KEPT", 10)
+    twins.given(
+        """CREATE TABLE t (id int PRIMARY KEY, v text, n int);
+        INSERT INTO t SELECT i, NULLIF('v' || i % 7, 'v3'), i % 5 FROM generate_series(1, 70) i"""
+    )
+    twins.migrate("UPDATE t SET id = -id - 1", "UPDATE t SET id = -id")
+    compared = twins.compare(samples=2)
+    assert (only(compared, "t").rows_lost, counts(only(compared, "t"))) == (0, {"id": (70, 0)})
+    assert compared.not_measured == ()
+    assert all(set(sample.key) == {"id"} and sample.before["v"] == sample.after["v"] for sample in compared.samples)
 
 
 def test_a_session_that_breaks_is_an_error_not_a_verdict(twins: Twins) -> None:

@@ -30,10 +30,16 @@ class Layout:
     columns: tuple[FollowedColumn, ...]  # all, in the pristine order
     compared: tuple[FollowedColumn, ...]
     key: tuple[int, ...]  # positions in ``compared``
+    by_content: bool = False  # the "key" is all but the key: it may repeat, and be NULL
 
     @property
     def keyless(self) -> bool:
         return not self.key
+
+    def turned_round(self) -> "Layout":
+        """The other columns as the key: for rows whose key was changed and nothing else."""
+        others = tuple(position for position in range(len(self.compared)) if position not in self.key)
+        return Layout(columns=self.columns, compared=self.compared, key=others, by_content=True)
 
     def without(self, failing: frozenset[str]) -> "Layout":
         """The same without these columns; a key that needs one of them is no key any more."""
@@ -95,8 +101,9 @@ def hash_sql(column: FollowedColumn, table: Table, side: Side, seed: Expression 
 
 def key_sql(layout: Layout, table: Table, side: Side) -> Expression:
     """What tells a row apart: the chained hash of its key, or the hash of all its columns' hashes."""
-    if layout.keyless:
-        hashes = sql.SQL(", ").join(hash_sql(column, table, side) for column in layout.compared)
+    if layout.keyless or layout.by_content:
+        columns = [layout.compared[position] for position in layout.key] if layout.by_content else layout.compared
+        hashes = sql.SQL(", ").join(hash_sql(column, table, side) for column in columns)
         return sql.SQL('pg_catalog.hashtextextended((ROW({})::pg_catalog.text) COLLATE pg_catalog."C", {})').format(
             hashes, SEED
         )
@@ -136,6 +143,19 @@ def read_fingerprint(connection: Connection, layout: Layout, table: Table, side:
     row = connection.execute(query).fetchone()
     assert row is not None
     return Fingerprint(rows=row[0], keys=row[1], values=tuple(row[2]), sums=tuple(row[3]))
+
+
+def read_content(connection: Connection, layout: Layout, tables: tuple[Table, ...], side: Side) -> int:
+    """A number that agrees when all columns but the key hold the same rows, whatever their keys: one more scan."""
+    total = 0
+    for table in tables:
+        query = sql.SQL("SELECT COALESCE(pg_catalog.sum({}), 0)::pg_catalog.text FROM ONLY {}").format(
+            key_sql(layout.turned_round(), table, side), table.identifier
+        )
+        row = connection.execute(query).fetchone()
+        assert row is not None
+        total += int(row[0])
+    return total
 
 
 def count_values(connection: Connection, table: Table, names: tuple[str, ...]) -> tuple[int, dict[str, int]]:

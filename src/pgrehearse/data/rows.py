@@ -19,7 +19,7 @@ from pgrehearse.postgres.connect import Connection
 
 BUCKETS = 1024
 WORTH_BUCKETS = 20_000  # rows; fewer are sent at once
-MOST_KEPT = 1_000_000  # rows of each side; about 250 bytes each
+MOST_KEPT = 250_000  # rows of each side; some 600 bytes each
 NULL = b"\\N"  # as COPY writes it
 
 
@@ -45,6 +45,18 @@ class Tally:
     nulled: Counter[int] = field(default_factory=Counter)
     filled: Counter[int] = field(default_factory=Counter)
     values_in_lost_rows: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def cells(self) -> int:
+        """How many values differ."""
+        return self.changed.total() + self.nulled.total() + self.filled.total()
+
+    def include(self, other: "Tally") -> None:
+        self.rows_lost += other.rows_lost
+        self.changed.update(other.changed)
+        self.nulled.update(other.nulled)
+        self.filled.update(other.filled)
+        self.values_in_lost_rows.update(other.values_in_lost_rows)
 
 
 @dataclass(slots=True)
@@ -160,7 +172,8 @@ class _Merge:
         self._result = RowComparison([Tally() for _ in range(tables)], Counter())
         self._lost: list[Row] = []
         self._added: list[Row] = []
-        self._differing: list[tuple[Row, Row]] = []  # one key, different values
+        self._same_key = [Tally() for _ in range(tables)]  # of rows with one key and different values
+        self._differing: list[tuple[Row | bytes, Row | bytes]] = []  # those rows; lines are parsed only if need be
         self._overflow = Counter[str]()
 
     def run(self, ours: Iterator[bytes], theirs: Iterator[bytes]) -> None:
@@ -180,9 +193,17 @@ class _Merge:
                 self._add(_row(other))
                 other = next(theirs, None)
             else:
-                my_rows, mine = _gather(my_key, mine, ours)
-                other_rows, other = _gather(my_key, other, theirs)
-                self._match(my_rows, other_rows)
+                assert mine is not None
+                assert other is not None
+                my_next, other_next = next(ours, None), next(theirs, None)
+                alone = _key(my_next) != my_key and _key(other_next) != my_key
+                if alone and not self._layout.keyless:
+                    self._differ(mine, other)
+                else:
+                    my_rows, my_next = _gather(my_key, my_next, ours)
+                    other_rows, other_next = _gather(my_key, other_next, theirs)
+                    self._match([_row(mine), *my_rows], [_row(other), *other_rows])
+                mine, other = my_next, other_next
 
     def finish(self) -> RowComparison:
         if self._layout.keyless:
@@ -219,6 +240,17 @@ class _Merge:
             if value != NULL:
                 tally.values_in_lost_rows[position] += row.copies
 
+    def _differ(self, mine: Row | bytes, other: Row | bytes) -> None:
+        """One row under one key, with other values; or moved to another table of the tree with the same ones."""
+        one, two = _parsed(mine), _parsed(other)
+        if one.values == two.values:
+            return
+        _compare(self._same_key[one.leaf], one, two)
+        if len(self._differing) < MOST_KEPT:
+            self._differing.append((mine, other))
+        else:
+            self._overflow["differing"] += 1
+
     def _match(self, mine: list[Row], other: list[Row]) -> None:
         """Rows of one key: equal ones first, in the table where they were if possible; then the rest in order."""
 
@@ -230,12 +262,7 @@ class _Merge:
         while mine and other:
             one, two = mine.pop(), other.pop()
             copies = min(one.copies, two.copies)
-            pair = _take(one, copies), _take(two, copies)
-            if len(self._differing) < MOST_KEPT:
-                self._differing.append(pair)
-            else:
-                self._overflow["differing"] += 1
-                _compare(self._result.before[one.leaf], *pair)
+            self._differ(_take(one, copies), _take(two, copies))
             if one.copies > copies:
                 mine.append(_take(one, one.copies - copies))
             if two.copies > copies:
@@ -254,22 +281,28 @@ class _Merge:
         """
         others = [position for position in range(len(self._layout.compared)) if position not in self._layout.key]
         sign = _content(others)
+        lost_cost = len(others) + 1
         pairs, lost, added = _pair(self._lost, self._added, sign, sign) if others else ([], self._lost, self._added)
-        chosen = [*self._differing, *pairs], lost, added
-        if others and self._differing and not any(self._overflow.values()):
-            lost_cost = len(others) + 1
-            cost = _cost(chosen[0], lost, lost_cost)
-            mine = [*self._lost, *(one for one, _ in self._differing)]
-            # By content each row costs one changed key at least: often there is nothing to gain.
-            if cost > sum(row.copies for row in mine):
-                theirs = [*self._added, *(two for _, two in self._differing)]
-                by_content = _pair(mine, theirs, sign, sign)
-                if _cost(by_content[0], by_content[1], lost_cost) < cost:
-                    chosen = by_content
-        found, self._lost, self._added = chosen
-        for one, two in found:
+        cost = sum(tally.cells for tally in self._same_key) + _cost(pairs, lost, lost_cost)
+        # By content each row costs one changed key at least: often there is nothing to gain.
+        rows = sum(row.copies for row in self._lost) + len(self._differing)
+        if others and self._differing and not any(self._overflow.values()) and cost > rows:
+            differing = [(_parsed(mine), _parsed(other)) for mine, other in self._differing]
+            mine = [*self._lost, *(one for one, _ in differing)]
+            theirs = [*self._added, *(two for _, two in differing)]
+            by_content = _pair(mine, theirs, sign, sign)
+            if _cost(by_content[0], by_content[1], lost_cost) < cost:
+                pairs, lost, added = by_content
+                self._differing.clear()
+                self._same_key.clear()
+        for tally, same_key in zip(self._result.before, self._same_key, strict=False):
+            tally.include(same_key)
+        self._lost, self._added = lost, added
+        for one, two in pairs:
             _compare(self._result.before[one.leaf], one, two)
-        self._example_pairs(found)
+        room = self._most_examples
+        self._example_pairs([(_parsed(mine), _parsed(other)) for mine, other in self._differing[:room]])
+        self._example_pairs(pairs)
 
     def _pair_without_one_column(self) -> None:
         """Keyless: if the rows are equal but for one column, that column was changed; else they are lost.
@@ -350,6 +383,10 @@ def _take(row: Row, copies: int) -> Row:
 
 def _key(line: bytes | None) -> int | None:
     return None if line is None else int(line[: line.index(b"\t")])
+
+
+def _parsed(row: Row | bytes) -> Row:
+    return row if isinstance(row, Row) else _row(row)
 
 
 def _row(line: bytes) -> Row:

@@ -23,11 +23,13 @@ def read_samples(before: RowSource, after: RowSource, examples: list[tuple[Row, 
         if values is None:
             continue
         columns = before.layout.compared
+        layout = before.layout
+        key = layout.turned_round().key if layout.by_content else layout.key
         changed = theirs.get((other.leaf, other.key)) if other is not None else None
         samples.append(
             Sample(
                 table=before.tables[row.leaf].name,
-                key={columns[position].sql_name: values[position] for position in before.layout.key},
+                key={columns[position].sql_name: values[position] for position in key},
                 before=_named(columns, values),
                 after=_named(columns, changed) if changed is not None else None,
             )
