@@ -351,6 +351,13 @@ class UnknownReceipt(ConfigurationError):
     default_remedy = "List them with `pgrehearse report --list`, or make one with `pgrehearse run`."
 
 
+class NothingPending(PgRehearseError):
+    """There is no migration to rehearse, and nothing is wrong with that."""
+
+    exit_code = 0
+    default_remedy = "`pgrehearse status` shows what is applied; a single file is rehearsed with --file."
+
+
 class ReceiptTampered(PgRehearseError):
     """A receipt's content is not what its digest names."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pgrehearse.config import Config, ResolvedDatabase, find_config, load_config, resolve_database
-from pgrehearse.errors import ConfigurationError, ProtectedEnvironment
+from pgrehearse.errors import ConfigurationError, NothingPending, ProtectedEnvironment
 from pgrehearse.hazards.finding import Level
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.limits import Limits, TransactionMode
@@ -31,6 +31,7 @@ from pgrehearse.rehearsal.request import Request, TeamChecks
 
 LEDGER_WITHOUT_CONFIG = ".pgrehearse/ledger.db"
 DEFAULT_JOBS = 2
+DEFAULT_STATEMENT_TIMEOUT_S = 3600.0  # of one statement on a clone: a migration that never ends must end
 
 
 def utc_now() -> datetime:
@@ -51,6 +52,7 @@ class RehearsalOptions:
     keep: bool = False
     samples: int = 0
     jobs: int | None = None
+    statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +190,8 @@ class Project:
         target = self.database(options.target) if options.target is not None else None
         progress.step(f"reading what {source.label} has applied")
         origin, plan = self._plan(options, source)
+        if not plan.migrations:
+            raise NothingPending(f"nothing to rehearse: {source.label} has every migration of {origin.display}")
         request = self._request(options, source, target, origin, plan)
         with self.releases() as releases:
             return rehearse_request(request, releases=releases, now=utc_now, progress=progress)
@@ -227,6 +231,7 @@ class Project:
             work_directory=config.located(clone.directory) if config and clone and clone.directory else None,
             keep=options.keep or bool(clone and clone.keep),
             samples=options.samples,
+            statement_timeout_ms=round(options.statement_timeout_s * 1000),
             checks=self._checks([source, *([target] if target else [])]),
         )
 

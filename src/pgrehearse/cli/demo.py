@@ -11,9 +11,8 @@ def command() -> int:
     refused with what would be lost, then the safe version, which is clean.  Takes under a minute and leaves
     nothing behind.  Exit code 0 only if each step gave the verdict that it should.
     """
-    from rich.console import Console
-
     from pgrehearse.cli.main import run_command
+    from pgrehearse.cli.output import stdout_console
     from pgrehearse.demo.story import play
 
-    return 0 if play(run_command, Console(highlight=False)) else 1
+    return 0 if play(run_command, stdout_console()) else 1

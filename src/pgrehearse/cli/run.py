@@ -52,6 +52,15 @@ Examples:
     help="Keep up to N changed rows per table in the receipt; none by default.",
 )
 @click.option("--jobs", metavar="N", type=click.IntRange(1, 64), help="Parallel dump, restore and comparison.")
+@click.option(
+    "--statement-timeout",
+    "statement_timeout_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.1),
+    default=3600.0,
+    show_default=True,
+    help="End a statement that runs longer on the clone; the verdict is then failed.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (run.schema.json).")
 @click.pass_obj
 def command(
@@ -67,6 +76,7 @@ def command(
     keep: bool,
     samples: int,
     jobs: int | None,
+    statement_timeout_s: float,
     as_json: bool,
 ) -> int:
     """Rehearse the pending migrations on a clone and say what they did.
@@ -91,6 +101,7 @@ def command(
         keep=keep,
         samples=samples,
         jobs=jobs,
+        statement_timeout_s=statement_timeout_s,
     )
     with progress_on_stderr() as progress:
         receipt = project.rehearse(options, progress=progress)

@@ -112,7 +112,7 @@ class _Teller:
 
     def scene(self, scene: Scene, run_command: RunCommand) -> None:
         self._console.print()
-        self._console.rule(Text(scene.says, style="bold"), align="left", style="dim")
+        self._console.print(Text(f"— {scene.says}", style="bold"))
         self._console.print(Text(f"$ pgrehearse {' '.join(scene.arguments)}", style="bold cyan"))
         code = run_command(scene.arguments)
         self.check(f"exit code {code}, as it should be", code == scene.exit_code, f"exit code {scene.exit_code}")

@@ -6,6 +6,7 @@
 import getpass
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from psycopg import sql
@@ -109,7 +110,7 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
             seen.request.plan,
             ledger=seen.request.ledger,
             mode=seen.request.mode,
-            limits=CLONE_LIMITS,
+            limits=replace(CLONE_LIMITS, statement_timeout_ms=seen.request.statement_timeout_ms),
             observer=tracer,
             beyond_allowed=pair.is_private,
         )

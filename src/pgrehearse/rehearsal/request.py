@@ -40,5 +40,6 @@ class Request:
     jobs: int
     work_directory: Path | None
     keep: bool
-    samples: int
+    samples: int  # changed rows per table that the receipt may hold
+    statement_timeout_ms: int
     checks: TeamChecks
