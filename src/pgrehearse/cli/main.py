@@ -136,7 +136,7 @@ def _tell(error: PgRehearseError, *, as_json: bool) -> int:
         print(json.dumps(error_document(error), ensure_ascii=False, indent=2))
     # What is wrong with a file or an option is one line, so that a log or an editor's problem list holds it whole.
     joint = " -> " if isinstance(error, ConfigurationError) and "\n" not in str(error) else "\n  -> "
-    word = "error" if error.exit_code else "nothing to do"
+    word = "error" if error.exit_code else "note"
     print(f"{word}: {error}{joint}{error.remedy}" if error.remedy else f"{word}: {error}", file=sys.stderr)
     return error.exit_code
 
