@@ -262,6 +262,17 @@ INSERT INTO t SELECT i, CASE i % 2 WHEN 0 THEN 'red' ELSE 'green' END::colour FR
 ALTER TYPE colour RENAME VALUE 'red' TO 'rouge';
 -- expect: t unchanged
 
+-- case: rename an enum under a domain
+CREATE TYPE colour AS ENUM ('red', 'green');
+CREATE DOMAIN favourite AS colour CHECK (VALUE <> 'green');
+CREATE TABLE t (id favourite PRIMARY KEY, c favourite, cs favourite[]);
+INSERT INTO t VALUES ('red', NULL, '{red}');
+-- migration
+ALTER TYPE colour RENAME TO "Colour";
+ALTER DOMAIN favourite RENAME TO "Fav";
+ALTER TABLE t ALTER c TYPE "Colour";
+-- expect: t unchanged
+
 -- case: make an enum anew
 CREATE TYPE colour AS ENUM ('red', 'green', 'unused');
 CREATE TABLE t (id integer PRIMARY KEY, c colour, cs colour[]);

@@ -254,6 +254,35 @@ INSERT INTO ev SELECT * FROM ev_2 WHERE id <> 44;
 DROP TABLE ev_2;
 -- expect: ev_1 unchanged, ev_2 dropped rows_lost=1 id=0/1 at=0/1 v=0/1
 
+-- case: lossy: a table gives up a column to become a partition
+CREATE TABLE ev (id int, at date, v text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE ev_1 PARTITION OF ev FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
+CREATE TABLE ev_2 (why text, id int NOT NULL, at date NOT NULL, v text);
+INSERT INTO ev SELECT i, date '2024-01-01' + i, 'v' || i FROM generate_series(1, 9) i;
+INSERT INTO ev_2 SELECT 'why', i, date '2024-02-01' + i, 'v' || i FROM generate_series(1, 9) i;
+-- migration
+ALTER TABLE ev_2 DROP why;
+ALTER TABLE ev ATTACH PARTITION ev_2 FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');
+-- expect: ev_1 unchanged, ev_2 values-changed why=0/9
+
+-- case: lossy: one column filled from a dropped other
+CREATE TABLE t (id int PRIMARY KEY, first text, last text);
+INSERT INTO t SELECT i, 'f' || i, NULLIF('l' || i, 'l3') FROM generate_series(1, 9) i;
+-- migration
+ALTER TABLE t RENAME first TO name;
+UPDATE t SET name = concat_ws(' ', name, last);
+ALTER TABLE t DROP last;
+-- expect: t values-changed first=8/0 last=0/8
+
+-- case: lossy: a key column may be NULL afterwards
+CREATE TABLE t (a int, b int, v text, PRIMARY KEY (a, b));
+INSERT INTO t SELECT i, i % 3, 'v' || i FROM generate_series(1, 9) i;
+-- migration
+ALTER TABLE t DROP CONSTRAINT t_pkey;
+ALTER TABLE t ALTER b DROP NOT NULL;
+UPDATE t SET b = NULL WHERE a < 4;
+-- expect: t values-changed b=0/3
+
 -- case: lossy: a plain table made partitioned loses a row
 CREATE TABLE ev (id int PRIMARY KEY, at date NOT NULL, v text);
 INSERT INTO ev SELECT i, date '2024-01-01' + i, 'v' || i FROM generate_series(1, 50) i;

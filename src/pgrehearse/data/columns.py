@@ -139,7 +139,8 @@ class TypePair:
         if old.oid == new.oid:
             if old.kind == "e":
                 # By pg_enum.oid, which TEMPLATE keeps: a renamed label is the same value.
-                return _same(Hashing.ENUM, _cast_to(self.spell(new.oid, -1)) if old_oid != old.oid else _as_it_is)
+                # The cast takes a domain off; the type itself may have been renamed.
+                return Reading(hashing=Hashing.ENUM, before=_cast_to(old.name), after=_cast_to(new.name), casts=False)
             if not self._same_inside(old.oid, new.oid):
                 if old.kind == "c":
                     return self._composite(old, new)
@@ -293,10 +294,6 @@ def _native(found: Type) -> Reading:
 
 def _same(hashing: Hashing, read: Callable[[Expression], Expression]) -> Reading:
     return Reading(hashing=hashing, before=read, after=read, casts=False)
-
-
-def _as_it_is(value: Expression) -> Expression:
-    return value
 
 
 def _template(text: str) -> Callable[[Expression], Expression]:

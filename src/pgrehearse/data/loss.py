@@ -100,7 +100,9 @@ def _types_of(before: Tables, after: Tables, clone: Connection) -> TypePair:
         query = sql.SQL("SELECT (NULL::{})::{}").format(sql.SQL(source), sql.SQL(target))
         try:
             clone.execute(query)
-        except psycopg.errors.CannotCoerce:
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error:  # there is no such cast, or this role may not use the type
             return False
         return True
 
@@ -143,7 +145,9 @@ def _run(
         # The biggest unknowns first would need sizes; name order keeps progress readable.
         futures = [executor.submit(work, pool, layout) for pool, layout in pools]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in finished:
+                future.result()
             return [future.result() for future in futures]
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)

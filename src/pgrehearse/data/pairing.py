@@ -123,7 +123,12 @@ def follow_columns(pool: Pool, types: TypePair) -> tuple[FollowedColumn, ...]:
     """The pristine columns of the pool, in order, each with what it became."""
     if pool.model_before is None:
         return ()
-    return tuple(_follow(column, pool, types) for column in pool.model_before.columns)
+    known = {column.name for column in pool.model_before.columns}
+    # A table that was attached to a tree may have had columns of its own, which had to go first.
+    own = {
+        column.name: column for table in pool.before for column in table.columns if column.name not in known
+    }  # fmt: skip
+    return tuple(_follow(column, pool, types) for column in (*pool.model_before.columns, *own.values()))
 
 
 def _follow(column: Column, pool: Pool, types: TypePair) -> FollowedColumn:
@@ -131,7 +136,8 @@ def _follow(column: Column, pool: Pool, types: TypePair) -> FollowedColumn:
     before = {table.oid: found for table in pool.before if (found := table.find_named(column.name)) is not None}
     model = pool.model_after
     same_oid = model is not None and model.oid == pool.model_before.oid
-    successor = model.find_column(column.number) if model and same_oid else None
+    own_number = column.number if column in pool.model_before.columns else None
+    successor = model.find_column(own_number) if model and same_oid and own_number is not None else None
     recreated = False
     if successor is None and model is not None:
         successor = model.find_named(column.name)

@@ -119,7 +119,9 @@ class PoolComparison:
     def _fingerprints(self) -> tuple[dict[int, Fingerprint], dict[int, Fingerprint]]:
         try:
             return self._read_fingerprints()
-        except (psycopg.DataError, psycopg.errors.InternalError, psycopg.NotSupportedError):
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error:
             self._failing = self._failing_columns()
             if not self._failing:
                 raise
