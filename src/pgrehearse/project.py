@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pgrehearse.config import Config, ResolvedDatabase, find_config, load_config, resolve_database
+from pgrehearse.config import Config, Environment, ResolvedDatabase, find_config, load_config, resolve_database
 from pgrehearse.errors import ConfigurationError, NothingPending, ProtectedEnvironment
 from pgrehearse.hazards.finding import Level
 from pgrehearse.ledger import ReleaseLedger
@@ -138,24 +138,22 @@ class Project:
         mode = options.transaction or (
             self.config.migrations.transaction if self.config else TransactionMode.AUTO.value
         )
-        limits = Limits()
-        if options.lock_timeout_s is not None:
-            limits = replace(limits, lock_timeout_ms=round(options.lock_timeout_s * 1000))
-        if options.max_block_s is not None:
-            limits = replace(limits, max_block_s=options.max_block_s)
-        if options.wait_s is not None:
-            limits = replace(limits, wait_s=options.wait_s)
         return migrate(
             database.conninfo,
             source,
             protected=self.protected(),
             mode=TransactionMode(mode),
-            limits=limits,
+            limits=limits_of(options, self._environment(database)),
             dry_run=options.dry_run,
             end_orphan=options.end_orphan,
             resolve=_resolutions(options.resolutions),
             tell=tell,
         )
+
+    def _environment(self, database: ResolvedDatabase) -> Environment | None:
+        if self.config is None or database.environment is None:
+            return None
+        return self.config.environments[database.environment]
 
     def releases(self) -> ReleaseLedger:
         """The release ledger, opened; the caller closes it."""
@@ -277,6 +275,23 @@ def _resolutions(given: Iterable[str]) -> dict[str, Resolution]:
             )
         found[version] = Resolution(answer)
     return found
+
+
+def limits_of(options: MigrateOptions, environment: Environment | None) -> Limits:
+    """What the command line says, else what the environment's configuration says, else the defaults."""
+    limits = Limits()
+    if environment is not None:
+        limits = _limited(limits, environment.lock_timeout_s, environment.max_block_s)
+        if environment.statement_timeout_s is not None:
+            limits = replace(limits, statement_timeout_ms=round(environment.statement_timeout_s * 1000))
+    limits = _limited(limits, options.lock_timeout_s, options.max_block_s)
+    return limits if options.wait_s is None else replace(limits, wait_s=options.wait_s)
+
+
+def _limited(limits: Limits, lock_timeout_s: float | None, max_block_s: float | None) -> Limits:
+    if lock_timeout_s is not None:
+        limits = replace(limits, lock_timeout_ms=round(lock_timeout_s * 1000))
+    return limits if max_block_s is None else replace(limits, max_block_s=max_block_s)
 
 
 def rehearse(
