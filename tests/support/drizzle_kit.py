@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -168,13 +169,19 @@ def read(database: Conninfo, kit: DrizzleKit) -> Status:
         return read_status(session, kit.source)
 
 
-def apply_pending(database: Conninfo, kit: DrizzleKit, *, observer: Observer | None = None) -> None:
+def apply_pending(
+    database: Conninfo,
+    kit: DrizzleKit,
+    *,
+    observer: Observer | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> None:
     """What `pgrehearse migrate` does: everything that is not applied."""
 
     def sessions(verb: str) -> Connection:
         return connect(database, verb=verb)
 
-    apply(sessions, read(database, kit).pending, ledger=kit.source.ledger, observer=observer)
+    apply(sessions, read(database, kit).pending, ledger=kit.source.ledger, observer=observer, tell=tell)
 
 
 def dump(database: Conninfo, major: int) -> str:

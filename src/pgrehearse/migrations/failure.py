@@ -41,6 +41,9 @@ def migration_failed(
     elif error.sqlstate == CANCELLED and watchdog.own_wall:
         said = "cancelled, because it waits for the migration ledger's table, which is locked while we migrate"
         remedy = "Take the ledger's table out of the statement, or run it by itself."
+    elif error.sqlstate == CANCELLED and watchdog.circle is not None:
+        said = f"cancelled, because it waits for {watchdog.circle}, which waits for the ledger's table that we hold"
+        remedy = "End that session, or let it finish, then run again: it goes on with what is left."
     elif error.sqlstate in {LOCK_TIMEOUT, DEADLOCK}:
         kind = LockNotAcquired
         said = f"{said}, in {attempts} attempts"

@@ -117,6 +117,7 @@ class Runner:
                 ours=lambda: list(self._ours.copy()),
                 ledger_relation=self.wall.relation if self.wall else 0,
                 max_block_s=settings.limits.max_block_s,
+                tell=settings.tell,
             )
             self.watchdog.start()
             self._stack.callback(self.watchdog.stop)

@@ -44,13 +44,22 @@ class Watchdog(threading.Thread):
     """
 
     def __init__(
-        self, session: Connection, *, ours: Callable[[], list[int]], ledger_relation: int, max_block_s: float | None
+        self,
+        session: Connection,
+        *,
+        ours: Callable[[], list[int]],
+        ledger_relation: int,
+        max_block_s: float | None,
+        tell: Callable[[str], None],
     ) -> None:
         super().__init__(name="pgrehearse-watchdog", daemon=True)
         self.blocked: Blocked | None = None  # set once: we must stop
         self.waited_for: str | None = None  # who held what we last waited for
         self.own_wall = False  # our statement waits for our own lock on the ledger's table
+        self.circle: str | None = None  # a reader of the ledger that we wait for, and may not cancel
         self._session = session
+        self._tell = tell
+        self._sent_away: set[int] = set()
         self._ours = ours
         self._relation = ledger_relation
         self._max_block_s = max_block_s
@@ -96,6 +105,7 @@ class Watchdog(threading.Thread):
                     f"pid {holder} ({application or 'no application name'}, {user}, {state}: "
                     f"{' '.join((query or '').split())[:80]})"
                 )
+                self._break_circle(pid, ours)
         if self._max_block_s is None or self.blocked is not None:
             return
         found = self._session.execute(
@@ -110,6 +120,31 @@ class Watchdog(threading.Thread):
             )  # fmt: skip
         if self.blocked is not None:
             self._cancel(pid)
+
+    def _break_circle(self, pid: int, ours: list[int]) -> None:
+        """Cancel a read of the ledger (a drizzle-kit that has run nothing yet) for which CONCURRENTLY waits in vain.
+
+        It then ends with an error, and that is the truth: it was told to migrate, and has not.
+        """
+        row = self._session.execute(
+            _QUERIES["reader_in_a_circle"], {"pid": pid, "ours": ours, "relation": self._relation}
+        ).fetchone()
+        if row is None:
+            return
+        reader, application, user, query = row
+        told = f"pid {reader} ({application or 'no application name'}, {user}: {' '.join((query or '').split())[:80]})"
+        try:
+            self._session.execute("SELECT pg_catalog.pg_cancel_backend(%s)", (reader,))
+        except psycopg.errors.InsufficientPrivilege:
+            self.circle = told
+            self._cancel(pid)
+            return
+        if reader not in self._sent_away:
+            self._sent_away.add(reader)
+            self._tell(
+                f"cancelled the read of the migration ledger by {told}: CONCURRENTLY waits for its snapshot, and it "
+                "for us.  It has changed nothing; run it again afterwards."
+            )
 
     def _cancel(self, pid: int) -> None:
         with self._guard:

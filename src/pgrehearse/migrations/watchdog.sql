@@ -27,3 +27,18 @@ LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid
 WHERE NOT l.granted AND l.pid = %(pid)s
   AND (b.pid <> ALL (%(ours)s) OR l.locktype = 'relation' AND l.relation = %(relation)s::oid)
 LIMIT 1
+
+-- name: reader_in_a_circle
+-- Someone who waits in a SELECT for the ledger's table holds a snapshot meanwhile (a query is analysed under
+-- one), and CONCURRENTLY waits for older snapshots to end: it for us, and we for it.  The server does not see
+-- the circle, because the table is held by another session of ours, which waits for nothing.
+SELECT b.pid, a.application_name, a.usename, a.query
+FROM pg_catalog.pg_locks l
+CROSS JOIN LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(l.pid)) AS b (pid)
+JOIN pg_catalog.pg_locks w ON w.pid = b.pid AND NOT w.granted
+LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid
+WHERE NOT l.granted AND l.pid = %(pid)s AND l.locktype = 'virtualxid'
+  AND b.pid <> ALL (%(ours)s)
+  AND w.locktype = 'relation' AND w.relation = %(relation)s::oid
+  AND w.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+LIMIT 1
