@@ -10,7 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pgrehearse.config import Config, Environment, ResolvedDatabase, find_config, load_config, resolve_database
+from pgrehearse.config import (
+    Config,
+    Environment,
+    Migrations,
+    ResolvedDatabase,
+    find_config,
+    load_config,
+    resolve_database,
+)
 from pgrehearse.errors import ConfigurationError, NothingPending, ProtectedEnvironment
 from pgrehearse.hazards.finding import Level
 from pgrehearse.ledger import ReleaseLedger
@@ -108,20 +116,22 @@ class Project:
         return tuple(found)
 
     def source(self, folder: Path | None) -> Source:
-        """The migrations folder: the one given, else the configuration's."""
+        """The migrations folder: the one given, else the configuration's; drizzle's table as configured for both."""
+        configured = self.config.migrations if self.config is not None else Migrations()
         if folder is not None:
-            return open_source(folder)
-        if self.config is None or self.config.migrations.path is None:
+            path, display = folder, None
+        elif self.config is not None and configured.path is not None:
+            path, display = self.config.located(configured.path), configured.path
+        else:
             raise ConfigurationError(
                 "no migrations folder was given",
                 remedy="Name it (status ENV FOLDER, run --migrations FOLDER), or run `pgrehearse init`.",
             )
-        migrations = self.config.migrations
         return open_source(
-            self.config.located(self.config.migrations.path),
-            display=migrations.path,
-            drizzle_namespace=migrations.drizzle_schema,
-            drizzle_table=migrations.drizzle_table,
+            path,
+            display=display,
+            drizzle_namespace=configured.drizzle_schema,
+            drizzle_table=configured.drizzle_table,
         )
 
     def status(self, database: ResolvedDatabase, source: Source) -> Status:
