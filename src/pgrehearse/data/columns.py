@@ -7,7 +7,7 @@ Two values are the same when PostgreSQL prints the same text for them under the 
   scale), ``hashfloat8extended`` (-0 and 0), ``interval_hash_extended`` ('1 mon' = '30 days'), ``hash_array_extended``
   (bounds), ``hashbpcharextended`` (trailing blanks): their types go through text;
 * ``hashint8extended`` folds the two halves of a bigint into 32 bits (1 and 2^32 hash alike): the upper half goes
-  into the seed; times are sent as bytes for the same reason;
+  into the seed; times, hashed by the same function, go through text, which costs no more than other ways;
 * strings are hashed under COLLATE "C", since a nondeterministic collation hashes different strings alike.
 
 After a change of type a value is cast back to the old type and compared as text.  A cast back may itself
@@ -27,7 +27,7 @@ from pgrehearse.data.tables import Attribute, Column, Type
 Expression = sql.Composable
 
 BOOL, BYTEA, INT8, INT2, INT4, OID, JSON = 16, 17, 20, 21, 23, 26, 114
-DATE, TIME, TIMESTAMP, TIMESTAMPTZ, TIMETZ, UUID, NUMERIC, JSONB = 1082, 1083, 1114, 1184, 1266, 2950, 1700, 3802
+DATE, UUID, NUMERIC, JSONB = 1082, 2950, 1700, 3802
 FLOAT4, FLOAT8 = 700, 701
 INTEGERS = frozenset({INT2, INT4, INT8})
 EXACT_NUMBERS = INTEGERS | {NUMERIC}
@@ -46,26 +46,21 @@ class Hashing(enum.Enum):
     OID = "oid"
     UUID = "uuid"
     ENUM = "enum"
-    RECORD = "record"
-    TIMES = "times"
+    DATE = "date"
+    BYTEA = "bytea"
     TEXT = "text"
 
 
 NATIVE = {
-    BOOL: Hashing.BOOL,
-    INT2: Hashing.INT4,
-    INT4: Hashing.INT4,
-    INT8: Hashing.INT8,
-    OID: Hashing.OID,
-    UUID: Hashing.UUID,
-    DATE: Hashing.RECORD,
-    BYTEA: Hashing.RECORD,
-    TIME: Hashing.TIMES,
-    TIMETZ: Hashing.TIMES,
-    TIMESTAMP: Hashing.TIMES,
-    TIMESTAMPTZ: Hashing.TIMES,
+    BOOL: (Hashing.BOOL, "pg_catalog.bool"),
+    INT2: (Hashing.INT4, "pg_catalog.int4"),
+    INT4: (Hashing.INT4, "pg_catalog.int4"),
+    INT8: (Hashing.INT8, "pg_catalog.int8"),
+    OID: (Hashing.OID, "pg_catalog.oid"),
+    UUID: (Hashing.UUID, "pg_catalog.uuid"),
+    DATE: (Hashing.DATE, "pg_catalog.date"),
+    BYTEA: (Hashing.BYTEA, "pg_catalog.bytea"),
 }
-SENDERS = {TIME: "time_send", TIMETZ: "timetz_send", TIMESTAMP: "timestamp_send", TIMESTAMPTZ: "timestamptz_send"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +100,14 @@ def hash_of(hashing: Hashing, value: Expression, seed: Expression) -> Expression
             template = "pg_catalog.uuid_hash_extended({v}, {s})"
         case Hashing.ENUM:
             template = "pg_catalog.hashenumextended({v}, {s})"
-        case Hashing.RECORD | Hashing.TIMES:
-            # A record hash is the only way from SQL to the hash of a bytea or date before 18; never NULL itself.
+        case Hashing.DATE:  # a date has a hash function of its own only since 16; infinity has no day number
             template = (
-                "CASE WHEN ({v}) IS DISTINCT FROM NULL "
-                "THEN pg_catalog.hash_record_extended(ROW({v}), {s}) END"
+                "CASE WHEN pg_catalog.isfinite({v}) THEN pg_catalog.hashint4extended(({v}) - date '2000-01-01', {s})"
+                ' ELSE pg_catalog.hashtextextended((({v})::pg_catalog.text) COLLATE pg_catalog."C", {s}) END'
+            )
+        case Hashing.BYTEA:  # before 18 only a record's hash reaches it from SQL, and that is never NULL itself
+            template = (
+                "CASE WHEN ({v}) IS DISTINCT FROM NULL THEN pg_catalog.hash_record_extended(ROW({v}), {s}) END"
             )  # fmt: skip
         case Hashing.TEXT:
             template = 'pg_catalog.hashtextextended(({v}) COLLATE pg_catalog."C", {s})'
@@ -282,13 +280,9 @@ def _without_domains(types: dict[int, Type], oid: int, typmod: int) -> tuple[Typ
 
 
 def _native(found: Type) -> Reading:
-    hashing = NATIVE.get(found.oid)
-    if hashing is Hashing.TIMES:
-        return _same(hashing, _template(f"pg_catalog.{SENDERS[found.oid]}({{v}})"))
-    if hashing is not None:
-        names = {BOOL: "bool", INT2: "int4", INT4: "int4", INT8: "int8", OID: "oid", UUID: "uuid", DATE: "date"}
-        # A domain over it would find no hash function inside a record.
-        return _same(hashing, _cast_to(f"pg_catalog.{names.get(found.oid, 'bytea')}"))
+    if found.oid in NATIVE:
+        hashing, type_name = NATIVE[found.oid]
+        return _same(hashing, _cast_to(type_name))  # the cast takes a domain off
     return _same(Hashing.TEXT, _printer(found))
 
 
