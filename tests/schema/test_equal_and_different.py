@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from pgrehearse.postgres.connect import connect
-from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.schema.diff import Change, diff
 from pgrehearse.schema.fingerprint import fingerprint
 from pgrehearse.schema.schema_object import Schema
@@ -63,18 +62,18 @@ def written_for(namespace: str, text: str) -> str:
     return re.sub(r"(?<![a-z])ns\b", namespace, text)
 
 
-def run_case(database: Conninfo, namespace: str, script: str) -> None:
-    with connect(database, verb="test") as session:
-        session.execute(f"SET search_path = {namespace}, public")
-        run_script(session, script)
+def run_case(session: Connection, namespace: str, script: str) -> None:
+    session.execute("SELECT pg_catalog.set_config('search_path', %s, false)", (f"{namespace}, public",))
+    run_script(session, script)
 
 
 @pytest.fixture(scope="session")
 def pairs(databases: Databases) -> Comparison:
     sides = [databases.create(), databases.create()]
-    for number, pair in enumerate(PAIRS):
-        for database, side in zip(sides, ("first", "second"), strict=True):
-            run_case(database, f"p{number}", f"CREATE SCHEMA p{number}; {pair[side]}")
+    for database, side in zip(sides, ("first", "second"), strict=True):
+        with connect(database, verb="test") as session:
+            for number, pair in enumerate(PAIRS):
+                run_case(session, f"p{number}", f"CREATE SCHEMA p{number}; {pair[side]}")
     first, second = sides
     return Comparison(
         databases, read(first), read(second), databases.dump_entries(first), databases.dump_entries(second)
@@ -87,11 +86,13 @@ def mutations(databases: Databases) -> Comparison:
     fitting = [
         (f"m{number}", case) for number, case in enumerate(MUTATIONS) if case.get("needs", 0) <= databases.server.major
     ]
-    for namespace, case in fitting:
-        run_case(database, namespace, written_for(namespace, f"CREATE SCHEMA ns; {case['setup']}"))
+    with connect(database, verb="test") as session:
+        for namespace, case in fitting:
+            run_case(session, namespace, written_for(namespace, f"CREATE SCHEMA ns; {case['setup']}"))
     before, dump_before = read(database), databases.dump_entries(database)
-    for namespace, case in fitting:
-        run_case(database, namespace, written_for(namespace, case["change"]))
+    with connect(database, verb="test") as session:
+        for namespace, case in fitting:
+            run_case(session, namespace, written_for(namespace, case["change"]))
     return Comparison(databases, before, read(database), dump_before, databases.dump_entries(database))
 
 

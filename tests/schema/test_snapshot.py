@@ -203,3 +203,24 @@ def test_columns_of_a_child_by_inheritance_stand_in_their_parents_order(connecti
     schema = read_schema(connection)
     assert schema.columns("public.child") == ("a", "b", "later", "own")
     assert schema.columns("public.adopted") == ("a", "b", "later", "x")
+
+
+def test_an_object_dropped_while_being_read_is_read_again(
+    connection: Connection, database: Conninfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_script(
+        connection, "CREATE TABLE t (a int); CREATE VIEW doomed AS SELECT a FROM t; CREATE VIEW kept AS SELECT a FROM t"
+    )
+    number_columns = snapshot._Reading._number_columns
+    reads = 0
+
+    def dropped_meanwhile(reading: snapshot._Reading) -> None:
+        nonlocal reads
+        reads += 1
+        with connect(database, verb="other") as other:
+            other.execute("DROP VIEW IF EXISTS doomed")
+        number_columns(reading)
+
+    monkeypatch.setattr(snapshot._Reading, "_number_columns", dropped_meanwhile)
+    assert [view.identity for view in read_schema(connection).of_kind(ObjectKind.VIEW)] == ["public.kept"]
+    assert reads == 2

@@ -1,5 +1,6 @@
 """Read the shape of a whole database from its catalogs, as one snapshot sees it."""
 
+import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,8 +46,12 @@ MAIN_OBJECTS = (
     "read_statistics",
 )  # fmt: skip
 BATCH = 200  # relations printed before their locks are given back; the lock table holds some thousands
-ATTEMPTS = 3  # an object dropped while being printed is "cache lookup failed": read again
+ATTEMPTS = 5  # an object dropped while being printed is "cache lookup failed": read again
 
+DEFINED_KINDS = (
+    ObjectKind.CONSTRAINT, ObjectKind.INDEX, ObjectKind.TRIGGER, ObjectKind.RULE, ObjectKind.FUNCTION,
+    ObjectKind.PROCEDURE, ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW, ObjectKind.STATISTICS,
+)  # fmt: skip
 LEFT_OUT_BY_DESIGN = (
     LeftOut(what="subscriptions", reason="they are one environment's, hold secrets, and an inert clone has none"),
     LeftOut(what="user mappings, options of servers and wrappers", reason="addresses and secrets of one environment"),
@@ -86,7 +91,7 @@ def read_schema(connection: Connection, *, ignore_relations: frozenset[str] = fr
         except psycopg.errors.InternalError_ as error:
             if attempt == ATTEMPTS or connection.info.transaction_status != TransactionStatus.IDLE:
                 raise SchemaUnreadable(
-                    f"objects changed while the schema was read: {error.diag.message_primary}",
+                    f"objects changed while the schema was read: {error.diag.message_primary or error}",
                     remedy="Wait until no other session changes the schema, then run the command again.",
                 ) from error
     raise AssertionError("unreachable")
@@ -128,6 +133,7 @@ class _Reading:
         )
         for _, rows in self._rows_of_each(*self._annotations()):
             self._annotate(rows)
+        self._require_definitions()
         return self._schema()
 
     def _annotations(self) -> Iterator[str]:
@@ -158,11 +164,18 @@ class _Reading:
 
     def _rows_of_each(self, *statements: str) -> Iterator[tuple[list[str], list[tuple[Any, ...]]]]:
         """In order.  All are sent at once, so the server works on the next while we take in the last."""
-        with self._connection.pipeline():
-            cursors = [self._connection.execute(STATEMENTS[statement], self._parameters) for statement in statements]
-            for cursor in cursors:
-                rows = cursor.fetchall()
-                yield [column.name for column in cursor.description or ()], rows
+        failure: psycopg.Error | None = None
+        # A failure is carried out of the pipeline by hand: raised through its end, psycopg logs a warning of its own.
+        with contextlib.suppress(psycopg.errors.PipelineAborted), self._connection.pipeline():
+            try:
+                cursors = [self._connection.execute(STATEMENTS[name], self._parameters) for name in statements]
+                for cursor in cursors:
+                    rows = cursor.fetchall()
+                    yield [column.name for column in cursor.description or ()], rows
+            except psycopg.Error as error:
+                failure = error
+        if failure is not None:
+            raise failure
 
     def _add_objects(self, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
         left_out = set(self._parameters["left_out"])
@@ -224,6 +237,12 @@ class _Reading:
                 )
             else:
                 self._drafts[row[1], draft.oid, 0] = draft
+
+    def _require_definitions(self) -> None:
+        """The printing functions see the newest catalogs, not our snapshot, and give NULL for what is gone there."""
+        for draft in self._of_kind(*DEFINED_KINDS):
+            if "definition" not in draft.attributes and not draft.private.get("_parent"):
+                raise psycopg.errors.InternalError_(f"{draft.kind.value} {draft.name} was dropped meanwhile")
 
     def _schema(self) -> Schema:
         objects = sorted((draft.finished() for draft in self._drafts.values()), key=lambda found: found.key)

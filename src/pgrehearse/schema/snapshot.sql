@@ -202,6 +202,7 @@ WHERE c.relnamespace = ANY (%(namespaces)s::oid[]) AND c.oid <> ALL (%(left_out)
 -- A partition's copy counts only where it is enabled otherwise than its parent's.
 SELECT 'trigger', 'pg_catalog.pg_trigger'::pg_catalog.regclass::oid, t.oid, 0, c.oid,
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), pg_catalog.quote_ident(t.tgname),
+    CASE WHEN t.tgparentid <> 0 THEN 'yes' END AS _parent,
     CASE WHEN t.tgparentid = 0 THEN pg_catalog.pg_get_triggerdef(t.oid) END AS "definition",
     CASE t.tgenabled WHEN 'D' THEN 'disabled' WHEN 'R' THEN 'replica' WHEN 'A' THEN 'always'
         ELSE CASE WHEN t.tgparentid <> 0 THEN 'origin' END END AS "enabled"
