@@ -84,7 +84,10 @@ class SchemaObject:
         return (self.kind.value, self.relation or "", self.name)
 
     def compared(self, attribute: str) -> str | None:
-        """The attribute's normal form, None where it has its default."""
+        """What takes part in comparison, None where it has its default: the text, or a digest of its normal form.
+
+        Never for people or for parsing; what the server printed stands in ``attributes``.
+        """
         return self.normal_forms.get(attribute, self.attributes.get(attribute))
 
 
