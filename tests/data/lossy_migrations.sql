@@ -310,3 +310,17 @@ INSERT INTO "Sel""ect; --%s {x}" SELECT i, '%s', point(i, i) FROM generate_serie
 -- migration
 UPDATE "Sel""ect; --%s {x}" SET "%" = '{}', "a.b" = NULL WHERE "Käse ''" = 5;
 -- expect: "Sel""ect; --%s {x}" values-changed "%"=1/0 "a.b"=0/1
+
+-- case: lossy: without a key, two values swapped
+CREATE TABLE t (a int, b text, c int);
+INSERT INTO t SELECT i, 'x' || i, 1 FROM generate_series(1, 30) i;
+-- migration
+UPDATE t SET b = 'x' || 3 - a WHERE a < 3;
+-- expect: t values-changed b=2/0
+
+-- case: lossy: keys shifted, contents alike
+CREATE TABLE t (id int PRIMARY KEY, b boolean);
+INSERT INTO t SELECT i, i % 2 = 0 FROM generate_series(1, 30) i;
+-- migration
+UPDATE t SET id = id + 100;
+-- expect: t values-changed id=30/0

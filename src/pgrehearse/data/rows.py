@@ -314,7 +314,12 @@ class _Merge:
         if columns < 2 or not self._lost or not self._added or any(self._overflow.values()):
             return
         lost, added = sum(row.copies for row in self._lost), sum(row.copies for row in self._added)
-        for left_out in reversed(range(columns)):
+        fewer, more = (self._lost, self._added) if lost <= added else (self._added, self._lost)
+        # Any other column must hold, on the smaller side, nothing that the larger side lacks.
+        differing = [position for position in range(columns) if _values(fewer, position) - _values(more, position)]
+        if len(differing) > 1:
+            return
+        for left_out in differing or reversed(range(columns)):
             others = [position for position in range(columns) if position != left_out]
             pairs, mine, theirs = _pair(self._lost, self._added, _content(others), _content(others))
             if sum(one.copies for one, _ in pairs) == min(lost, added):
@@ -367,6 +372,13 @@ def _compare(tally: Tally, mine: Row, other: Row) -> None:
             continue
         counted = tally.nulled if new == NULL else tally.filled if old == NULL else tally.changed
         counted[position] += mine.copies
+
+
+def _values(rows: list[Row], position: int) -> Counter[bytes]:
+    found = Counter[bytes]()
+    for row in rows:
+        found[row.values[position]] += row.copies
+    return found
 
 
 def _cost(pairs: list[tuple[Row, Row]], lost: list[Row], of_a_lost_row: int) -> int:

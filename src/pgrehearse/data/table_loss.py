@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from pgrehearse.data import rows
 from pgrehearse.data.fingerprint import (
     Fingerprint,
     Layout,
@@ -187,7 +188,9 @@ class PoolComparison:
             return False
         if sum(int(found.keys) for found in mine) == sum(int(found.keys) for found in other):
             return False
-        return read_content(self._both.before, self._layout, left_before, Side.BEFORE) == read_content(
+        content = read_content(self._both.before, self._layout, left_before, Side.BEFORE)
+        # Rows of one content are held in memory together while they are matched.
+        return content[1] <= rows.MOST_KEPT and content == read_content(
             self._both.after, self._layout, left_after, Side.AFTER
         )
 
@@ -224,8 +227,8 @@ class PoolComparison:
                 if table.oid in column.before and (column.reading is None)
             )
             if gone or table.oid not in self._rows_before:
-                rows, values = count_values(self._both.before, table, gone)
-                self._rows_before[table.oid] = rows
+                count, values = count_values(self._both.before, table, gone)
+                self._rows_before[table.oid] = count
                 self._values_before[table.oid] = values
 
     def _samples_of(self, tables: tuple[Table, ...]) -> tuple[Sample, ...]:
