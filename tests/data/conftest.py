@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pgrehearse.data.loss import compare_data
-from pgrehearse.data.verdicts import ColumnLoss, DataComparison, TableLoss
+from pgrehearse.data.verdicts import DataComparison
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.local_server import LocalServer
 
@@ -77,21 +77,3 @@ def ordinary_role(server: LocalServer) -> Iterator[str]:
         yield name
         with suppress(Exception):
             admin.execute(f"DROP ROLE {name}")
-
-
-def table(compared: DataComparison, name: str) -> TableLoss:
-    return next(found for found in compared.tables if found.name == name)
-
-
-def column(compared: DataComparison, table_name: str, name: str) -> ColumnLoss:
-    return next(found for found in table(compared, table_name).columns if found.name == name)
-
-
-@pytest.fixture
-def find_table() -> Callable[[DataComparison, str], TableLoss]:
-    return table
-
-
-@pytest.fixture
-def find_column() -> Callable[[DataComparison, str, str], ColumnLoss]:
-    return column

@@ -1,7 +1,6 @@
 """What depends on the session, its rights and its size, and what stands beside the tables."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from pgrehearse.errors import DataNotCompared
 
 pytestmark = pytest.mark.pg(">= 15")
 
-FindTable = Callable[[DataComparison, str], TableLoss]
 Twins = Any  # tests/data/conftest.py
 
 
