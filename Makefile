@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 PEERS  := .peers
 
-.PHONY: demo test lint types contracts check clean help drizzle-peers
+.PHONY: demo test soak lint types contracts check clean help drizzle-peers
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 14
@@ -25,6 +25,9 @@ types: $(READY)  ## mypy, strict, package and tests
 
 contracts: $(READY)  ## imports only run down the floors
 	$(BIN)/lint-imports
+
+soak: $(READY)   ## kill runs at every boundary and 50 moments on each major, ten runners at once (about half an hour)
+	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/migrations/test_kill.py $(PYTEST)
 
 check: test lint types contracts  ## everything that CI runs
 

@@ -258,6 +258,40 @@ def test_the_watchdog_cancels_us_when_others_wait_behind_us(
 
 
 @pytest.mark.pg("== 18")
+def test_the_watchdog_sees_sessions_of_other_roles_and_cancels_under_another_role(
+    database: Conninfo, connection: Connection
+) -> None:
+    connection.execute("CREATE ROLE plain_watch")
+    try:
+        connection.execute(f"GRANT CREATE ON DATABASE {database.database} TO plain_watch")
+        connection.execute("CREATE TABLE t (a int); ALTER TABLE t OWNER TO plain_watch")
+
+        def as_plain(verb: str) -> Connection:
+            session = connect(database, verb=verb)
+            session.execute("SET ROLE plain_watch")
+            return session
+
+        def wait_behind() -> None:
+            with connect(database, verb="app") as app:
+                query = "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 't'::regclass"
+                wait_until(lambda: rows(app, query))
+                app.execute("SELECT * FROM t")
+
+        waiter = threading.Thread(target=wait_behind)
+        waiter.start()
+        with pytest.raises(BlockedOthers, match=r"pid \d+ \(pgrehearse:app, postgres\) waited"):
+            run_plan(
+                database,
+                plan_of("ALTER TABLE t ADD b int; SELECT pg_sleep(20);"),
+                sessions=as_plain,
+                limits=Limits(max_block_s=0.3),
+            )
+        waiter.join()
+    finally:
+        connection.execute("DROP OWNED BY plain_watch; DROP ROLE plain_watch")
+
+
+@pytest.mark.pg("== 18")
 def test_the_watchdog_sees_who_waits_behind_our_own_waiting(database: Conninfo, connection: Connection) -> None:
     connection.execute(TABLE)
     with connect(database, verb="holder", autocommit=False) as holder:

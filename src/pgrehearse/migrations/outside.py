@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
-from pgrehearse.errors import StateUnknown
+from pgrehearse.errors import Interrupted, StateUnknown
 from pgrehearse.migrations import failure
 from pgrehearse.migrations.execution import Refused, run_statement
 from pgrehearse.migrations.resume import CONCURRENT_KINDS, Outcome, read_facts, settle
@@ -52,6 +52,8 @@ def run_outside(runner: Runner, segment: Segment) -> int:
             attempts=attempts,
             limits=runner.settings.limits,
         ) from refused
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {_state(runner, part)}") from None
     finally:
         runner.watchdog.executing(None)
         if holder is not None and runner.wall is not None:
@@ -75,7 +77,7 @@ def _run(runner: Runner, executor: Executor, part: Part) -> int:
     facts = read_facts(session, statement)
     for attempt in count(1):
         runner.progress.write_started(session, part.migration, statement.index, facts)
-        runner.watchdog.executing(executor.pid)
+        runner.watchdog.executing(executor)
         try:
             runner.stop_if_blocking(part.migration, statement)
             run_statement(executor, part.migration, statement, runner.settings.observer, in_transaction=False)

@@ -271,7 +271,7 @@ class Runner:
         return self.file_sessions.enter(segment.parts[0].file)
 
     def _begin(self, executor: Executor, segment: Segment) -> None:
-        self.watchdog.executing(executor.pid)
+        self.watchdog.executing(executor)
         if (written := _own_begin(segment)) is not None:
             self._send(executor, segment.parts[0].migration, written, in_transaction=False)
         else:
@@ -279,7 +279,7 @@ class Runner:
 
     def _begin_in_wall(self, executor: Executor, segment: Segment) -> None:
         """Our transaction already holds the ledger's table; a savepoint lets a retry keep it."""
-        self.watchdog.executing(executor.pid)
+        self.watchdog.executing(executor)
         if (written := _own_begin(segment)) is not None:  # a WARNING, and its isolation level is taken over
             self._send(executor, segment.parts[0].migration, written, in_transaction=False)
         self._furnish(executor)
@@ -408,6 +408,12 @@ class Runner:
         blocked = self.watchdog.blocked is not None or self.watchdog.own_wall
         self.watchdog.executing(None)
         kept = not refused.lost and self._undo(executor, segment)
+        try:
+            if not refused.lost:
+                self._refuse_strangers()  # what we failed on may be the work of one
+        except BaseException:
+            self._roll_back(executor)
+            raise
         if refused.statement is not None and not refused.lost and not blocked:
             statement = refused.statement
             key = (refused.migration.version, statement.index)

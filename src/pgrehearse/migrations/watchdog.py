@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import psycopg
 
+from pgrehearse.migrations.ledger_wall import Executor
 from pgrehearse.migrations.runner_lock import NAMESPACE
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.named_queries import named_queries
 
 _QUERIES = named_queries(__file__)
 POLL_S = 0.1
+CANCEL_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +65,14 @@ class Watchdog(threading.Thread):
         self._ours = ours
         self._relation = ledger_relation
         self._max_block_s = max_block_s
-        self._executing: int | None = None
+        self._executing: Executor | None = None
         self._guard = threading.Lock()
         self._stopped = threading.Event()
 
-    def executing(self, pid: int | None) -> None:
-        """Which backend is to be cancelled; None between statements that hold nothing."""
+    def executing(self, executor: Executor | None) -> None:
+        """Which session is to be cancelled; None between segments."""
         with self._guard:
-            self._executing = pid
+            self._executing = executor
 
     def stop(self) -> None:
         self._stopped.set()
@@ -80,18 +82,19 @@ class Watchdog(threading.Thread):
     def run(self) -> None:
         while not self._stopped.wait(POLL_S):
             with self._guard:
-                pid = self._executing
-            if pid is None:
+                executor = self._executing
+            if executor is None:
                 continue
             try:
-                self._look(pid)
+                self._look(executor)
             except psycopg.Error:
                 if self._session.closed or self._session.broken:
                     return  # the executing session will meet the same trouble and tell it
                 time.sleep(POLL_S)
 
-    def _look(self, pid: int) -> None:
+    def _look(self, executor: Executor) -> None:
         ours = self._ours()
+        pid = executor.pid
         row = self._session.execute(
             _QUERIES["we_wait_for"], {"pid": pid, "ours": ours, "relation": self._relation}
         ).fetchone()
@@ -99,13 +102,13 @@ class Watchdog(threading.Thread):
             holder, application, user, state, query, own_wall = row
             if own_wall:
                 self.own_wall = True
-                self._cancel(pid)
+                self._cancel(executor)
             else:
                 self.waited_for = (
                     f"pid {holder} ({application or 'no application name'}, {user}, {state}: "
                     f"{' '.join((query or '').split())[:80]})"
                 )
-                self._break_circle(pid, ours)
+                self._break_circle(executor, ours)
         if self._max_block_s is None or self.blocked is not None:
             return
         found = self._session.execute(
@@ -119,15 +122,15 @@ class Watchdog(threading.Thread):
                 relation=relation, query=query or "",
             )  # fmt: skip
         if self.blocked is not None:
-            self._cancel(pid)
+            self._cancel(executor)
 
-    def _break_circle(self, pid: int, ours: list[int]) -> None:
+    def _break_circle(self, executor: Executor, ours: list[int]) -> None:
         """Cancel a read of the ledger (a drizzle-kit that has run nothing yet) for which CONCURRENTLY waits in vain.
 
         It then ends with an error, and that is the truth: it was told to migrate, and has not.
         """
         row = self._session.execute(
-            _QUERIES["reader_in_a_circle"], {"pid": pid, "ours": ours, "relation": self._relation}
+            _QUERIES["reader_in_a_circle"], {"pid": executor.pid, "ours": ours, "relation": self._relation}
         ).fetchone()
         if row is None:
             return
@@ -137,7 +140,7 @@ class Watchdog(threading.Thread):
             self._session.execute("SELECT pg_catalog.pg_cancel_backend(%s)", (reader,))
         except psycopg.errors.InsufficientPrivilege:
             self.circle = told
-            self._cancel(pid)
+            self._cancel(executor)
             return
         if reader not in self._sent_away:
             self._sent_away.add(reader)
@@ -146,7 +149,8 @@ class Watchdog(threading.Thread):
                 "for us.  It has changed nothing; run it again afterwards."
             )
 
-    def _cancel(self, pid: int) -> None:
+    def _cancel(self, executor: Executor) -> None:
+        """By libpq's cancel request, which needs no right: `pg_cancel_backend` does, of one who SET another role."""
         with self._guard:
-            if self._executing == pid:
-                self._session.execute("SELECT pg_catalog.pg_cancel_backend(%s)", (pid,))
+            if self._executing is executor:
+                executor.session.cancel_safe(timeout=CANCEL_TIMEOUT_S)

@@ -7,7 +7,7 @@ SELECT l.pid, a.application_name, a.usename,
 FROM pg_catalog.pg_locks l
 JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 WHERE NOT l.granted
-  AND a.backend_type = 'client backend'
+  AND a.usesysid IS NOT NULL  -- no autovacuum; backend_type is hidden from a role that may not see the session
   AND l.pid <> ALL (%(ours)s)
   AND l.relation IS DISTINCT FROM %(relation)s::oid
   AND NOT (l.locktype = 'advisory' AND l.classid = %(namespace)s)
