@@ -79,6 +79,7 @@ def test_the_exit_code_is_the_verdict_and_the_json_is_as_published(tmp_path: Pat
         assert answer["verdict"] == verdict
     listed = pgrehearse(tmp_path, "report", "--list").stdout.splitlines()
     assert [line.split()[2] for line in listed] == ["clean", "loss", "failed", "unmeasured", "hazard"]
+    validate_answer("receipts", json.loads(pgrehearse(tmp_path, "report", "--list", "--json").stdout))
     shown = pgrehearse(tmp_path, "report", listed[1].split()[0], "--json")
     assert shown.returncode == 0
     validate_answer("receipt", json.loads(shown.stdout))

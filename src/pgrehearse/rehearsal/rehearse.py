@@ -77,10 +77,11 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         _apply_plan(pair, seen, progress)
         _compare(pair, seen, progress)
         _check(pair, seen, progress)
-    progress.step("judging")
-    seen.predicted = lint_files(request.plan.migrations, one_plan=True).findings
-    receipt = receipt_of(seen, now())
-    save_receipt(releases, receipt, now())
+        progress.step("judging")
+        seen.predicted = lint_files(request.plan.migrations).findings
+        receipt = receipt_of(seen, now())
+        save_receipt(releases, receipt, now())  # before the copies go: nothing that was measured is lost by that
+        progress.step("keeping the copies" if request.keep else "dropping the copies")
     return receipt
 
 
