@@ -32,6 +32,12 @@ class ConfigurationError(PgRehearseError):
     default_remedy = "Mend the named file or option and run the command again."
 
 
+class WrongUsage(ConfigurationError):
+    """The command line cannot be read."""
+
+    default_remedy = "`pgrehearse COMMAND --help` shows the options, with examples."
+
+
 class MalformedConninfo(ConfigurationError):
     """A URL or libpq connection string that libpq itself cannot read."""
 

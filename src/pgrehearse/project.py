@@ -196,6 +196,11 @@ class Project:
         progress = progress or Silent()
         source = self.database(options.source)
         target = self.database(options.target) if options.target is not None else None
+        if target is not None and target.protected:
+            raise ProtectedEnvironment(
+                f"the target {target.label} is protected: no clone is made on its server",
+                remedy="Name a UAT server with --target, or leave --target away for a private local server.",
+            )
         progress.step(f"reading what {source.label} has applied")
         origin, plan = self._plan(options, source)
         if not plan.migrations:
@@ -233,7 +238,8 @@ class Project:
             role=options.role or (migrations.role if migrations else None),
             level=Level(options.level),
             protected=self.protected(),
-            same_server_allowed=bool(clone and clone.same_server) or not source.protected_as_source,
+            same_server_allowed=bool(clone and clone.same_server),
+            source_protected=source.protected_as_source,
             create_roles=bool(clone and clone.create_roles),
             jobs=options.jobs or (clone.jobs if clone else None) or DEFAULT_JOBS,
             work_directory=config.located(clone.directory) if config and clone and clone.directory else None,

@@ -36,9 +36,12 @@ def test_no_line_is_cut_where_the_terminal_is_narrow(document: dict[str, Any]) -
     assert document["digest"] in words
 
 
-def test_samples_are_in_the_json_alone(document: dict[str, Any]) -> None:
-    document["receipt"]["samples"][0]["before"]["a"] = "S4MPLE"
-    assert "S4MPLE" not in as_text(document) + render_markdown(document)
+def test_samples_are_shown_where_the_receipt_holds_any(document: dict[str, Any]) -> None:
+    assert "public.t (id = 5): lost: a: 1" in as_text(document)
+    document["receipt"]["samples"][0]["after"] = {"a": "2"}
+    assert "public.t (id = 5): a: 1 -> 2" in as_text(document)
+    document["receipt"]["samples"] = []
+    assert "Samples" not in as_text(document) + render_markdown(document)
 
 
 def test_markdown_takes_names_as_they_stand(document: dict[str, Any]) -> None:
@@ -46,7 +49,7 @@ def test_markdown_takes_names_as_they_stand(document: dict[str, Any]) -> None:
     assert "a\\*b" in markdown
     assert "&lt;b&gt;" in markdown
     rows = [line for line in markdown.splitlines() if line.startswith("| 3 |")]
-    assert rows[0].replace("\\|", "").count("|") == 6  # five cells; the bar in the server's message is escaped
+    assert rows[0].replace("\\|", "").count("|") == 7  # six cells; the bar in the server's message is escaped
 
 
 def test_every_verdict_has_a_headline_in_both_forms(document: dict[str, Any]) -> None:

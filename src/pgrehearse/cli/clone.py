@@ -57,6 +57,7 @@ def command(
             else None,
             jobs=jobs or (options.jobs if options else None) or 2,
             same_server_allowed=bool(options and options.same_server),
+            source_protected=copied.protected_as_source,
             protected=project.protected(),
             create_roles=bool(options and options.create_roles),
             role=role or (project.config.migrations.role if project.config else None),

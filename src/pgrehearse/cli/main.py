@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from pgrehearse import __version__
-from pgrehearse.errors import ConfigurationError, PgRehearseError
+from pgrehearse.errors import ConfigurationError, PgRehearseError, WrongUsage
 
 INTERRUPTED = 130
 WRONG_USAGE = 2
@@ -105,6 +105,8 @@ def run_command(arguments: Sequence[str]) -> int:
         print("interrupted", file=sys.stderr)
         code = INTERRUPTED
     except click.ClickException as error:
+        if "--json" in arguments:
+            print(json.dumps(error_document(WrongUsage(error.format_message())), ensure_ascii=False, indent=2))
         error.show()
         code = WRONG_USAGE
     except BrokenPipeError:  # `pgrehearse report | head`

@@ -140,6 +140,7 @@ def make_pair(
     work_directory: Path | None = None,
     jobs: int = 2,
     same_server_allowed: bool = False,
+    source_protected: bool = True,
     protected: Sequence[Conninfo] = (),
     create_roles: bool = False,
     role: str | None = None,
@@ -150,6 +151,8 @@ def make_pair(
     """Copy ``source`` once and yield the pair; both databases are dropped on leaving unless ``keep``.
 
     ``target`` is any database of a UAT server; None makes a private local server of the source's major.
+    A ``source_protected`` source's server is refused as target unless ``same_server_allowed``; the server
+    of each of ``protected`` always is.
     ``on_snapshot`` gets the source's session inside the exported snapshot (READ ONLY, REPEATABLE READ)
     while pg_dump runs.  ``role`` runs the migrations in production; None: the source URL's user.
 
@@ -162,7 +165,9 @@ def make_pair(
         source=source, target=target, work_directory=work_directory, jobs=jobs, create_roles=create_roles, role=role,
         keep=keep, progress=progress, on_snapshot=on_snapshot,
     )  # fmt: skip
-    path, not_asked = _check_addresses(source, target, protected, same_server_allowed=same_server_allowed)
+    path, not_asked = _check_addresses(
+        source, target, protected, same_server_allowed=same_server_allowed, source_protected=source_protected
+    )
     with Making(ledger=ledger, now=now, names=CloneNames(id=secrets.token_hex(6)), keep=keep) as making:
         with _told_as_failure(source):
             pair = _make(request, making, path, not_asked)
@@ -171,7 +176,12 @@ def make_pair(
 
 
 def _check_addresses(
-    source: Conninfo, target: Conninfo | None, protected: Sequence[Conninfo], *, same_server_allowed: bool
+    source: Conninfo,
+    target: Conninfo | None,
+    protected: Sequence[Conninfo],
+    *,
+    same_server_allowed: bool,
+    source_protected: bool,
 ) -> tuple[SessionPath, tuple[str, ...]]:
     """Guards before anything is written: not the same database, not production's server, no pooler."""
     for conninfo in (source, *((target,) if target else ())):
@@ -181,7 +191,7 @@ def _check_addresses(
         with connect(source, verb="guard") as source_session, connect(target, verb="guard") as target_session:
             require_apart(
                 source_session, target_session, source_name=source.address, target_name=target.address,
-                same_server_allowed=same_server_allowed,
+                same_server_allowed=same_server_allowed or not source_protected,
             )  # fmt: skip
             not_asked = require_unprotected(
                 target_session, protected, target_name=target.address, same_server_allowed=same_server_allowed

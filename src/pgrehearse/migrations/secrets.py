@@ -29,10 +29,10 @@ _STRING = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 # Wherever they stand, in a DO body or a function's argument too.
-_SECRET_NAMES = r"(?:password|passwd|sslpassword|secret|token|api_?key)"
+_KEYWORDS = r"(?:password|passwd|sslpassword|secret|token|api_?key)"
 _SECRET_PATTERNS = (
     re.compile(r"(?P<keep>\bpassword\s+'+)(?P<secret>(?:[^'\\]|\\.)+)(?='+)", re.IGNORECASE),
-    re.compile(rf"(?P<keep>\b{_SECRET_NAMES}\s*(?:=|:=|=>)\s*'*)(?P<secret>[^\s'\",;)&]+)", re.IGNORECASE),
+    re.compile(rf"(?P<keep>\b{_KEYWORDS}\s*(?:=|:=|=>)\s*'*)(?P<secret>[^\s'\",;)&]+)", re.IGNORECASE),
     re.compile(r"(?P<keep>\w+://[^:/@\s']*:)(?P<secret>[^@\s']+)(?=@)"),
 )
 
@@ -44,6 +44,11 @@ def redact(text: str, kind: str) -> str:
     for pattern in _SECRET_PATTERNS:
         text = pattern.sub(lambda match: f"{match['keep']}{MASK}", text)
     return text
+
+
+def shown_query(query: str | None) -> str:
+    """The beginning of another session's query on one line, for a message; its kind is not known."""
+    return redact(" ".join((query or "").split()), "")[:80]
 
 
 def find_secrets(text: str, kind: str) -> tuple[str, ...]:

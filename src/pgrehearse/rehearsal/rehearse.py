@@ -65,6 +65,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         work_directory=request.work_directory,
         jobs=request.jobs,
         same_server_allowed=request.same_server_allowed,
+        source_protected=request.source_protected,
         protected=request.protected,
         create_roles=request.create_roles,
         role=request.role,

@@ -37,7 +37,11 @@ def render_text(document: Document, console: Console) -> None:
     _text_losses(document, console)
     _text_findings(document, console)
     _text_statements(document, console)
-    for title, rows in (("Schema changes", _schema_changes(document)), ("Checks", _checks(document))):
+    for title, rows in (
+        ("Samples of changed rows", _samples(document)),
+        ("Schema changes", _schema_changes(document)),
+        ("Checks", _checks(document)),
+    ):
         if rows:
             _heading(console, title)
             for row in rows:
@@ -112,6 +116,28 @@ def _schema_changes(document: Document) -> list[str]:
             row += f" {change['attribute']}: {_short(change['before'])} -> {_short(change['after'])}"
         rows.append(row)
     return rows
+
+
+def _samples(document: Document) -> list[str]:
+    """Only a receipt made with --samples holds any."""
+    rows = []
+    for sample in document.get("receipt", {}).get("samples", []):
+        key = ", ".join(f"{name} = {value}" for name, value in sample["key"].items())
+        after = sample["after"]
+        changes = [
+            f"{name}: {_short(value, 40)}" + (f" -> {_short(after.get(name), 40)}" if after is not None else "")
+            for name, value in sample["before"].items()
+        ]
+        rows.append(f"{sample['table']} ({key}): {'lost: ' if after is None else ''}{', '.join(changes)}")
+    return rows
+
+
+def _statements_with_rows(document: Document) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Each statement with the rows that the server reported for it, as text; empty where it reports none."""
+    counts = document.get("receipt", {}).get("statement_rows", [])
+    for number, statement in enumerate(document["statements"]):
+        rows = counts[number] if number < len(counts) else None
+        yield statement, "" if rows is None else f"{rows:,}"
 
 
 def _checks(document: Document) -> list[str]:
@@ -210,14 +236,14 @@ def _text_statements(document: Document, console: Console) -> None:
     if not document["statements"]:
         return
     _heading(console, "Statements")
-    console.print(Text(f"  {'line':>5} {'ms':>10}", style="dim"))
-    for statement in document["statements"][:SHOWN_STATEMENTS]:
-        head = f"  {statement['line']:>5} {statement['duration_ms']:>10.1f}  {_short(statement['sql'])}"
+    console.print(Text(f"  {'line':>5} {'ms':>10} {'rows':>9}", style="dim"))
+    for statement, rows in list(_statements_with_rows(document))[:SHOWN_STATEMENTS]:
+        head = f"  {statement['line']:>5} {statement['duration_ms']:>10.1f} {rows:>9}  {_short(statement['sql'])}"
         console.print(Text(head), soft_wrap=True)
         for line in _locks_by_mode(statement):
-            console.print(Text(f"{'':20}{line}", style="dim"), soft_wrap=True)
+            console.print(Text(f"{'':30}{line}", style="dim"), soft_wrap=True)
         if _effects(statement):
-            console.print(Text(f"{'':20}{_effects(statement)}", style="yellow"), soft_wrap=True)
+            console.print(Text(f"{'':30}{_effects(statement)}", style="yellow"), soft_wrap=True)
     _tell_rest(console, len(document["statements"]) - SHOWN_STATEMENTS, "statement")
 
 
@@ -258,19 +284,21 @@ def _markdown_lines(document: Document) -> Iterator[str]:
             yield f"  - {_code_free(_short(finding['remedy'], 300))}"
     yield from _markdown_table(
         "Statements",
-        ("line", "ms", "statement", "locks", "effects"),
+        ("line", "ms", "rows", "statement", "locks", "effects"),
         [
             (
                 str(statement["line"]),
                 f"{statement['duration_ms']:.1f}",
+                rows,
                 f"`{_short(statement['sql']).replace('`', '')}`",
                 "<br>".join(map(_code_free, _locks_by_mode(statement))),
                 _code_free(_effects(statement)),
             )
-            for statement in document["statements"][:SHOWN_STATEMENTS]
+            for statement, rows in list(_statements_with_rows(document))[:SHOWN_STATEMENTS]
         ],
     )
     for title, rows in (
+        ("Samples of changed rows", _samples(document)),
         ("Schema changes", _schema_changes(document)),
         ("Checks", _checks(document)),
         ("Not measured", [f"{entry['what']}: {entry['reason']}" for entry in document["not_measured"]]),

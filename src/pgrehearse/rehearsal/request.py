@@ -36,6 +36,7 @@ class Request:
     level: Level
     protected: Sequence[Conninfo]
     same_server_allowed: bool
+    source_protected: bool
     create_roles: bool
     jobs: int
     work_directory: Path | None
