@@ -83,6 +83,7 @@ class Runner:
         self.left_out: list[LeftOut] = []
         kind = files[0].migration.kind
         self.progress = ProgressTable(ledger=f"{kind.value}:{settings.ledger.table}")
+        self.has_progress = self.progress.exists(guard)
         self.shared = kind in DRIZZLE_KINDS  # a ledger that another tool reads
         self._ours: set[int] = {_backend_pid(guard)}
         self._texts = PendingTexts(files)
@@ -195,6 +196,7 @@ class Runner:
             segments = compile_segments(self._files, self.settings.mode, refusing=self._refusing)
             if needs_progress(segments):
                 self.progress.create(self.guard)
+                self.has_progress = True
             if self.wall is not None:
                 self.wall.queue(len(segments))
             try:
@@ -321,15 +323,16 @@ class Runner:
 
     def record(self, executor: Executor, parts: Sequence[Part]) -> None:
         """Progress and ledger rows, in the session's open transaction, as the role that opened the session."""
-        become_recorder(executor.session, executor.baseline)
-        has_progress = self.progress.exists(executor.session)
+        carried = self._state is not None or bool(self._replay)
+        if carried or not all(leaves_session_clean(part.file.statements) for part in parts):
+            become_recorder(executor.session, executor.baseline)
         try:
             for part in parts:
                 if not part.completes:
                     self.progress.write_done(executor.session, part.migration, part.statements_done)
                     continue
                 self.settings.ledger.record(executor.session, part.migration)
-                if has_progress:
+                if self.has_progress:
                     self.progress.forget(executor.session, part.migration)
         except psycopg.Error as error:
             message = f"{parts[-1].migration.version} could not be recorded: {str(error).strip()}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import psycopg
 
 from pgrehearse.errors import RunnerBusy
+from pgrehearse.migrations.secrets import shown_query
 from pgrehearse.postgres.connect import Connection, fetch_value
 
 NAMESPACE = 0x70677265  # 'pgre'
@@ -48,7 +49,7 @@ class Holder:
     query: str
 
     def __str__(self) -> str:
-        query = " ".join(self.query.split())[:80]
+        query = shown_query(self.query)
         doing = f", running: {query}" if self.state == "active" else f", {self.state}"
         who = f"pid {self.pid} ({self.application or 'no application name'}, {self.user}"
         return f"{who} from {self.address}, connected since {self.since}{doing})"

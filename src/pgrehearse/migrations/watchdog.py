@@ -9,6 +9,7 @@ import psycopg
 
 from pgrehearse.migrations.ledger_wall import Executor
 from pgrehearse.migrations.runner_lock import NAMESPACE
+from pgrehearse.migrations.secrets import shown_query
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.named_queries import named_queries
 
@@ -33,7 +34,7 @@ class Blocked:
         what = f" on {self.relation}" if self.relation else ""
         return (
             f"pid {self.pid} ({self.application or 'no application name'}, {self.user}) waited {self.waited_s:.1f} s "
-            f"for {self.mode}{what}: {' '.join(self.query.split())[:80]}"
+            f"for {self.mode}{what}: {shown_query(self.query)}"
         )
 
 
@@ -105,8 +106,7 @@ class Watchdog(threading.Thread):
                 self._cancel(executor)
             else:
                 self.waited_for = (
-                    f"pid {holder} ({application or 'no application name'}, {user}, {state}: "
-                    f"{' '.join((query or '').split())[:80]})"
+                    f"pid {holder} ({application or 'no application name'}, {user}, {state}: {shown_query(query)})"
                 )
                 self._break_circle(executor, ours)
         if self._max_block_s is None or self.blocked is not None:
@@ -135,7 +135,7 @@ class Watchdog(threading.Thread):
         if row is None:
             return
         reader, application, user, query = row
-        told = f"pid {reader} ({application or 'no application name'}, {user}: {' '.join((query or '').split())[:80]})"
+        told = f"pid {reader} ({application or 'no application name'}, {user}: {shown_query(query)})"
         try:
             self._session.execute("SELECT pg_catalog.pg_cancel_backend(%s)", (reader,))
         except psycopg.errors.InsufficientPrivilege:
