@@ -235,34 +235,28 @@ def test_a_0_31_ledger_under_1_0_is_read_and_upgraded_as_drizzle_does(
     assert connection.execute("TABLE drizzle.__drizzle_migrations ORDER BY id").fetchall() == ours
 
 
-def test_a_0_31_that_writes_after_1_0_leaves_a_row_that_1_0_runs_again(
-    database: Conninfo, kit_031: DrizzleKit, kit_10: DrizzleKit
-) -> None:
-    kit_031.migrate(database)
-    upgrade(kit_031, kit_10)
-    kit_10.migrate(database)
-    kit_031.add_custom("more", "CREATE TABLE more (id int);")
-    kit_031.migrate(database)
-    upgrade(kit_031, kit_10)
-    status = read(database, kit_10)
-    assert states(status) == ["applied"] * 4
-    assert kinds(status) == [ProblemKind.ROW_WITHOUT_NAME]
-    assert status.exit_code() == 1
-    assert kit_10.migrate(database, check=False).returncode == 1  # it runs CREATE TABLE again
-
-
-def test_the_same_written_by_us_is_known_to_both(
+def test_a_0_31_folder_on_a_1_0_ledger_is_recorded_by_us_for_both_and_by_0_31_only_for_itself(
     database: Conninfo, server_major: int, kit_031: DrizzleKit, kit_10: DrizzleKit
 ) -> None:
     kit_031.migrate(database)
     upgrade(kit_031, kit_10)
     kit_10.migrate(database)
-    kit_031.add_custom("more", "CREATE TABLE more (id int);")
+
+    kit_031.add_custom("ours", "CREATE TABLE ours (id int);")
     apply_pending(database, kit_031)
     assert_drizzle_does_nothing(kit_031, database, server_major)
     upgrade(kit_031, kit_10)
     assert read(database, kit_10).exit_code(check=True) == 0
     assert_drizzle_does_nothing(kit_10, database, server_major)
+
+    kit_031.add_custom("theirs", "CREATE TABLE theirs (id int);")
+    kit_031.migrate(database)
+    upgrade(kit_031, kit_10)
+    status = read(database, kit_10)
+    assert states(status) == ["applied"] * 5
+    assert kinds(status) == [ProblemKind.ROW_WITHOUT_NAME]
+    assert status.exit_code() == 1
+    assert kit_10.migrate(database, check=False).returncode == 1  # it runs CREATE TABLE again
 
 
 def test_a_row_that_1_0_cannot_match_is_told_before_it_refuses(
