@@ -507,11 +507,14 @@ def test_sessions_of_ours_are_gone_afterwards_and_the_role_needs_no_superuser(
 
 @pytest.mark.pg("== 18")
 def test_many_small_files_take_little_more_than_their_statements(database: Conninfo, connection: Connection) -> None:
-    plan = plan_of(*(f"CREATE TABLE t{number} (a int);" for number in range(200)))
     began = time.monotonic()
-    run_plan(database, plan, limits=QUICK)
-    assert len(recorded(connection)) == 200
-    assert time.monotonic() - began < 10
+    for number in range(100):
+        connection.execute(f"BEGIN; CREATE TABLE floor{number} (a int); COMMIT")
+    floor_s = time.monotonic() - began
+    began = time.monotonic()
+    run_plan(database, plan_of(*(f"CREATE TABLE t{number} (a int);" for number in range(100))))
+    assert len(recorded(connection)) == 100
+    assert time.monotonic() - began < 5 * floor_s + 2  # measured: 1.1 times with 500 files of two statements
 
 
 @pytest.mark.pg("== 18")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -20,7 +21,7 @@ from tests.support.killing import (
     wipe,
 )
 
-from pgrehearse.errors import EditedMidway, RunnerBusy, StateUnknown
+from pgrehearse.errors import EditedMidway, MigrationFailed, RunnerBusy, StateUnknown
 from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.migration import SourceKind
 from pgrehearse.migrations.standing import Resolution
@@ -92,9 +93,40 @@ def test_killed_between_commit_and_its_answer(
     for commit in COMMITS:
         wipe(database)
         with CuttingProxy(database, commit=commit, hear_answer=hear_answer).opened() as proxy:
-            proxy.relay_until_cut(fork_run(proxy.conninfo, kind))
+            proxy.kill_at_commit(fork_run(proxy.conninfo, kind))
         assert proxy.cut, f"the run has no {commit}th COMMIT"
         rerun_and_compare(database, connection, kind, undisturbed)
+
+
+@pytest.mark.pg("== 18")
+@BOTH
+@pytest.mark.parametrize("hear_answer", [True, False], ids=["after-the-server-committed", "while-it-commits"])
+def test_a_connection_lost_at_commit_is_looked_up_and_told(
+    database: Conninfo, connection: Connection, kind: SourceKind, hear_answer: bool
+) -> None:
+    plan = plan_of("CREATE TABLE t (a int);", "VACUUM t;", "INSERT INTO t VALUES (1);", kind=kind)
+    # by COMMIT: the ledger is made; drizzle: it is read; 0001; the record of VACUUM
+    with CuttingProxy(database, commit=4 if kind is DRIZZLE else 3, hear_answer=hear_answer).opened() as proxy:
+        failures: list[MigrationFailed] = []
+
+        def migrate() -> None:
+            try:
+                run_plan(proxy.conninfo, plan)
+            except MigrationFailed as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=migrate)
+        thread.start()
+        proxy.drop_connection_at_commit(thread)
+        thread.join()
+    (error,) = failures
+    happened = len(recorded(connection, kind)) == 2
+    assert happened or not hear_answer
+    assert ("the COMMIT of 0002_step had happened" in str(error)) == happened
+    assert ("which was rolled back" in str(error)) != happened
+    run_plan(database, plan)
+    assert rows(connection, "SELECT a FROM t") == [(1,)]
+    assert len(recorded(connection, kind)) == 3
 
 
 @BOTH
@@ -177,7 +209,7 @@ def test_a_rerun_waits_for_an_orphan_names_it_and_ends_it_when_told(
 
 
 @pytest.mark.pg("== 18")
-def test_a_killed_runs_backend_ends_itself_within_two_seconds(database: Conninfo, connection: Connection) -> None:
+def test_a_killed_runs_backend_ends_itself_within_seconds(database: Conninfo, connection: Connection) -> None:
     plan = plan_of("CREATE TABLE t (); SELECT pg_sleep(60);")
     sleeping = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
     pid = os.fork()
@@ -189,7 +221,7 @@ def test_a_killed_runs_backend_ends_itself_within_two_seconds(database: Conninfo
     assert kill_when(pid, lambda: rows(connection, sleeping))
     began = time.monotonic()
     wait_until(lambda: not rows(connection, sleeping))
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 6
 
 
 @pytest.mark.pg("== 18")

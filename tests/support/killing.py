@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -174,10 +175,10 @@ class PauseBefore(NoObserver):
 
 
 class CuttingProxy:
-    """Stands between the child and the server; at the n-th COMMIT it lets the server commit, and kills the child.
+    """Stands between the child and the server; lets the n-th COMMIT through, and then cuts.
 
     With ``hear_answer`` the server's answer has arrived at the proxy, so the transaction is over for sure;
-    without it the child dies while the server may still be committing.
+    without it the server may still be committing.
     """
 
     def __init__(self, database: Conninfo, *, commit: int, hear_answer: bool) -> None:
@@ -190,6 +191,7 @@ class CuttingProxy:
         self._hear_answer = hear_answer
         self.conninfo = database.replaced(host=self._directory)
         self.cut = False
+        self._partner: dict[socket.socket, socket.socket] = {}
 
     @contextmanager
     def opened(self) -> Iterator["CuttingProxy"]:
@@ -199,54 +201,68 @@ class CuttingProxy:
             self._listener.close()
             shutil.rmtree(self._directory)
 
-    def relay_until_cut(self, child: int) -> bool:
-        """Forward bytes both ways; True when the child was killed at its COMMIT, False when it ended by itself."""
-        partner: dict[socket.socket, socket.socket] = {}
+    def kill_at_commit(self, child: int) -> None:
+        """Relay until the n-th COMMIT, and kill the child there."""
+
+        def kill(_client: socket.socket) -> bool:
+            os.kill(child, signal.SIGKILL)
+            wait_for(child)
+            return True
+
+        self._relay(lambda: bool(os.waitpid(child, os.WNOHANG)[0]), kill)
+
+    def drop_connection_at_commit(self, thread: threading.Thread) -> None:
+        """Relay until the thread ends; at the n-th COMMIT its connection is lost, and nothing else."""
+        self._relay(lambda: not thread.is_alive(), self._drop)
+
+    def _drop(self, client: socket.socket) -> bool:
+        for end in (client, self._partner.pop(client)):
+            self._partner.pop(end, None)
+            end.close()
+        return False
+
+    def _relay(self, is_over: Callable[[], bool], at_cut: Callable[[socket.socket], bool]) -> None:
         clients: set[socket.socket] = set()
         try:
             while True:
-                ready, _, _ = select.select([self._listener, *partner], [], [], 0.05)
-                if not ready and os.waitpid(child, os.WNOHANG)[0]:
-                    return False
+                ready, _, _ = select.select([self._listener, *self._partner], [], [], 0.05)
+                if not ready and is_over():
+                    return
                 for one in ready:
                     if one is self._listener:
-                        client, _ = self._listener.accept()
-                        server = socket.socket(socket.AF_UNIX)
-                        server.connect(self._server_path)
-                        partner |= {client: server, server: client}
-                        clients.add(client)
-                        continue
-                    if one not in partner:
-                        continue
-                    data = _receive(one)
-                    other = partner[one]
-                    if not data:
-                        for end in (one, other):
-                            partner.pop(end, None)
-                            end.close()
-                        continue
-                    try:
-                        other.sendall(data)
-                    except BrokenPipeError:
-                        continue
-                    if one in clients and _is_commit(data):
+                        clients.add(self._accept())
+                    elif one in self._partner and (data := self._forward(one)) and one in clients and _is_commit(data):
                         self._left -= 1
                         if self._left == 0:
                             if self._hear_answer:
-                                assert other.recv(65536)
-                            os.kill(child, signal.SIGKILL)
-                            wait_for(child)
+                                assert self._partner[one].recv(65536)
                             self.cut = True
-                            return True
+                            if at_cut(one):
+                                return
         finally:
-            for one in partner:
+            for one in self._partner:
                 one.close()
 
+    def _accept(self) -> socket.socket:
+        client, _ = self._listener.accept()
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self._server_path)
+        self._partner |= {client: server, server: client}
+        return client
 
-def _receive(one: socket.socket) -> bytes:
-    try:
-        return one.recv(65536)
-    except ConnectionResetError:
+    def _forward(self, one: socket.socket) -> bytes:
+        """What was forwarded; nothing when the connection ended."""
+        other = self._partner[one]
+        try:
+            data = one.recv(65536)
+            if data:
+                other.sendall(data)
+                return data
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        for end in (one, other):
+            self._partner.pop(end, None)
+            end.close()
         return b""
 
 
