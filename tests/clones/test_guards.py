@@ -87,7 +87,7 @@ def test_a_protected_database_that_cannot_be_reached_is_told(
         assert "canary-9" not in pair.not_measured[0]
 
 
-@pytest.mark.pg(">= 15")
+@pytest.mark.pg("== 18")
 def test_a_twin_with_equal_identifiers_is_accepted_as_target(
     production: LocalServer, twin_of: Callable[[LocalServer], LocalServer], pair_of: MakePair
 ) -> None:

@@ -24,6 +24,8 @@ CREATE SCHEMA cron;
 CREATE TABLE cron.job (jobid bigint PRIMARY KEY, command text, active boolean NOT NULL DEFAULT true);
 INSERT INTO cron.job VALUES (1, 'DELETE FROM mails', true), (2, 'VACUUM', false);
 CREATE TABLE log (what text);
+CREATE FUNCTION call_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'a trigger fired'; END $$;
+CREATE TRIGGER calls BEFORE UPDATE ON cron.job FOR EACH ROW EXECUTE FUNCTION call_out();
 CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$
 BEGIN INSERT INTO public.log VALUES (tg_tag); END
 $$;
@@ -31,7 +33,7 @@ CREATE EVENT TRIGGER noted ON ddl_command_end EXECUTE FUNCTION note();
 """
 
 
-@pytest.mark.pg(">= 15")
+@pytest.mark.pg("== 18")
 @pytest.mark.parametrize("private", [True, False])
 def test_everything_that_reaches_outward_is_switched_off_and_told(
     database: Conninfo, clean_uat: LocalServer, pair_of: MakePair, tmp_path: Path, private: bool

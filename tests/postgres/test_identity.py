@@ -37,7 +37,7 @@ def test_identity_is_what_the_server_says(server: LocalServer, database: Conninf
     assert "password" not in str(identity)
 
 
-@pytest.mark.pg(">= 15")
+@pytest.mark.pg("== 18")
 @pytest.mark.parametrize("key", [0, 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1])
 def test_every_64_bit_nonce_is_found_again(database: Conninfo, key: int) -> None:
     with connect(database, verb="one") as one, connect(database, verb="two") as two:
@@ -75,7 +75,7 @@ def test_a_role_without_rights_can_shake_hands(server: LocalServer, database: Co
             admin.execute("DROP ROLE nobody_special")
 
 
-@pytest.mark.pg(">= 15")
+@pytest.mark.pg("== 18")
 def test_twins_with_equal_identifiers_are_different_servers(
     twin_of: Callable[[LocalServer], LocalServer], replicating: LocalServer, nonce: int
 ) -> None:
@@ -127,7 +127,7 @@ def test_socket_tcp_and_a_proxy_reach_the_same_database(replicating: LocalServer
                 assert same_database(two, one, nonce)
 
 
-@pytest.mark.pg(">= 15")
+@pytest.mark.pg("== 18")
 @pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")
 @pytest.mark.parametrize("pool_mode", ["transaction", "session"])
 def test_the_handshake_works_through_a_pooler(server: LocalServer, pool_mode: str, nonce: int) -> None:

@@ -29,6 +29,7 @@ class ChildProgram:
         self._conninfo = conninfo
         self._log = log
         self.name = Path(arguments[0]).name
+        log.touch(mode=0o600)  # an error of pg_restore quotes its statement
         with log.open("wb") as stderr:
             self._process = start_child(
                 [*arguments, f"--dbname={address}"],

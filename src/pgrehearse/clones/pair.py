@@ -16,17 +16,17 @@ import psycopg
 
 from pgrehearse.clones import inert, preflight, template
 from pgrehearse.clones.as_role import RoleAccess, open_as_role
-from pgrehearse.clones.dump_restore import read_contents, start_dump, start_restore
 from pgrehearse.clones.guards import require_apart, require_unprotected
 from pgrehearse.clones.making import Making
 from pgrehearse.clones.place import Place, SourceRoles, private_place, target_place
 from pgrehearse.clones.roles import read_roles
 from pgrehearse.clones.server_settings import read_server_settings
-from pgrehearse.clones.snapshot import NO_TIMEOUTS, Snapshot, exported_snapshot
+from pgrehearse.clones.snapshot import NO_TIMEOUTS, exported_snapshot
 from pgrehearse.clones.template import CloneNames
+from pgrehearse.clones.transfer import DUMP, Transfer, dump, ms_since, restore
 from pgrehearse.errors import CloneFailed, ConfigurationError
 from pgrehearse.ledger import ReleaseLedger
-from pgrehearse.postgres.binaries import require_client, require_server
+from pgrehearse.postgres.binaries import require_server
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.identity import DatabaseIdentity, read_identity
@@ -212,15 +212,19 @@ def _make(request: _Request, making: Making, path: SessionPath, not_asked: tuple
         roles = _read_source_roles(snapshot.connection, request)
         preflight.check_disk(work, needs, private=request.target is None).require(str(work))
         place = _prepare_place(request, making, roles, needs, work)
-        dump_ms = _dump(request, snapshot, needs, place, work)
-    restored = _restore(request, names, needs, outward, place, work)
+        transfer = Transfer(
+            source=request.source, place=place, pristine=names.pristine, needs=needs, work=work, jobs=request.jobs,
+            progress=progress,
+        )  # fmt: skip
+        dump_ms = dump(transfer, snapshot, request.on_snapshot)
+    restored = restore(transfer, outward)
     with place.open_admin() as admin:
         progress("copying the pristine database")
         started = time.monotonic()
         way = template.create_clone(admin, names, size_bytes=restored.size_bytes, owner=roles.catalog.database_owner)
-        template_ms = _ms_since(started)
+        template_ms = ms_since(started)
         place.apply_settings(admin, names.both)
-    shutil.rmtree(work / "dump", ignore_errors=True)
+    shutil.rmtree(work / DUMP, ignore_errors=True)
     return ClonePair(
         id=names.id,
         pristine=place.admin.replaced(dbname=names.pristine),
@@ -286,84 +290,6 @@ def _prepare_place(
     return place
 
 
-def _dump(request: _Request, snapshot: Snapshot, needs: preflight.SourceNeeds, place: Place, work: Path) -> float:
-    """pg_dump in the snapshot, while the caller reads in the same one; milliseconds."""
-    request.progress(f"dumping {request.source.address}")
-    started = time.monotonic()
-    dump = start_dump(
-        require_client(max(needs.identity.major, place.major)),
-        request.source,
-        snapshot=snapshot.exported,
-        directory=work / "dump",
-        jobs=request.jobs,
-        compress=preflight.should_compress(work, needs, private=place.is_private),
-        log=work / "pg_dump.log",
-    )
-    with dump:
-        if request.on_snapshot is not None:
-            request.on_snapshot(snapshot.connection)
-        dump.wait()
-    return _ms_since(started)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Restored:
-    """The pristine database, filled."""
-
-    switched_off: tuple[inert.SwitchedOff, ...]
-    lowered: tuple[str, ...]
-    size_bytes: int
-    restore_ms: float
-    analyze_ms: float
-
-
-def _restore(
-    request: _Request,
-    names: CloneNames,
-    needs: preflight.SourceNeeds,
-    outward: inert.Outward,
-    place: Place,
-    work: Path,
-) -> _Restored:
-    """pg_restore into pristine, made inert on the way, then ANALYZE, whose statistics the clone inherits.
-
-    Definitions first, so that foreign servers point nowhere before a materialized view is refreshed.
-    """
-    binaries = require_client(max(needs.identity.major, place.major))
-    pristine = place.admin.replaced(dbname=names.pristine)
-    contents = read_contents(binaries, work / "dump")
-    started = time.monotonic()
-    request.progress("restoring definitions")
-    switched_off: tuple[inert.SwitchedOff, ...] = ()
-    for sections in (("pre-data",), ("data", "post-data")):
-        restore = start_restore(
-            binaries, pristine, directory=work / "dump", sections=sections, keep=outward.restores, contents=contents,
-            jobs=request.jobs, log=work / f"pg_restore-{sections[0]}.log",
-        )  # fmt: skip
-        with restore:
-            restore.wait()
-        with place.open_admin(names.pristine) as session:
-            if sections == ("pre-data",):
-                switched_off += inert.switch_off_servers(session)
-                request.progress("restoring data, indexes and constraints")
-            else:
-                switched_off += inert.switch_off_jobs(session)
-    restore_ms = _ms_since(started)
-    with place.open_admin(names.pristine) as session:
-        request.progress("analyzing")
-        started = time.monotonic()
-        session.execute("ANALYZE")
-        lowered = preflight.compare_locales(needs.locale, preflight.read_locale(session))
-        size = fetch_value(session, "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())")
-        return _Restored(
-            switched_off=switched_off,
-            lowered=lowered,
-            size_bytes=size,
-            restore_ms=restore_ms,
-            analyze_ms=_ms_since(started),
-        )
-
-
 @contextlib.contextmanager
 def _told_as_failure(source: Conninfo) -> Iterator[None]:
     """A server's refusal on the way becomes one clear error."""
@@ -373,7 +299,3 @@ def _told_as_failure(source: Conninfo) -> Iterator[None]:
         raise template.clone_failure(error, f"copying {source.address}") from error
     except OSError as error:
         raise CloneFailed(f"copying {source.address} failed: {error.strerror or error}") from error
-
-
-def _ms_since(started: float) -> float:
-    return (time.monotonic() - started) * 1000

@@ -1,0 +1,114 @@
+"""From the source's snapshot into the pristine database: dump, definitions, inert, data, statistics."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgrehearse.clones import inert, preflight
+from pgrehearse.clones.dump_restore import read_contents, start_dump, start_restore
+from pgrehearse.clones.place import Place
+from pgrehearse.clones.snapshot import Snapshot
+from pgrehearse.postgres.binaries import require_client
+from pgrehearse.postgres.connect import Connection, fetch_value
+from pgrehearse.postgres.conninfo import Conninfo
+
+DUMP = "dump"  # below the work directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """One copy under way."""
+
+    source: Conninfo
+    place: Place
+    pristine: str  # the database's name
+    needs: preflight.SourceNeeds
+    work: Path
+    jobs: int
+    progress: Callable[[str], None]
+
+    @property
+    def client_major(self) -> int:
+        """A newer server is restored to by its own pg_restore, which must read the dump."""
+        return max(self.needs.identity.major, self.place.major)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """The pristine database, filled."""
+
+    switched_off: tuple[inert.SwitchedOff, ...]
+    lowered: tuple[str, ...]
+    size_bytes: int
+    restore_ms: float
+    analyze_ms: float
+
+
+def dump(transfer: Transfer, snapshot: Snapshot, on_snapshot: Callable[[Connection], None] | None) -> float:
+    """pg_dump in the snapshot, while the caller reads in the same one; milliseconds."""
+    transfer.progress(f"dumping {transfer.source.address}")
+    started = time.monotonic()
+    program = start_dump(
+        require_client(transfer.client_major),
+        transfer.source,
+        snapshot=snapshot.exported,
+        directory=transfer.work / DUMP,
+        jobs=transfer.jobs,
+        compress=preflight.should_compress(transfer.work, transfer.needs, private=transfer.place.is_private),
+        log=transfer.work / "pg_dump.log",
+    )
+    with program:
+        if on_snapshot is not None:
+            on_snapshot(snapshot.connection)
+        program.wait()
+    return ms_since(started)
+
+
+def restore(transfer: Transfer, outward: inert.Outward) -> Restored:
+    """pg_restore into pristine, made inert on the way, then ANALYZE, whose statistics the clone inherits.
+
+    Definitions first, so that foreign servers point nowhere before a materialized view is refreshed.
+    """
+    place = transfer.place
+    started = time.monotonic()
+    transfer.progress("restoring definitions")
+    _restore_sections(transfer, outward, ("pre-data",))
+    with place.open_admin(transfer.pristine) as session:
+        switched_off = inert.switch_off_servers(session)
+    transfer.progress("restoring data, indexes and constraints")
+    _restore_sections(transfer, outward, ("data", "post-data"))
+    with place.open_admin(transfer.pristine) as session:
+        switched_off += inert.switch_off_jobs(session)
+        restore_ms = ms_since(started)
+        transfer.progress("analyzing")
+        started = time.monotonic()
+        session.execute("ANALYZE")
+        return Restored(
+            switched_off=switched_off,
+            lowered=preflight.compare_locales(transfer.needs.locale, preflight.read_locale(session)),
+            size_bytes=fetch_value(session, "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"),
+            restore_ms=restore_ms,
+            analyze_ms=ms_since(started),
+        )
+
+
+def _restore_sections(transfer: Transfer, outward: inert.Outward, sections: tuple[str, ...]) -> None:
+    binaries = require_client(transfer.client_major)
+    program = start_restore(
+        binaries,
+        transfer.place.admin.replaced(dbname=transfer.pristine),
+        directory=transfer.work / DUMP,
+        sections=sections,
+        keep=outward.restores,
+        contents=read_contents(binaries, transfer.work / DUMP),
+        jobs=transfer.jobs,
+        log=transfer.work / f"pg_restore-{sections[0]}.log",
+    )
+    with program:
+        program.wait()
+
+
+def ms_since(started: float) -> float:
+    """Milliseconds since a `time.monotonic`."""
+    return (time.monotonic() - started) * 1000
