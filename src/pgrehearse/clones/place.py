@@ -109,12 +109,10 @@ class Place:
         if self.is_private or role in self.passwords:
             return None
         assert self.here is not None
-        differences = self.here.roles[role].differences(self.roles.catalog.roles[role])
-        if "SUPERUSER" in differences:
-            superuser = self.here.roles[role].superuser
-            return (
-                f"role {role} is {'a superuser' if superuser else 'no superuser'} on the target, unlike in production"
-            )
+        existing = self.here.roles.get(role)  # None: made here, as production has it, and it may not log in
+        if existing is not None and "SUPERUSER" in existing.differences(self.roles.catalog.roles[role]):
+            here = "a superuser" if existing.superuser else "no superuser"
+            return f"role {role} is {here} on the target, unlike in production"
         if role != self.user and not self.is_superuser:
             return (
                 f"the target's user {self.user} is neither {role}, who runs migrations in production, nor a superuser "
