@@ -8,11 +8,13 @@ from pathlib import Path
 import psycopg
 import pytest
 from jsonschema import Draft202012Validator
+from tests.support.replication import start_replicating, start_sibling
 
 from pgrehearse.errors import LedgerUnreadable
 from pgrehearse.migrations.migration import SourceKind
 from pgrehearse.migrations.own_ledger import OwnLedger
 from pgrehearse.migrations.progress import ProgressTable
+from pgrehearse.migrations.runner_lock import take_turn
 from pgrehearse.migrations.sources import ProblemKind, Source, ad_hoc_source, open_source
 from pgrehearse.migrations.status import State, Status, read_status
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
@@ -286,6 +288,35 @@ def test_a_run_that_stopped_inside_a_file_is_seen_as_apply_left_it(
     run(connection, f"GRANT SELECT ON ALL TABLES IN SCHEMA drizzle TO {reader.user}")
     with connect(reader, verb="test") as session, pytest.raises(LedgerUnreadable, match=r"pgrehearse\.progress"):
         read_status(session, source)
+
+
+def test_what_a_run_is_in_the_middle_of_is_no_alarm(connection: Connection, database: Conninfo, tmp_path: Path) -> None:
+    (tmp_path / "0001_a.sql").write_text("CREATE TABLE a (); VACUUM a;")
+    source = open_source(tmp_path)
+    record(connection, source)
+    progress = ProgressTable(ledger="sql-folder:pgrehearse.migrations")
+    progress.create(connection)
+    progress.write_done(connection, source.migrations[0], 1)
+    with (
+        connect(database, verb="migrate") as runner,
+        take_turn(runner, wait_s=5, end_orphan=False, tell=lambda _: None),
+    ):
+        status = read_status(connection, source)
+        assert states(status) == ["unfinished"]
+        assert f"right now by pid {runner.info.backend_pid}" in status.problems[0].message
+        assert status.exit_code() == 0
+    assert read_status(connection, source).exit_code() == 1
+
+
+def test_a_standby_answers_too(server_major: int, tmp_path: Path) -> None:
+    source = journal(tmp_path, "CREATE TABLE a ();", "CREATE TABLE b ();")
+    with start_replicating(server_major) as primary:
+        with connect(primary.conninfo(), verb="test") as session:
+            record(session, source, 0)
+            run(session, "CREATE TABLE b ()")
+        with start_sibling(primary, standby=True) as standby, connect(standby.conninfo(), verb="test") as session:
+            assert fetch_value(session, "SELECT pg_is_in_recovery()") is True
+            assert states(read_status(session, source)) == ["applied", "present"]
 
 
 def test_a_role_without_the_right_is_told_so(connection: Connection, reader: Conninfo, tmp_path: Path) -> None:

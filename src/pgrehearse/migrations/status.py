@@ -16,6 +16,7 @@ from pgrehearse.migrations.migration_ledger import LedgerRow, MigrationLedger
 from pgrehearse.migrations.own_ledger import OwnLedger
 from pgrehearse.migrations.presence import Presence, read_creation_namespace, read_presence
 from pgrehearse.migrations.progress import Progress, ProgressTable
+from pgrehearse.migrations.runner_lock import TURN, WORK, read_holders
 from pgrehearse.migrations.sources import Problem, ProblemKind, Severity, Source
 from pgrehearse.migrations.status_problems import (
     edited,
@@ -145,6 +146,7 @@ def read_status(connection: Connection, source: Source) -> Status:
             ledger_exists=exists,
             ad_hoc=OwnLedger(kind=SourceKind.AD_HOC).read(connection),
             progress=_read_progress(connection, source),
+            at_work=_read_run_at_work(connection),
         )
         problems = list(status.problems)
         if not exists and source.kind in (SourceKind.DRIZZLE_JOURNAL, SourceKind.DRIZZLE_FOLDER):
@@ -166,12 +168,14 @@ def compare_status(
     ledger_exists: bool = True,
     ad_hoc: tuple[LedgerRow, ...] = (),
     progress: Mapping[str, Progress] | None = None,
+    at_work: str | None = None,
 ) -> Status:
     """The comparison of the folder with the ledger's rows.  Pure.
 
     A row speaks of a migration by its place (drizzle 0.31: ``created_at``; 1.0: name; ours: number), and says
     that it is applied when the hash agrees too.  A row that speaks of none, with the hash of a migration
-    that no row speaks of, is that migration under another place.
+    that no row speaks of, is that migration under another place.  ``at_work`` names the session of a run of
+    ours that is going on: what looks unfinished is then only not finished yet.
     """
     ledger = source.ledger
     of_migration = {
@@ -202,7 +206,7 @@ def compare_status(
             problems.append(folder_renamed_or_moved(migration, moved, ledger, watermark))
         elif unfinished_here is not None:
             state = State.UNFINISHED
-            problems.append(unfinished(migration, unfinished_here))
+            problems.append(unfinished(migration, unfinished_here, at_work))
         elif watermark is not None and migration.created_at_ms is not None and migration.created_at_ms <= watermark:
             state = State.SKIPPED
             problems.append(skipped(migration, watermark, source.migrations))
@@ -307,6 +311,12 @@ def _read_progress(connection: Connection, source: Source) -> dict[str, Progress
             f"the role {connection.info.user} may not read pgrehearse.progress",
             remedy="GRANT USAGE ON SCHEMA pgrehearse, and SELECT ON ALL TABLES IN SCHEMA pgrehearse, to that role.",
         ) from error
+
+
+def _read_run_at_work(connection: Connection) -> str | None:
+    """The session of a run of ours, or of a killed one that the server still works for."""
+    holders = read_holders(connection, TURN) or read_holders(connection, WORK)
+    return f"pid {holders[0].pid} ({holders[0].application}, {holders[0].user})" if holders else None
 
 
 @contextmanager

@@ -134,16 +134,24 @@ def ledger_elsewhere(table: str, namespace: str, name: str) -> Problem:
     )
 
 
-def unfinished(migration: Migration, progress: Progress) -> Problem:
-    """A run of ours ended in the middle of the file."""
+def unfinished(migration: Migration, progress: Progress, at_work: str | None) -> Problem:
+    """A run of ours ended in the middle of the file, or is there now."""
     edit = "" if progress.sha256 == migration.sha256 else "; the file was edited since"
     started = "" if progress.started is None else ", and one more was begun"
+    done = f"{progress.statements_done} of its statements are done{started} ({progress.at}){edit}"
+    if at_work is not None:
+        return Problem(
+            kind=ProblemKind.UNFINISHED,
+            severity=Severity.NOTE,
+            subject=migration.version,
+            message=f"{migration.path} is being applied right now by {at_work}: {done}",
+            remedy="Ask again when that run is done.",
+        )
     return Problem(
         kind=ProblemKind.UNFINISHED,
         severity=Severity.ERROR,
         subject=migration.version,
-        message=f"a run ended in the middle of {migration.path}: {progress.statements_done} of its statements are "
-        f"done{started} ({progress.at}){edit}",
+        message=f"a run ended in the middle of {migration.path}: {done}",
         remedy="Run `pgrehearse migrate` again: it goes on where that run stopped.",
     )
 
