@@ -10,7 +10,6 @@ import pytest
 from tests.support.applying import (
     DRIZZLE,
     FOLDER,
-    QUICK,
     Notes,
     ledger_of,
     numbers,

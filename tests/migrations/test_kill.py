@@ -251,6 +251,32 @@ def test_where_the_catalog_cannot_tell_a_person_decides(
 
 
 @pytest.mark.pg("== 18")
+@BOTH
+def test_a_rerun_sets_again_what_the_file_had_set_before_the_kill(
+    database: Conninfo, connection: Connection, kind: SourceKind
+) -> None:
+    connection.execute("CREATE SCHEMA app; CREATE TABLE app.t (a int)")
+    text = """SET search_path = app;
+        CREATE INDEX CONCURRENTLY i ON t (a);
+        INSERT INTO t VALUES (1);
+        VACUUM t;
+        INSERT INTO t VALUES (2);
+        VACUUM t;
+        INSERT INTO t VALUES (3);"""
+    plan = plan_of(text.replace(";", ";--> statement-breakpoint\n") if kind is DRIZZLE else text, kind=kind)
+    pid = os.fork()
+    if not pid:
+        try:
+            run_plan(database, plan, observer=KillAt(6))  # SET: before, after, before commit, committed; the index
+        finally:
+            os._exit(0)
+    assert wait_for(pid) == -signal.SIGKILL
+    run_plan(database, plan)
+    assert rows(connection, "SELECT a FROM app.t ORDER BY a") == [(1,), (2,), (3,)]
+    assert len(recorded(connection, kind)) == 1
+
+
+@pytest.mark.pg("== 18")
 def test_a_file_that_was_edited_after_a_kill_is_refused(database: Conninfo, connection: Connection) -> None:
     before = plan_of("CREATE TABLE t (a int); CREATE INDEX CONCURRENTLY i ON t (a);")
     pid = os.fork()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pgrehearse.errors import Interrupted, StateUnknown
 from pgrehearse.migrations import failure
 from pgrehearse.migrations.execution import Refused, run_statement
+from pgrehearse.migrations.recording import commit, record
 from pgrehearse.migrations.resume import CONCURRENT_KINDS, Outcome, read_facts, settle
 from pgrehearse.migrations.segments import Part, Segment
 
@@ -42,8 +43,8 @@ def run_outside(runner: Runner, segment: Segment) -> int:
         if holder is None:
             holder = runner.outside_executor(part.file)
             holder.session.execute("BEGIN")
-        runner.record(holder, segment.parts)
-        runner.commit(holder, segment)
+        record(runner, holder, segment.parts)
+        commit(runner, holder, segment)
     except Refused as refused:
         raise failure.migration_failed(
             refused,

@@ -9,10 +9,10 @@ from typing import Self
 
 import psycopg
 
-from pgrehearse.errors import CommitOutcomeUnknown, ConcurrentRunner, MigrationFailed, ServerUnreachable
+from pgrehearse.errors import ConcurrentRunner
 from pgrehearse.migrations import failure
 from pgrehearse.migrations.applied import LeftOut, SegmentRun
-from pgrehearse.migrations.execution import REFUSES_TRANSACTION, Refused, describe, run_statement
+from pgrehearse.migrations.execution import REFUSES_TRANSACTION, Refused, run_statement
 from pgrehearse.migrations.file_sessions import FileSessions
 from pgrehearse.migrations.foreign_runner import PendingTexts, Stranger, find_recording
 from pgrehearse.migrations.ledger_wall import Executor, LedgerWall
@@ -22,9 +22,9 @@ from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.migrations.observer import Observer, StatementError
 from pgrehearse.migrations.outside import run_outside
 from pgrehearse.migrations.progress import ProgressTable
+from pgrehearse.migrations.recording import commit, record
 from pgrehearse.migrations.runner_lock import share_work
 from pgrehearse.migrations.segments import (
-    Part,
     PendingFile,
     Segment,
     SegmentKind,
@@ -33,7 +33,6 @@ from pgrehearse.migrations.segments import (
 )
 from pgrehearse.migrations.session_state import (
     SessionState,
-    become_recorder,
     carry_over,
     leaves_session_clean,
     prepare,
@@ -87,15 +86,15 @@ class Runner:
         self.shared = kind in DRIZZLE_KINDS  # a ledger that another tool reads
         self._ours: set[int] = {_backend_pid(guard)}
         self._texts = PendingTexts(files)
-        self._files: list[PendingFile] = list(files)
+        self.files: list[PendingFile] = list(files)
         self._opened: list[Connection] = []
         self._stack = ExitStack()
         self._refusing: frozenset[tuple[str, int]] = frozenset()
         self._last: Executor | None = None  # drizzle: the session of the last committed segment
-        self._state: SessionState | None = None  # drizzle: what the files so far have SET
-        self._replay: tuple[Statement, ...] = ()
-        self._remaining = 0  # segments, this one included
-        self._intruder: Stranger | None = None
+        self.carried_state: SessionState | None = None  # drizzle: what the files so far have SET
+        self.replay: tuple[Statement, ...] = ()
+        self.remaining = 0  # segments, this one included
+        self.intruder: Stranger | None = None
 
     def __enter__(self) -> Self:
         settings = self.settings
@@ -157,10 +156,10 @@ class Runner:
     def enter_wall_again(self) -> Executor:
         """After the wall had to be left; raises `ConcurrentRunner` if another tool recorded our files meanwhile."""
         assert self.wall is not None
-        self.wall.queue(self._remaining)
+        self.wall.queue(self.remaining)
         executor = self.wall.enter()
         rows = self.settings.ledger.read(executor.session)
-        for file in self._files:
+        for file in self.files:
             if any(self.settings.ledger.names(row, file.migration) for row in rows):
                 raise ConcurrentRunner(
                     f"another tool recorded {file.migration.version} while a statement on the whole database "
@@ -169,10 +168,10 @@ class Runner:
         return executor
 
     def _furnish(self, executor: Executor) -> None:
-        for statement in self._replay:
+        for statement in self.replay:
             executor.session.execute(statement.text.encode())
-        if self._state is not None:
-            carry_over(executor.session, baseline=executor.baseline, state=self._state)
+        if self.carried_state is not None:
+            carry_over(executor.session, baseline=executor.baseline, state=self.carried_state)
 
     def _close_all(self) -> None:
         for session in self._opened:
@@ -189,11 +188,11 @@ class Runner:
 
     def run(self, files: Sequence[PendingFile]) -> None:
         """Segment after segment, until every file is recorded."""
-        self._files = list(files)
+        self.files = list(files)
         if self.shared and files:
-            self._replay = session_settings(files[0].statements[: files[0].statements_done])
-        while self._files:
-            segments = compile_segments(self._files, self.settings.mode, refusing=self._refusing)
+            self.replay = session_settings(files[0].statements[: files[0].statements_done])
+        while self.files:
+            segments = compile_segments(self.files, self.settings.mode, refusing=self._refusing)
             if needs_progress(segments):
                 self.progress.create(self.guard)
                 self.has_progress = True
@@ -207,11 +206,11 @@ class Runner:
 
     def state(self) -> str:
         """The state that the database is in, for a person."""
-        return failure.state_sentence(self.applied, self._files)
+        return failure.state_sentence(self.applied, self.files)
 
     def _run_segment(self, segment: Segment, *, remaining: int) -> None:
         began = time.perf_counter()
-        self._remaining = remaining
+        self.remaining = remaining
         if self.wall is not None:
             self.wall.queue(remaining)
         attempts = run_outside(self, segment) if segment.kind is SegmentKind.OUTSIDE else self._run_transaction(segment)
@@ -225,20 +224,20 @@ class Runner:
             )
         )
         if not segment.rolls_back:
-            self._advance(segment)
-        if self._intruder is not None:
-            raise ConcurrentRunner(f"{self._intruder}, ahead of our next step; {self.state()}")
+            self.advance(segment)
+        if self.intruder is not None:
+            raise ConcurrentRunner(f"{self.intruder}, ahead of our next step; {self.state()}")
 
-    def _advance(self, segment: Segment) -> None:
+    def advance(self, segment: Segment) -> None:
         done = {part.migration.version: part.statements_done for part in segment.parts}
         self.applied += [part.migration.version for part in segment.parts if part.completes]
-        self._files = [
+        self.files = [
             PendingFile(
                 migration=file.migration,
                 statements=file.statements,
                 statements_done=done.get(file.migration.version, file.statements_done),
             )
-            for file in self._files
+            for file in self.files
             if file.migration.version not in self.applied
         ]
 
@@ -303,8 +302,8 @@ class Runner:
             return
         self.settings.observer.before_commit(executor.session)
         self._refuse_strangers()
-        self.record(executor, segment.parts)
-        self.commit(executor, segment, end)
+        record(self, executor, segment.parts)
+        commit(self, executor, segment, end)
         self.settings.observer.transaction_ended(committed=True)
 
     def _send(self, executor: Executor, migration: Migration, statement: Statement, *, in_transaction: bool) -> None:
@@ -320,88 +319,6 @@ class Runner:
         self.settings.observer.not_run(migration, statement, statement.beyond)
         self.left_out.append(LeftOut(version=migration.version, line=statement.line, reason=statement.beyond))
         return True
-
-    def record(self, executor: Executor, parts: Sequence[Part]) -> None:
-        """Progress and ledger rows, in the session's open transaction, as the role that opened the session."""
-        carried = self._state is not None or bool(self._replay)
-        if carried or not all(leaves_session_clean(part.file.statements) for part in parts):
-            become_recorder(executor.session, executor.baseline)
-        try:
-            for part in parts:
-                if not part.completes:
-                    self.progress.write_done(executor.session, part.migration, part.statements_done)
-                    continue
-                self.settings.ledger.record(executor.session, part.migration)
-                if self.has_progress:
-                    self.progress.forget(executor.session, part.migration)
-        except psycopg.Error as error:
-            message = f"{parts[-1].migration.version} could not be recorded: {str(error).strip()}"
-            raise MigrationFailed(
-                f"{message}\n  {failure.state_sentence(self.applied, self._files)}",
-                sqlstate=error.sqlstate,
-                remedy=f"The role that migrates needs INSERT on {self.settings.ledger.table}.",
-            ) from error
-
-    def commit(self, executor: Executor, segment: Segment, written: Statement | None = None) -> None:
-        """COMMIT, ours or the file's own; a lost answer is looked up before anything is said."""
-        migration = segment.parts[-1].migration
-        self.stop_if_blocking(migration, written)
-        if self.wall is not None and self._remaining > 1:
-            self._intruder = self.wall.find_intruder()
-        try:
-            if written is not None:
-                run_statement(executor, migration, written, self.settings.observer, in_transaction=True)
-            else:
-                executor.session.execute("COMMIT")
-        except Refused as refused:
-            if not refused.lost:
-                raise
-        except psycopg.Error as error:
-            if not (executor.session.broken or executor.session.closed):
-                last = segment.statements[-1] if segment.statements else None
-                raise Refused(migration, None, _commit_error(error, last), lost=False) from error
-        if executor.session.broken or executor.session.closed:
-            self._look_up_commit(executor, segment)
-
-    def _look_up_commit(self, executor: Executor, segment: Segment) -> None:
-        """The connection broke between COMMIT and its answer: the ledger says what happened."""
-        part = segment.parts[-1]
-        try:
-            happened = self._happened(executor, part)
-        except (psycopg.Error, ServerUnreachable, ConcurrentRunner):
-            raise CommitOutcomeUnknown(
-                f"the connection was lost during the COMMIT of {part.migration.version}, "
-                "and the server could not be asked what became of it"
-            ) from None
-        if happened:
-            self.settings.observer.transaction_ended(committed=True)
-            self._advance(segment)
-            raise MigrationFailed(
-                f"the connection was lost, but the COMMIT of {part.migration.version} had happened; {self.state()}",
-                remedy="Run again: it goes on with what is left, if anything.",
-            )
-        raise MigrationFailed(
-            f"the connection was lost during the COMMIT of {part.migration.version}, "
-            f"which was rolled back; {self.state()}",
-            remedy="Run again.",
-        )
-
-    def _happened(self, executor: Executor, part: Part) -> bool:
-        if self.wall is not None:  # whoever gets the table now comes after that transaction's end
-            self.wall.queue(1)
-            session = self.wall.enter().session
-        else:
-            session = self.settings.sessions("migrate")
-        with session:
-            deadline = time.monotonic() + 30
-            while self.wall is None and session.execute(_BACKEND_LIVES, (executor.pid,)).fetchone():
-                if time.monotonic() > deadline:
-                    raise ConcurrentRunner(f"pid {executor.pid} is still there")
-                time.sleep(0.05)
-            if part.completes:
-                return self.settings.ledger.is_applied(part.migration, self.settings.ledger.read(session))
-            row = self.progress.read(session).get(part.migration.version)
-            return row is not None and row.statements_done >= part.statements_done
 
     # --- when it does not work ---------------------------------------------------------------------------------
 
@@ -473,9 +390,9 @@ class Runner:
         if segment.rolls_back:  # it no longer holds the table, and what it SET is gone
             executor.session.close()
             return
-        if not leaves_session_clean(segment.statements):
-            self._state = read_state(executor.session, segment.statements)
-        self._replay = ()
+        if self.replay or not leaves_session_clean(segment.statements):
+            self.carried_state = read_state(executor.session, segment.statements)
+        self.replay = ()
         self._close_last()
         self._last = executor
 
@@ -498,9 +415,6 @@ class Runner:
             raise ConcurrentRunner(f"{stranger}; our own work was rolled back; {self.state()}")
 
 
-_BACKEND_LIVES = "SELECT 1 FROM pg_catalog.pg_stat_activity WHERE pid = %s"
-
-
 def _backend_pid(session: Connection) -> int:
     """The server's own word: behind a pooler that keeps sessions, libpq knows another number."""
     return int(fetch_value(session, "SELECT pg_catalog.pg_backend_pid()"))
@@ -517,16 +431,4 @@ def _sets_transaction(segment: Segment) -> bool:
     return any(
         statement.kind == "VariableSetStmt" and statement.text.upper().split()[:2] == ["SET", "TRANSACTION"]
         for statement in segment.statements
-    )
-
-
-def _commit_error(error: psycopg.Error, last: Statement | None) -> StatementError:
-    if last is not None:
-        told = describe(error, last)
-        return StatementError(
-            sqlstate=told.sqlstate, message=f"at COMMIT: {told.message}", detail=told.detail, hint=told.hint,
-            line=told.line, column=told.column,
-        )  # fmt: skip
-    return StatementError(
-        sqlstate=error.sqlstate or "08006", message=f"at COMMIT: {error}", detail=None, hint=None, line=1, column=1
     )

@@ -1,0 +1,121 @@
+"""A segment's end: its rows, its COMMIT, and what became of a COMMIT whose answer was lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from pgrehearse.errors import CommitOutcomeUnknown, ConcurrentRunner, MigrationFailed, ServerUnreachable
+from pgrehearse.migrations import failure
+from pgrehearse.migrations.execution import Refused, describe, run_statement
+from pgrehearse.migrations.observer import StatementError
+from pgrehearse.migrations.segments import Part, Segment
+from pgrehearse.migrations.session_state import become_recorder, leaves_session_clean
+from pgrehearse.migrations.statements import Statement
+
+if TYPE_CHECKING:  # the runner calls this; only the types look back
+    from pgrehearse.migrations.ledger_wall import Executor
+    from pgrehearse.migrations.runner import Runner
+
+_BACKEND_LIVES = "SELECT 1 FROM pg_catalog.pg_stat_activity WHERE pid = %s"
+
+
+def record(runner: Runner, executor: Executor, parts: Sequence[Part]) -> None:
+    """Progress and ledger rows, in the session's open transaction, as the role that opened the session."""
+    carried = runner.carried_state is not None or bool(runner.replay)
+    if carried or not all(leaves_session_clean(part.file.statements) for part in parts):
+        become_recorder(executor.session, executor.baseline)
+    try:
+        for part in parts:
+            if not part.completes:
+                runner.progress.write_done(executor.session, part.migration, part.statements_done)
+                continue
+            runner.settings.ledger.record(executor.session, part.migration)
+            if runner.has_progress:
+                runner.progress.forget(executor.session, part.migration)
+    except psycopg.Error as error:
+        message = f"{parts[-1].migration.version} could not be recorded: {str(error).strip()}"
+        raise MigrationFailed(
+            f"{message}\n  {failure.state_sentence(runner.applied, runner.files)}",
+            sqlstate=error.sqlstate,
+            remedy=f"The role that migrates needs INSERT on {runner.settings.ledger.table}.",
+        ) from error
+
+
+def commit(runner: Runner, executor: Executor, segment: Segment, written: Statement | None = None) -> None:
+    """COMMIT, ours or the file's own; a lost answer is looked up before anything is said."""
+    migration = segment.parts[-1].migration
+    runner.stop_if_blocking(migration, written)
+    if runner.wall is not None and runner.remaining > 1:
+        runner.intruder = runner.wall.find_intruder()
+    try:
+        if written is not None:
+            run_statement(executor, migration, written, runner.settings.observer, in_transaction=True)
+        else:
+            executor.session.execute("COMMIT")
+    except Refused as refused:
+        if not refused.lost:
+            raise
+    except psycopg.Error as error:
+        if not (executor.session.broken or executor.session.closed):
+            last = segment.statements[-1] if segment.statements else None
+            raise Refused(migration, None, _commit_error(error, last), lost=False) from error
+    if executor.session.broken or executor.session.closed:
+        _look_up(runner, executor, segment)
+
+
+def _look_up(runner: Runner, executor: Executor, segment: Segment) -> None:
+    """The connection broke between COMMIT and its answer: the ledger says what happened."""
+    part = segment.parts[-1]
+    try:
+        happened = _happened(runner, executor, part)
+    except (psycopg.Error, ServerUnreachable, ConcurrentRunner):
+        raise CommitOutcomeUnknown(
+            f"the connection was lost during the COMMIT of {part.migration.version}, "
+            "and the server could not be asked what became of it"
+        ) from None
+    if happened:
+        runner.settings.observer.transaction_ended(committed=True)
+        runner.advance(segment)
+        raise MigrationFailed(
+            f"the connection was lost, but the COMMIT of {part.migration.version} had happened; {runner.state()}",
+            remedy="Run again: it goes on with what is left, if anything.",
+        )
+    raise MigrationFailed(
+        f"the connection was lost during the COMMIT of {part.migration.version}, "
+        f"which was rolled back; {runner.state()}",
+        remedy="Run again.",
+    )
+
+
+def _happened(runner: Runner, executor: Executor, part: Part) -> bool:
+    if runner.wall is not None:  # whoever gets the table now comes after that transaction's end
+        runner.wall.queue(1)
+        session = runner.wall.enter().session
+    else:
+        session = runner.settings.sessions("migrate")
+    with session:
+        deadline = time.monotonic() + 30
+        while runner.wall is None and session.execute(_BACKEND_LIVES, (executor.pid,)).fetchone():
+            if time.monotonic() > deadline:
+                raise ConcurrentRunner(f"pid {executor.pid} is still there")
+            time.sleep(0.05)
+        if part.completes:
+            return runner.settings.ledger.is_applied(part.migration, runner.settings.ledger.read(session))
+        row = runner.progress.read(session).get(part.migration.version)
+        return row is not None and row.statements_done >= part.statements_done
+
+
+def _commit_error(error: psycopg.Error, last: Statement | None) -> StatementError:
+    if last is not None:
+        told = describe(error, last)
+        return StatementError(
+            sqlstate=told.sqlstate, message=f"at COMMIT: {told.message}", detail=told.detail, hint=told.hint,
+            line=told.line, column=told.column,
+        )  # fmt: skip
+    return StatementError(
+        sqlstate=error.sqlstate or "08006", message=f"at COMMIT: {error}", detail=None, hint=None, line=1, column=1
+    )
