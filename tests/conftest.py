@@ -8,7 +8,7 @@ Majors: 15 (Debian's, with contrib), 16 and 18 (the embedded wheel's).
 import itertools
 import operator
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -23,6 +23,7 @@ COMPARISONS = {">=": operator.ge, "<=": operator.le, "==": operator.eq, "<": ope
 
 _servers: dict[int, LocalServer | str] = {}
 _uats: dict[int, LocalServer] = {}
+_not_applicable: list[str] = []
 _numbers = itertools.count(1)
 
 
@@ -69,14 +70,23 @@ def uat(server_major: int, server: LocalServer) -> LocalServer:
 
 
 @pytest.fixture
+def not_applicable(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Say that a case cannot exist on this server (no ICU, no libxml), so that the run's last lines tell it.
+
+    Unlike a skip it needs nothing that could be installed, and another major of the same run covers the case.
+    """
+    return lambda reason: _not_applicable.append(f"{request.node.name}: {reason}")
+
+
+@pytest.fixture
 def database(server: LocalServer) -> Iterator[Conninfo]:
     """A fresh, empty database of the superuser's; dropped afterwards."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     with connect(server.conninfo(), verb="test") as admin:
-        admin.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+        admin.execute(f"CREATE DATABASE {name}")
     yield server.conninfo(name)
     with connect(server.conninfo(), verb="test") as admin:
-        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # type: ignore[call-overload]
+        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -102,5 +112,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         f"servers: PostgreSQL {', '.join(map(str, started)) or 'none'}"
         + (f"; could not start {', '.join(map(str, missing))}" if missing else "")
     )
+    for line in _not_applicable:
+        terminalreporter.write_line(f"cannot exist on that server: {line}")
     counts = {kind: len(terminalreporter.stats.get(kind, [])) for kind in ("passed", "failed", "error", "skipped")}
     terminalreporter.write_line("tests: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))

@@ -91,7 +91,7 @@ def play(run_command: RunCommand, console: Console) -> bool:
             tell.scene(scene, run_command)
         tell.check("the receipt's losses are what a plain count(*) says", _losses_are_true(before))
         Path("drizzle", BAD).unlink()
-        _install((*APPLIED, SAFE))
+        install((*APPLIED, SAFE))
         for scene in SAFE_SCENES:
             tell.scene(scene, run_command)
         tell.check("production still holds every row it held", _row_counts(production) == before)
@@ -152,8 +152,8 @@ def _stage(tell: _Teller) -> Iterator[Conninfo]:
         stack.enter_context(_variables(DEMO_PRD_URL=production.as_url(), DEMO_UAT_URL=uat.as_url()))
         Path("pgrehearse.toml").write_text(CONFIGURATION, encoding="utf-8")
         tell.line("filling production with a small shop …")
-        _install(APPLIED)
-        _fill(production)
+        install(APPLIED)
+        fill(production)
         yield production
 
 
@@ -168,7 +168,7 @@ def _variables(**values: str) -> Iterator[None]:
         os.environ.update(saved)
 
 
-def _install(tags: Sequence[str]) -> None:
+def install(tags: Sequence[str]) -> None:
     """A drizzle 0.31 folder that holds these migrations, journal and all."""
     meta = Path("drizzle", "meta")
     meta.mkdir(parents=True, exist_ok=True)
@@ -182,7 +182,7 @@ def _install(tags: Sequence[str]) -> None:
     (meta / "_journal.json").write_text(json.dumps(journal, indent=2), encoding="utf-8")
 
 
-def _fill(production: Conninfo) -> None:
+def fill(production: Conninfo) -> None:
     """As drizzle-kit would have left it: the three migrations applied and recorded; then the rows."""
     source = open_source(Path("drizzle"))
     with connect(production, verb="demo") as session, session.transaction():

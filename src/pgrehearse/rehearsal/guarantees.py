@@ -1,5 +1,6 @@
 """What the schema promised before and does not promise any more, or does not hold yet."""
 
+import re
 from collections.abc import Iterator
 
 from pgrehearse.hazards.finding import Level
@@ -7,6 +8,7 @@ from pgrehearse.rehearsal.judge import LostGuarantee
 from pgrehearse.schema.schema_object import ObjectKind, Schema, SchemaObject, find_newly_unproved
 
 PROMISES = (ObjectKind.CONSTRAINT, ObjectKind.INDEX)
+TRIGGERS_OFF = "foreign key triggers not enabled"
 RELATIONS = (ObjectKind.TABLE, ObjectKind.FOREIGN_TABLE)
 
 
@@ -16,16 +18,19 @@ def find_lost_guarantees(before: Schema, after: Schema) -> tuple[LostGuarantee, 
     ``after`` is of a clone made by TEMPLATE, so an object that kept its oid is the same one under any name.
     A promise made again in the same words on the same table, as for a table that was created anew, is kept.
     """
-    return (*_gone(before, after), *_nullable_now(before, after), *_unproved(before, after))
+    return (
+        *_gone(before, after),
+        *_switched_off(before, after),
+        *_nullable_now(before, after),
+        *_unproved(before, after),
+    )
 
 
 def _gone(before: Schema, after: Schema) -> Iterator[LostGuarantee]:
     kept_oids = {(each.kind, each.oid) for each in after.of_kind(*PROMISES) if each.oid is not None}
     made_again = {(each.kind, each.relation, each.compared("definition")) for each in after.of_kind(*PROMISES)}
-    tables = {each.name for each in after.of_kind(*RELATIONS)}
-    tables |= {
-        each.name for each in before.of_kind(*RELATIONS) if each.oid in {t.oid for t in after.of_kind(*RELATIONS)}
-    }
+    tables = _names_before_of_what_remains(before, after)
+    keys = {(each.relation, _key_columns(each)) for each in after.of_kind(ObjectKind.CONSTRAINT)}
     for promise in before.of_kind(*PROMISES):
         definition = promise.attributes.get("definition", "")  # as printed; the compared form may be a digest
         if (promise.kind, promise.oid) in kept_oids or promise.relation not in tables:
@@ -34,6 +39,8 @@ def _gone(before: Schema, after: Schema) -> Iterator[LostGuarantee]:
             continue
         if promise.kind is ObjectKind.INDEX and not definition.startswith("CREATE UNIQUE"):
             continue
+        if promise.kind is ObjectKind.INDEX and (promise.relation, _key_columns(promise)) in keys:
+            continue  # it became a constraint's: ADD CONSTRAINT … USING INDEX
         foreign_key = definition.startswith("FOREIGN KEY")
         yield LostGuarantee(
             relation=promise.relation,
@@ -42,6 +49,32 @@ def _gone(before: Schema, after: Schema) -> Iterator[LostGuarantee]:
             level=Level.WARNING,
             remedy=f"If it is not meant to go: {_made_by(promise, definition)};",
         )
+
+
+def _switched_off(before: Schema, after: Schema) -> Iterator[LostGuarantee]:
+    """Promises that are still written down and not kept: NOT ENFORCED (18), disabled foreign key triggers."""
+    known = {(each.kind, each.oid): each for each in before.of_kind(ObjectKind.CONSTRAINT, ObjectKind.TABLE)}
+    for now in after.of_kind(ObjectKind.CONSTRAINT, ObjectKind.TABLE):
+        then = known.get((now.kind, now.oid))
+        if then is None:
+            continue
+        definition = now.attributes.get("definition", "")
+        if "NOT ENFORCED" in definition and "NOT ENFORCED" not in then.attributes.get("definition", ""):
+            yield LostGuarantee(
+                relation=now.relation,
+                what=f"{now.relation} no longer enforces {now.name}: {definition}",
+                hazard="drop-fk" if definition.startswith("FOREIGN KEY") else "drop-constraint",
+                level=Level.WARNING,
+                remedy=f"If it is not meant to go: ALTER TABLE {now.relation} ALTER CONSTRAINT {now.name} ENFORCED;",
+            )
+        if TRIGGERS_OFF in now.attributes and TRIGGERS_OFF not in then.attributes:
+            yield LostGuarantee(
+                relation=now.name,
+                what=f"{now.name} has triggers disabled that enforce its foreign keys: {now.attributes[TRIGGERS_OFF]}",
+                hazard="disable-trigger",
+                level=Level.WARNING,
+                remedy=f"ALTER TABLE {now.name} ENABLE TRIGGER ALL;",
+            )
 
 
 def _nullable_now(before: Schema, after: Schema) -> Iterator[LostGuarantee]:
@@ -81,6 +114,13 @@ def _unproved(before: Schema, after: Schema) -> Iterator[LostGuarantee]:
                 remedy=f"Later, while readers and writers go on: "
                 f"ALTER TABLE {promise.relation} VALIDATE CONSTRAINT {promise.name};",
             )
+
+
+def _key_columns(promise: SchemaObject) -> str | None:
+    """``(a, b)`` of a plain unique index or a unique or primary key constraint; None of anything else."""
+    definition = promise.attributes.get("definition", "")
+    found = re.fullmatch(r"(?:UNIQUE|PRIMARY KEY|CREATE UNIQUE INDEX .* USING btree) (\([^()]*\))", definition)
+    return found.group(1) if found else None
 
 
 def _names_before_of_what_remains(before: Schema, after: Schema) -> set[str]:
