@@ -11,6 +11,7 @@ from pgrehearse.migrations.applied import Applied
 from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.limits import Limits, TransactionMode
 from pgrehearse.migrations.migration import Plan
+from pgrehearse.migrations.runner_lock import take_turn
 from pgrehearse.migrations.secrets import redact
 from pgrehearse.migrations.segments import PendingFile, Segment, compile_segments
 from pgrehearse.migrations.sources.source import Problem, ProblemKind, Severity, Source
@@ -89,7 +90,9 @@ def migrate(
     with connect(database, verb="migrate") as session:
         if not dry_run:
             _refuse_protected(session, database, protected)
-        status = _read_status_after_others(session, source, wait_s=(limits or Limits()).wait_s, tell=tell)
+        status = _read_status_after_others(
+            session, source, wait_s=(limits or Limits()).wait_s, end_orphan=end_orphan and not dry_run, tell=tell
+        )
     stopping = [problem for problem in status.problems if problem.kind in _STOPS and problem.severity is Severity.ERROR]
     if stopping:
         raise NotReadyToMigrate("\n".join(problem.message for problem in stopping), remedy=stopping[0].remedy)
@@ -115,9 +118,12 @@ def migrate(
 
 
 def _read_status_after_others(
-    session: Connection, source: Source, *, wait_s: float, tell: Callable[[str], None]
+    session: Connection, source: Source, *, wait_s: float, end_orphan: bool, tell: Callable[[str], None]
 ) -> Status:
-    """The status, once no other run holds the ledger's table; `LedgerUnreadable` when that takes too long."""
+    """The status, once no other run holds the ledger's table; `LedgerUnreadable` when that takes too long.
+
+    An orphan of a killed run holds drizzle's table too, so it is ended here, not only when we apply.
+    """
     deadline = time.monotonic() + wait_s
     told = False
     while True:
@@ -126,7 +132,10 @@ def _read_status_after_others(
         except LedgerUnreadable as error:
             if not source.ledger.holders(session) or time.monotonic() >= deadline:
                 raise
-            if not told:
+            if end_orphan:
+                with take_turn(session, wait_s=max(deadline - time.monotonic(), 0), end_orphan=True, tell=tell):
+                    pass  # what was ours and held it is ended now; anybody else is waited for
+            elif not told:
                 tell(f"waiting: {error}")
                 told = True
         time.sleep(POLL_S)
