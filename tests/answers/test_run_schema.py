@@ -13,42 +13,42 @@ def keys(node: dict[str, Any]) -> list[str]:
     return sorted(node["properties"])
 
 
+RUN_KEYS = [
+    "format",
+    "digest",
+    "verdict",
+    "grade",
+    "source",
+    "clone",
+    "role",
+    "transaction",
+    "plan",
+    "statements",
+    "tables",
+    "schema",
+    "checks",
+    "queries",
+    "contention",
+    "rollback",
+    "findings",
+    "not_measured",
+    "timings",
+]
+STATEMENT_KEYS = ["file", "line", "sql", "duration_ms", "locks", "rewrites", "scans_under_lock", "error"]
+TABLE_KEYS = ["name", "name_after", "verdict", "rows_before", "rows_after", "rows_lost", "columns"]
+
+
 def test_the_run_answer_has_exactly_these_keys() -> None:
-    assert keys(RUN) == sorted(
-        [
-            "format",
-            "digest",
-            "verdict",
-            "grade",
-            "source",
-            "clone",
-            "role",
-            "transaction",
-            "plan",
-            "statements",
-            "tables",
-            "schema",
-            "checks",
-            "queries",
-            "contention",
-            "rollback",
-            "findings",
-            "not_measured",
-            "timings",
-        ]
-    )
+    assert keys(RUN) == sorted(RUN_KEYS)
 
 
 def test_its_parts_have_exactly_these_keys() -> None:
     properties, parts = RUN["properties"], RUN["$defs"]
+    statement = properties["statements"]["items"]
     assert keys(properties["plan"]["items"]) == ["name", "sha256", "version"]
-    assert keys(properties["statements"]["items"]) == sorted(
-        ["file", "line", "sql", "duration_ms", "locks", "rewrites", "scans_under_lock", "error"]
-    )
-    assert keys(properties["statements"]["items"]["properties"]["error"]["anyOf"][0]) == ["hint", "message", "sqlstate"]
-    assert keys(parts["table"]) == sorted(
-        ["name", "name_after", "verdict", "rows_before", "rows_after", "rows_lost", "columns"]
-    )
+    assert keys(statement) == sorted(STATEMENT_KEYS)
+    assert keys(statement["properties"]["error"]["anyOf"][0]) == ["hint", "message", "sqlstate"]
+    assert keys(parts["table"]) == sorted(TABLE_KEYS)
     assert keys(parts["column"]) == sorted(["name", "name_after", "verdict", "values_changed", "values_lost"])
     assert keys(properties["schema"]) == ["after", "before", "changes"]
     assert keys(properties["checks"]["items"]) == ["detail", "name", "verdict"]
