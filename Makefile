@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 PEERS  := .peers
 
-.PHONY: demo test soak lint types contracts check clean help drizzle-peers
+.PHONY: demo test soak bench lint types contracts check clean help drizzle-peers
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 14
@@ -28,6 +28,17 @@ contracts: $(READY)  ## imports only run down the floors
 
 soak: $(READY)   ## kill runs at every boundary and 50 moments on each major, ten runners at once (about half an hour)
 	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/migrations/test_kill.py $(PYTEST)
+
+bench: $(READY)  ## measure against the peers in the same run; BENCH=short takes under a minute
+ifeq ($(BENCH),short)
+	@$(BIN)/python benchmarks/startup.py 5
+	@$(BIN)/python benchmarks/schema_snapshot.py 200 1
+	@$(BIN)/python benchmarks/fingerprint.py 50000
+else
+	@$(BIN)/python benchmarks/startup.py
+	@$(BIN)/python benchmarks/schema_snapshot.py
+	@$(BIN)/python benchmarks/fingerprint.py
+endif
 
 check: test lint types contracts  ## everything that CI runs
 
