@@ -193,6 +193,9 @@ def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
             place = f"{trace.migration.path}:{trace.statement.line}"
             reason = "it runs outside a transaction; its locks were sampled from another session: a lower bound"
             yield Unmeasured(what=f"exact locks of {place}", reason=reason, decisive=False)
+    if pair.is_private:
+        reason = "the private local server is another machine than production, and does not wait for its disk (fsync off)"
+        yield Unmeasured(what="durations as production would have them", reason=reason, decisive=False)
     for what, reason in NOT_BUILT:
         yield Unmeasured(what=what, reason=reason, decisive=False)
 
