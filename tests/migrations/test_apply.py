@@ -344,6 +344,20 @@ def test_a_failed_unique_index_is_dropped_before_the_next_try(
     assert any("INVALID index t_a_idx that it left was dropped" in line for line in told)
 
 
+@pytest.mark.pg("== 18")
+def test_an_invalid_index_that_if_not_exists_would_keep_is_told(database: Conninfo, connection: Connection) -> None:
+    connection.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (1)")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        connection.execute("CREATE UNIQUE INDEX CONCURRENTLY i ON t (a)")
+    connection.execute("DELETE FROM t")
+    plan = plan_of("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS i ON t (a);")
+    with pytest.raises(MigrationFailed, match="the index i was there before, INVALID"):
+        run_plan(database, plan)
+    connection.execute("DROP INDEX i")
+    run_plan(database, plan)
+    assert rows(connection, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass") == [(True,)]
+
+
 @pytest.mark.pg(">= 15")
 @BOTH
 def test_a_procedure_that_commits_is_called_outside(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
-from pgrehearse.errors import Interrupted, StateUnknown
+from pgrehearse.errors import Interrupted, MigrationFailed, StateUnknown
 from pgrehearse.migrations import failure
 from pgrehearse.migrations.execution import Refused, run_statement
 from pgrehearse.migrations.recording import commit, record
-from pgrehearse.migrations.resume import CONCURRENT_KINDS, Outcome, read_facts, settle
+from pgrehearse.migrations.resume import CONCURRENT_KINDS, Outcome, find_kept_invalid, read_facts, settle
 from pgrehearse.migrations.segments import Part, Segment
 
 if TYPE_CHECKING:  # the two tell one story; only this one's types look back
@@ -88,13 +88,14 @@ def _run(runner: Runner, executor: Executor, part: Part) -> int:
             if refused.lost:
                 raise
             if refused.may_be_tried_again and attempt < limits.attempts and runner.watchdog.blocked is None:
-                settled = settle(
-                    session, statement, facts, wait_s=limits.wait_s, end_orphan=False, tell=runner.settings.tell
-                )
-                if settled.outcome is Outcome.DONE:
-                    break
-                if settled.outcome is Outcome.UNKNOWN:
-                    raise StateUnknown(f"{part.migration.path}:{statement.line}: {settled.what}") from refused
+                if statement.kind in _LEAVES_PARTS:
+                    settled = settle(
+                        session, statement, facts, wait_s=limits.wait_s, end_orphan=False, tell=runner.settings.tell
+                    )
+                    if settled.outcome is Outcome.DONE:
+                        break
+                    if settled.outcome is Outcome.UNKNOWN:
+                        raise StateUnknown(f"{part.migration.path}:{statement.line}: {settled.what}") from refused
                 runner.wait_before_retry(refused, attempt)
                 continue
             if statement.kind not in _LEAVES_PARTS:
@@ -102,6 +103,17 @@ def _run(runner: Runner, executor: Executor, part: Part) -> int:
             raise
         finally:
             runner.watchdog.executing(None)
+    if (kept := find_kept_invalid(session, statement, facts)) is not None:
+        runner.progress.write_done(session, part.migration, statement.index)
+        raise MigrationFailed(
+            f"{part.migration.path}:{statement.line}:{statement.column}: the index {kept} was there before, INVALID, "
+            f"and IF NOT EXISTS kept it: no query uses it\n  {runner.state()}",
+            path=part.migration.path,
+            line=statement.line,
+            column=statement.column,
+            state=runner.state(),
+            remedy=f"DROP INDEX CONCURRENTLY {kept}, then run again.",
+        )
     if lifted is not None:
         session.execute(_SET_LOCK_TIMEOUT, (lifted,))
     return attempt

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from pgrehearse.errors import RunnerBusy
-from pgrehearse.migrations.statements import Statement
+from pgrehearse.migrations.statements import Statement, TransactionNeed
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.named_queries import named_queries
 
@@ -24,7 +24,7 @@ _QUERIES = named_queries(__file__)
 POLL_S = 0.2
 CONCURRENT_KINDS = frozenset({"IndexStmt", "DropStmt", "ReindexStmt", "AlterTableStmt"})
 # Run twice, they do the same as once.
-_REPEATABLE_KINDS = frozenset({"VacuumStmt", "ClusterStmt", "DiscardStmt", "ReindexStmt"})
+_REPEATABLE_KINDS = frozenset({"VacuumStmt", "ClusterStmt", "DiscardStmt"})
 
 
 class Outcome(Enum):
@@ -46,6 +46,8 @@ def read_facts(session: Connection, statement: Statement) -> dict[str, Any]:
 
     ``session`` is the one that will run it, since names resolve by its search_path.
     """
+    if statement.need is not TransactionNeed.REFUSES:  # only the server knew: what it does is not ours to guess
+        return {}
     tree = _tree(statement)
     match statement.kind:
         case "IndexStmt":
@@ -79,6 +81,10 @@ def settle(
     An INVALID index that was not there before the attempt is dropped CONCURRENTLY, unless it is still
     being built: then that build is waited for (`RunnerBusy` after ``wait_s``), or ended with ``end_orphan``.
     """
+    if statement.kind in _REPEATABLE_KINDS or (statement.kind == "ReindexStmt" and not facts):
+        return Settled(outcome=Outcome.AGAIN, what="it may be run twice")
+    if not facts:
+        return Settled(outcome=Outcome.UNKNOWN, what="nothing in the catalog tells whether it had its effect")
     match statement.kind:
         case "IndexStmt":
             return _settle_index(session, statement, facts, wait_s=wait_s, end_orphan=end_orphan, tell=tell)
@@ -89,9 +95,16 @@ def settle(
             return _settle_reindex(session, facts)
         case "AlterTableStmt":
             return _settle_detach(session, facts)
-    if statement.kind in _REPEATABLE_KINDS:
-        return Settled(outcome=Outcome.AGAIN, what="it may be run twice")
     return Settled(outcome=Outcome.UNKNOWN, what="nothing in the catalog tells whether it had its effect")
+
+
+def find_kept_invalid(session: Connection, statement: Statement, facts: dict[str, Any]) -> str | None:
+    """The INVALID index that was there before and that ``IF NOT EXISTS`` took for the wanted one."""
+    if statement.kind != "IndexStmt" or not facts or "exists" not in statement.text.lower():
+        return None
+    wanted = _tree(statement).get("idxname")
+    kept = (row for oid, row in _indexes(session, facts.get("table")).items() if oid in set(facts["indexes"]))
+    return next((name for _, name, valid, _ in kept if wanted and name == _truncated(wanted) and not valid), None)
 
 
 def _settle_index(
