@@ -56,12 +56,12 @@ def allow_loopback(server: LocalServer) -> None:
 
 def siblings(*, standby: bool) -> Iterator[Callable[[LocalServer], LocalServer]]:
     """For a fixture: a function that starts one sibling per server, all of them wiped at the end."""
-    made: dict[int, LocalServer] = {}
+    made: dict[Path, LocalServer] = {}
 
     def sibling_of(server: LocalServer) -> LocalServer:
-        if id(server) not in made:
-            made[id(server)] = start_sibling(server, standby=standby)
-        return made[id(server)]
+        if server.directory not in made:
+            made[server.directory] = start_sibling(server, standby=standby)
+        return made[server.directory]
 
     try:
         yield sibling_of
