@@ -26,7 +26,7 @@ types: $(READY)  ## mypy, strict, package and tests
 contracts: $(READY)  ## imports only run down the floors
 	$(BIN)/lint-imports
 
-soak: $(READY)   ## kill runs at every boundary and 50 moments on each major, ten runners at once (about half an hour)
+soak: $(READY)   ## kill runs at every boundary and 50 moments on each major, ten runners at once (about 20 minutes)
 	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/migrations/test_kill.py $(PYTEST)
 
 bench: $(READY)  ## measure against the peers in the same run; BENCH=short takes under a minute
