@@ -10,7 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pgrehearse.clones.kept import KeptClone
+from pgrehearse.clones.pair import CopyOptions, make_pair
+from pgrehearse.clones.record import recorded_clones
 from pgrehearse.config import (
+    Clone,
     Config,
     Environment,
     Migrations,
@@ -103,17 +107,27 @@ class Project:
     def protected(self) -> tuple[Conninfo, ...]:
         """The addresses of all protected environments.
 
-        A protected environment whose variable is not set here cannot be compared with a target, so it
-        is left out: its server is then guarded only by its own name.
+        One whose variable is not set here cannot be compared with a target: it is left out, and a
+        rehearsal says so.
         """
-        found = []
-        for name, environment in self.config.environments.items() if self.config is not None else ():
-            if environment.protected:
-                try:
-                    found.append(resolve_database(name, self.config).conninfo)
-                except ConfigurationError:
-                    continue
-        return tuple(found)
+        return tuple(
+            resolve_database(name, self.config).conninfo
+            for name in self._protected_names()
+            if name not in self._protected_without_address()
+        )
+
+    def _protected_names(self) -> list[str]:
+        environments = self.config.environments if self.config else {}
+        return [name for name, environment in environments.items() if environment.protected]
+
+    def _protected_without_address(self) -> tuple[str, ...]:
+        missing = []
+        for name in self._protected_names():
+            try:
+                resolve_database(name, self.config)
+            except ConfigurationError:
+                missing.append(name)
+        return tuple(missing)
 
     def source(self, folder: Path | None) -> Source:
         """The migrations folder: the one given, else the configuration's; drizzle's table as configured for both."""
@@ -196,11 +210,6 @@ class Project:
         progress = progress or Silent()
         source = self.database(options.source)
         target = self.database(options.target) if options.target is not None else None
-        if target is not None and target.protected:
-            raise ProtectedEnvironment(
-                f"the target {target.label} is protected: no clone is made on its server",
-                remedy="Name a UAT server with --target, or leave --target away for a private local server.",
-            )
         progress.step(f"reading what {source.label} has applied")
         origin, plan = self._plan(options, source)
         if not plan.migrations:
@@ -208,6 +217,31 @@ class Project:
         request = self._request(options, source, target, origin, plan)
         with self.releases() as releases:
             return rehearse_request(request, releases=releases, now=utc_now, progress=progress)
+
+    def clone(
+        self,
+        source: str | None,
+        target: str | None,
+        *,
+        role: str | None = None,
+        jobs: int | None = None,
+        progress: Progress | None = None,
+    ) -> KeptClone:
+        """Copy ``source`` and keep both copies; see `make_pair`."""
+        copied = self.database(source)
+        landing = self.database(target) if target is not None else None
+        with self.releases() as releases:
+            with make_pair(
+                copied.conninfo,
+                landing.conninfo if landing else None,
+                ledger=releases,
+                now=utc_now,
+                progress=(progress or Silent()).step,
+                **self._copying(copied, role=role, jobs=jobs, keep=True),
+            ) as pair:
+                pass
+            recorded = next(clone for clone in recorded_clones(releases) if clone.id == pair.id)
+        return KeptClone(pair=pair, recorded=recorded)
 
     def _plan(self, options: RehearsalOptions, source: ResolvedDatabase) -> tuple[Source, Plan]:
         if options.files:
@@ -225,29 +259,41 @@ class Project:
         origin: Source,
         plan: Plan,
     ) -> Request:
-        config = self.config
-        clone, migrations = (config.clone, config.migrations) if config else (None, None)
-        configured_mode = migrations.transaction if migrations else TransactionMode.AUTO.value
         return Request(
             source=source.conninfo,
             environment=source.environment,
             target=target.conninfo if target else None,
             plan=plan,
             ledger=origin.ledger,
-            mode=TransactionMode(options.transaction or configured_mode),
-            role=options.role or (migrations.role if migrations else None),
+            mode=TransactionMode(options.transaction or self._migrations.transaction),
             level=Level(options.level),
-            protected=self.protected(),
-            same_server_allowed=bool(clone and clone.same_server),
-            source_protected=source.protected_as_source,
-            create_roles=bool(clone and clone.create_roles),
-            jobs=options.jobs or (clone.jobs if clone else None) or DEFAULT_JOBS,
-            work_directory=config.located(clone.directory) if config and clone and clone.directory else None,
-            keep=options.keep or bool(clone and clone.keep),
+            copying=self._copying(source, role=options.role, jobs=options.jobs, keep=options.keep or self._clone.keep),
+            unguarded=self._protected_without_address(),
             samples=options.samples,
             statement_timeout_ms=round(options.statement_timeout_s * 1000),
             checks=self._checks([source, *([target] if target else [])]),
         )
+
+    def _copying(self, source: ResolvedDatabase, *, role: str | None, jobs: int | None, keep: bool) -> CopyOptions:
+        clone = self._clone
+        return CopyOptions(
+            work_directory=self.config.located(clone.directory) if self.config and clone.directory else None,
+            jobs=jobs or clone.jobs or DEFAULT_JOBS,
+            same_server_allowed=clone.same_server,
+            source_protected=source.protected_as_source,
+            protected=self.protected(),
+            create_roles=clone.create_roles,
+            role=role or self._migrations.role,
+            keep=keep,
+        )
+
+    @property
+    def _clone(self) -> Clone:
+        return self.config.clone if self.config else Clone()
+
+    @property
+    def _migrations(self) -> Migrations:
+        return self.config.migrations if self.config else Migrations()
 
     def _checks(self, databases: Iterable[ResolvedDatabase]) -> TeamChecks:
         config = self.config
@@ -268,8 +314,7 @@ class Project:
         return scrubbed_environment(os.environ, names=names, databases=conninfos)
 
     def _protected_name(self) -> str:
-        environments = self.config.environments if self.config else {}
-        protected = [name for name, environment in environments.items() if environment.protected]
+        protected = self._protected_names()
         if len(protected) == 1:
             return protected[0]
         raise ConfigurationError(

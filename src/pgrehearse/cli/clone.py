@@ -38,49 +38,11 @@ def command(
     could reach outward (subscriptions, foreign servers, jobs) is switched off.  Drop them with
     `pgrehearse clones drop ID`.
     """
-    from pgrehearse.clones.pair import make_pair
-    from pgrehearse.clones.record import recorded_clones
-    from pgrehearse.project import Project, utc_now
+    from pgrehearse.project import Project
 
     project = Project.open(config_file)
-    copied = project.database(source)
-    landing = project.database(target) if target is not None else None
-    options = project.config.clone if project.config else None
-    with progress_on_stderr() as progress, project.releases() as ledger:
-        with make_pair(
-            copied.conninfo,
-            landing.conninfo if landing else None,
-            ledger=ledger,
-            now=utc_now,
-            work_directory=project.config.located(options.directory)
-            if project.config and options and options.directory
-            else None,
-            jobs=jobs or (options.jobs if options else None) or 2,
-            same_server_allowed=bool(options and options.same_server),
-            source_protected=copied.protected_as_source,
-            protected=project.protected(),
-            create_roles=bool(options and options.create_roles),
-            role=role or (project.config.migrations.role if project.config else None),
-            keep=True,
-            progress=progress.step,
-        ) as pair:
-            pass
-        kept = next(clone for clone in recorded_clones(ledger) if clone.id == pair.id)
-    assert kept.address is not None
-    document: dict[str, Any] = {
-        "format": 1,
-        "id": pair.id,
-        "clone": kept.address.printable_url,
-        "pristine": kept.address.replaced(dbname=kept.names.pristine).printable_url,
-        "private": pair.is_private,
-        "source": pair.origin.as_json(),
-        "role": pair.role,
-        "role_problem": pair.role_problem,
-        "lowered": list(pair.lowered),
-        "switched_off": [each.as_json() for each in pair.switched_off],
-        "not_measured": list(pair.not_measured),
-        "timings": pair.timings.as_json(),
-    }
+    with progress_on_stderr() as progress:
+        document = project.clone(source, target, role=role, jobs=jobs, progress=progress).as_json()
     if as_json:
         print(json.dumps(document, ensure_ascii=False, indent=2))
     else:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypedDict
 
 import psycopg
 
@@ -128,6 +129,19 @@ class _Request:
     keep: bool
     progress: Progress
     on_snapshot: Callable[[Connection], None] | None
+
+
+class CopyOptions(TypedDict):
+    """How a copy is to be made: the options of `make_pair` that a configuration decides."""
+
+    work_directory: Path | None
+    jobs: int
+    same_server_allowed: bool
+    source_protected: bool
+    protected: Sequence[Conninfo]
+    create_roles: bool
+    role: str | None
+    keep: bool
 
 
 @contextlib.contextmanager

@@ -193,8 +193,11 @@ def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
             place = f"{trace.migration.path}:{trace.statement.line}"
             reason = "it runs outside a transaction; its locks were sampled from another session: a lower bound"
             yield Unmeasured(what=f"exact locks of {place}", reason=reason, decisive=False)
+    for name in seen.request.unguarded if seen.request.target is not None else ():
+        reason = "the variable with its URL is not set here, so that nobody could ask it"
+        yield Unmeasured(what=f"whether the target is on the server of {name}", reason=reason, decisive=False)
     if pair.is_private:
-        reason = "the private local server is another machine than production, and does not wait for its disk (fsync off)"
+        reason = "the private local server is not production's machine, and does not wait for its disk (fsync off)"
         yield Unmeasured(what="durations as production would have them", reason=reason, decisive=False)
     for what, reason in NOT_BUILT:
         yield Unmeasured(what=what, reason=reason, decisive=False)

@@ -21,6 +21,7 @@ from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.statements import split_file
 from pgrehearse.postgres.connect import Connection, fetch_value
+from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_checks
 from pgrehearse.rehearsal.document import Seen, receipt_of
@@ -62,16 +63,9 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         request.target,
         ledger=releases,
         now=now,
-        work_directory=request.work_directory,
-        jobs=request.jobs,
-        same_server_allowed=request.same_server_allowed,
-        source_protected=request.source_protected,
-        protected=request.protected,
-        create_roles=request.create_roles,
-        role=request.role,
-        keep=request.keep,
         progress=progress.step,
         on_snapshot=lambda session: _read_source(session, seen),
+        **request.copying,
     ) as pair:
         seen.pair = pair
         _read_pristine(pair, seen)
@@ -82,7 +76,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         seen.predicted = lint_files(request.plan.migrations).findings
         receipt = receipt_of(seen, now())
         save_receipt(releases, receipt, now())  # before the copies go: nothing that was measured is lost by that
-        progress.step("keeping the copies" if request.keep else "dropping the copies")
+        progress.step("keeping the copies" if request.copying["keep"] else "dropping the copies")
     return receipt
 
 
@@ -151,11 +145,17 @@ def _compare(pair: ClonePair, seen: Seen, progress: Progress) -> None:
         lambda: pair.session("pristine", "observe"),
         lambda: pair.session("clone", "observe"),
         ignore_relations=frozenset({seen.request.ledger.table}),
-        jobs=seen.request.jobs,
+        jobs=seen.request.copying["jobs"],
         progress=progress.advance,
         samples=seen.request.samples,
     )
     seen.timings["compare_ms"] = (time.monotonic() - started) * 1000
+
+
+def _address_for_checks(pair: ClonePair) -> Conninfo:
+    """As production's role where it can log in: as administrator, a test would pass that fails for the application."""
+    access = pair.role_access
+    return access.conninfo if access is not None and not access.becomes else pair.clone
 
 
 def _check(pair: ClonePair, seen: Seen, progress: Progress) -> None:
@@ -171,7 +171,7 @@ def _check(pair: ClonePair, seen: Seen, progress: Progress) -> None:
         results += (
             run_command_check(
                 checks.command,
-                url=pair.clone,
+                url=_address_for_checks(pair),
                 url_variable=checks.url_variable,
                 environment=checks.environment,
                 working_directory=checks.working_directory,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pgrehearse.clones.pair import CopyOptions
 from pgrehearse.hazards.finding import Level
 from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migration import Plan
@@ -32,15 +33,9 @@ class Request:
     plan: Plan
     ledger: MigrationLedger
     mode: TransactionMode
-    role: str | None
-    level: Level
-    protected: Sequence[Conninfo]
-    same_server_allowed: bool
-    source_protected: bool
-    create_roles: bool
-    jobs: int
-    work_directory: Path | None
-    keep: bool
+    level: Level  # findings at or over it make the verdict a hazard
+    copying: CopyOptions
+    unguarded: Sequence[str]  # protected environments whose address is not known here
     samples: int  # changed rows per table that the receipt may hold
     statement_timeout_ms: int
     checks: TeamChecks
