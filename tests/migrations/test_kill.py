@@ -31,7 +31,7 @@ from pgrehearse.postgres.conninfo import Conninfo
 # PGREHEARSE_SOAK=1 (make soak): all 50 moments, every boundary, every major.
 SOAK = bool(os.environ.get("PGREHEARSE_SOAK"))
 MOMENTS = 50 if SOAK else 6
-EVERY_BOUNDARY = 1 if SOAK else 6
+EVERY_BOUNDARY = 1 if SOAK else 8
 COMMITS = range(1, 14) if SOAK else (2, 9)
 SEED = 20260501
 

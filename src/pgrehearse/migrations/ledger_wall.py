@@ -26,6 +26,8 @@ from pgrehearse.postgres.named_queries import named_queries
 MOST_QUEUED = 16
 POLL_S = 0.002
 WAIT_ATTEMPTS = 3
+CHECK_INTERVAL = "client_connection_check_interval"
+QUEUED_CHECK_INTERVAL_MS = 100
 _QUERIES = named_queries(__file__.replace("ledger_wall", "foreign_runner"))
 _SET_PLAIN = sql.SQL("SET {} = {}")  # not set_config(): a query would take a snapshot
 _OID = "SELECT pg_catalog.to_regclass(%s)::oid::bigint"
@@ -121,7 +123,7 @@ class LedgerWall:
         session = queued.executor.session
         session.execute("RESET statement_timeout")
         defaults = dict(queued.executor.baseline.settings)
-        for name in ("lock_timeout", "statement_timeout"):
+        for name in ("lock_timeout", "statement_timeout", CHECK_INTERVAL):
             if name in defaults:
                 session.execute(_SET_PLAIN.format(sql.Identifier(name), sql.Literal(int(defaults[name]))))
         return queued.executor
@@ -140,8 +142,11 @@ class LedgerWall:
         # SET takes no snapshot.  LOCK takes none of its own, but looks names up in the catalog, and that
         # snapshot lives until the wait is over: CREATE INDEX CONCURRENTLY would wait for it, and it for us.
         # A failed try fills this session's caches, after which nothing is looked up.
-        for setting in ("lock_timeout", "statement_timeout"):
-            executor.session.execute(_SET_PLAIN.format(sql.Identifier(setting), sql.Literal(0)))
+        waiting = {"lock_timeout": 0, "statement_timeout": 0}
+        if CHECK_INTERVAL in dict(executor.baseline.settings):  # a killed run's queue must not keep its rerun waiting
+            waiting[CHECK_INTERVAL] = QUEUED_CHECK_INTERVAL_MS
+        for setting, value in waiting.items():
+            executor.session.execute(_SET_PLAIN.format(sql.Identifier(setting), sql.Literal(value)))
         for _ in range(WAIT_ATTEMPTS):
             self._warm_caches(executor)
             queued = self._wait_in_thread(executor)
