@@ -182,6 +182,11 @@ def test_transaction_control_is_told_apart() -> None:
         "INSERT INTO t SELECT pg_catalog.pg_read_file('x')",
         "SELECT * FROM dblink('dbname=x', 'SELECT 1') AS t(a int)",
         "DO $$ BEGIN IF true THEN CREATE ROLE app LOGIN; END IF; END $$",
+        "SET SESSION AUTHORIZATION postgres",
+        "RESET SESSION AUTHORIZATION",
+        "DISCARD ALL",
+        "SELECT set_config('session_authorization', 'postgres', false)",
+        "DO $$ BEGIN EXECUTE 'set session  authorization default'; END $$",
     ],
 )
 def test_statement_reaches_beyond_its_database(text: str) -> None:
@@ -201,6 +206,9 @@ def test_statement_reaches_beyond_its_database(text: str) -> None:
         "CREATE FUNCTION f() RETURNS text LANGUAGE sql RETURN pg_read_file('x')",
         "INSERT INTO t VALUES ('pg_read_file')",
         "DO $$ BEGIN UPDATE users SET role = 'user'; END $$",
+        "SET LOCAL ROLE r",
+        "DISCARD PLANS",
+        "SELECT 'session authorization'",
     ],
 )
 def test_statement_stays_in_its_database(text: str) -> None:

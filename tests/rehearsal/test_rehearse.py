@@ -161,6 +161,27 @@ def test_what_works_for_a_superuser_and_fails_for_productions_role_fails(
     connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
+@pytest.mark.pg("== 18")
+@pytest.mark.parametrize(
+    "escape",
+    ["SET SESSION AUTHORIZATION postgres", "DISCARD ALL", "DO $$ BEGIN EXECUTE 'RESET SESSION AUTHORIZATION'; END $$"],
+)
+def test_a_file_cannot_become_the_superuser_who_became_productions_role(
+    tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer, uat_address: Conninfo, escape: str
+) -> None:
+    connection.execute("CREATE TABLE others (id int)")
+    role = "escapes_on_a_shared_server"
+    connection.execute(f"DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN")
+    with connect(uat.conninfo(), verb="test") as session:
+        session.execute(f"DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN")
+    (tmp_path / "m.sql").write_text(f"{escape};\nALTER TABLE others ADD COLUMN note text;\n")
+    receipt = run(tmp_path, database, uat_address, files=(tmp_path / "m.sql",), role=role)
+    assert receipt.verdict == "failed"
+    assert receipt.document["statements"][-1]["error"]["sqlstate"] == "42501"
+    assert any("m.sql:1" in entry["what"] for entry in receipt.document["not_measured"])
+    connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 # --- what is not measured is never a yes ---------------------------------------------------------------------------
 
 
