@@ -10,13 +10,13 @@ import psutil
 import pytest
 
 from pgrehearse.errors import ServerUnreachable
-from pgrehearse.postgres.binaries import require_server
+from pgrehearse.postgres.binaries import Binaries, require_server
 from pgrehearse.postgres.connect import connect, fetch_value
 from pgrehearse.postgres.local_server import LocalServer
 
 START_AND_SLEEP = """
 import sys, time
-from pgrehearse.postgres.binaries import require_server
+from pgrehearse.postgres.binaries import Binaries, require_server
 from pgrehearse.postgres.local_server import LocalServer
 server = LocalServer.create(require_server(18))
 print(server.pid, server.directory, flush=True)
@@ -62,3 +62,17 @@ def test_wipe_removes_everything() -> None:
         assert list(parent.iterdir())
         server.wipe()
         assert not list(parent.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs a server as somebody else, who may not enter its folders")
+def test_a_server_starts_from_an_environment_that_others_may_not_enter(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    embedded = require_server(18).directory
+    package = embedded.parents[1]
+    shutil.copytree(package, private / package.name, symlinks=True)
+    shutil.copytree(package.with_name(f"{package.name}.libs"), private / f"{package.name}.libs", symlinks=True)
+    moved = Binaries(major=18, directory=private / embedded.relative_to(package.parent), has_server=True)
+    with LocalServer.create(moved) as server, connect(server.conninfo(), verb="test") as session:
+        assert fetch_value(session, "SELECT 1") == 1
+    shutil.rmtree(server.binaries.directory.parents[2])

@@ -244,7 +244,8 @@ def _reachable(binaries: Binaries) -> Binaries:
     """As root: binaries that the server's user can execute, copied out of a private directory if need be.
 
     A virtual environment below a 0700 home or temporary directory cannot be entered by another user;
-    its rights are the owner's to change, not ours, so the installation (35 MB) is copied once.
+    its rights are the owner's to change, not ours, so the installation (35 MB) is copied once, together
+    with the folder of shared libraries that a wheel keeps beside its package and finds by relative path.
     """
     identity = _server_identity()
     if not identity or _all_may_enter(binaries.directory):
@@ -255,7 +256,11 @@ def _reachable(binaries: Binaries) -> Binaries:
     copy = Path(tempfile.gettempdir()) / name
     if not _is_ours(copy):
         fresh = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=tempfile.gettempdir()))
-        shutil.copytree(installation, fresh / "pg", symlinks=True)
+        package = installation.parent
+        shutil.copytree(installation, fresh / package.name / installation.name, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
         for path in [fresh, *fresh.rglob("*")]:
             if not path.is_symlink():
                 path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or path.stat().st_mode & 0o100 else 0o444))
@@ -266,7 +271,8 @@ def _reachable(binaries: Binaries) -> Binaries:
                 copy = fresh
             else:
                 shutil.rmtree(fresh, ignore_errors=True)
-    return Binaries(major=binaries.major, directory=copy / "pg" / "bin", has_server=True)
+    directory = copy / installation.parent.name / installation.name / binaries.directory.name
+    return Binaries(major=binaries.major, directory=directory, has_server=True)
 
 
 def _is_ours(path: Path) -> bool:
