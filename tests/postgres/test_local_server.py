@@ -1,3 +1,5 @@
+import os
+import shutil
 import signal
 import stat
 import subprocess
