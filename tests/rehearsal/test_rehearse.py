@@ -182,6 +182,22 @@ def test_a_file_cannot_become_the_superuser_who_became_productions_role(
     connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
+@pytest.mark.pg("== 18")
+def test_a_role_that_may_not_create_namespaces_can_rehearse_what_needs_progress(
+    tmp_path: Path, connection: Connection, database: Conninfo
+) -> None:
+    role = f"owner_{database.database}"
+    connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
+    connection.execute(f"CREATE TABLE t (id int PRIMARY KEY, v int); ALTER TABLE t OWNER TO {role}")
+    connection.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {role}")
+    (tmp_path / "m.sql").write_text("ALTER TABLE t ADD COLUMN w int; CREATE INDEX CONCURRENTLY t_v ON t (v);")
+    receipt = run(tmp_path, database, None, files=(tmp_path / "m.sql",), role=role)
+    assert receipt.verdict == "clean"
+    assert receipt.document["grade"]["full"] is False
+    assert "may not create the migration ledger" in receipt.document["grade"]["why_not"][0]
+    connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 # --- what is not measured is never a yes ---------------------------------------------------------------------------
 
 

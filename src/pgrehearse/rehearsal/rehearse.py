@@ -19,6 +19,8 @@ from pgrehearse.hazards.trace import Tracer
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.limits import Limits
+from pgrehearse.migrations.own_ledger import NAMESPACE as OWN_NAMESPACE
+from pgrehearse.migrations.progress import ProgressTable
 from pgrehearse.migrations.statements import split_file
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
@@ -120,20 +122,24 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
 
 
 def _prepare_ledger(pair: ClonePair, seen: Seen) -> None:
-    """Where the role may not make the migration ledger, an administrator does, and the grade says so.
+    """Where the role may not make our tables, an administrator does; for the ledger, the grade says so.
 
     The plan itself may be fine without that right; refusing it for our own bookkeeping would be a needless alarm.
     """
     ledger = seen.request.ledger
     with pair.session_as_role("apply") as session:
-        if ledger.exists(session) or fetch_value(session, MAY_CREATE_SCHEMA):
+        if fetch_value(session, MAY_CREATE_SCHEMA):
             return
-    namespace = sql.Identifier(ledger.place.namespace)
+        missing = not ledger.exists(session)
     with pair.session("clone", "apply") as admin, admin.transaction():
         ledger.create(admin)
-        for grant in (GRANT_NAMESPACE, GRANT_TABLES, GRANT_SEQUENCES):
-            admin.execute(sql.SQL(grant).format(namespace=namespace, role=sql.Identifier(pair.role)))
-    seen.lowered.append(f"role {pair.role} may not create the migration ledger {ledger.table} in production")
+        ProgressTable(ledger=ledger.table).create(admin)
+        for namespace in {ledger.place.namespace, OWN_NAMESPACE} if missing else {OWN_NAMESPACE}:
+            names = {"namespace": sql.Identifier(namespace), "role": sql.Identifier(pair.role)}
+            for grant in (GRANT_NAMESPACE, GRANT_TABLES, GRANT_SEQUENCES):
+                admin.execute(sql.SQL(grant).format(**names))
+    if missing:
+        seen.lowered.append(f"role {pair.role} may not create the migration ledger {ledger.table} in production")
 
 
 def _compare(pair: ClonePair, seen: Seen, progress: Progress) -> None:
