@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from pgrehearse.hazards.finding import Level
 from pgrehearse.rehearsal.judge import LostGuarantee
+from pgrehearse.rehearsal.protections import find_lost_protections
 from pgrehearse.schema.schema_object import ObjectKind, Schema, SchemaObject, find_newly_unproved
 
 PROMISES = (ObjectKind.CONSTRAINT, ObjectKind.INDEX)
@@ -15,6 +16,8 @@ RELATIONS = (ObjectKind.TABLE, ObjectKind.FOREIGN_TABLE)
 def find_lost_guarantees(before: Schema, after: Schema) -> tuple[LostGuarantee, ...]:
     """Constraints, unique indexes and NOT NULLs that went, on tables that are still there; and new unproved ones.
 
+    Also whatever else kept rows safe, private and reachable, see `protections`.
+
     ``after`` is of a clone made by TEMPLATE, so an object that kept its oid is the same one under any name.
     A promise made again in the same words on the same table, as for a table that was created anew, is kept.
     """
@@ -23,6 +26,7 @@ def find_lost_guarantees(before: Schema, after: Schema) -> tuple[LostGuarantee, 
         *_switched_off(before, after),
         *_nullable_now(before, after),
         *_unproved(before, after),
+        *find_lost_protections(before, after),
     )
 
 

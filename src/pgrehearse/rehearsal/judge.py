@@ -40,13 +40,14 @@ class Unmeasured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostGuarantee:
-    """A constraint or unique index that the schema had before and has not any more, or that is not valid now."""
+    """Something that the schema promised or protected before and does not any more, or that is not valid now."""
 
     relation: str | None
     what: str  # "foreign key orders_user_id_fk of public.orders"
     hazard: str  # the catalogue's id
     level: Level
     remedy: str
+    classes: tuple[HazardClass, ...] = (HazardClass.GUARANTEE_LOST,)
 
 
 def decide(
@@ -87,7 +88,8 @@ def find_all(
         *held,
         *_losses_untold(losses.values(), traces, told),
         *_waits_untold(traces, told),
-        *(_guarantee_lost(guarantee) for guarantee in guarantees),
+        *(_guarantee_lost(guarantee, data) for guarantee in guarantees),
+        *_large_objects_lost(data),
         *(
             _sequence_behind(sequence)
             for sequence in (data.sequences if data is not None else ())
@@ -236,15 +238,35 @@ def _waits_untold(traces: Sequence[StatementTrace], told: set[tuple[str | None, 
                 )
 
 
-def _guarantee_lost(guarantee: LostGuarantee) -> Finding:
+def _guarantee_lost(guarantee: LostGuarantee, data: DataComparison | None) -> Finding:
+    empty = {table.name_after for table in data.tables if not table.rows_after} if data is not None else set()
+    # A partition without rows takes none away from its parent.
+    harmless = guarantee.hazard == "detach-partition" and guarantee.relation in empty
     return Finding(
         hazard=guarantee.hazard,
-        classes=(HazardClass.GUARANTEE_LOST,),
-        level=guarantee.level,
+        classes=guarantee.classes,
+        level=Level.INFO if harmless else guarantee.level,
         message=guarantee.what,
         remedy=guarantee.remedy,
         evidence=Evidence.OBSERVED,
         relation=guarantee.relation,
+    )
+
+
+def _large_objects_lost(data: DataComparison | None) -> Iterator[Finding]:
+    objects = data.large_objects if data is not None else None
+    if objects is None or not objects.lost:
+        return
+    yield Finding(
+        hazard="large-objects-lost",
+        classes=(HazardClass.DATA_LOSS,),
+        level=Level.ERROR,
+        message=f"of {objects.count_before:,} large objects {objects.objects_lost:,} are gone "
+        f"and {objects.objects_changed:,} hold something else",
+        remedy="If this is meant, export them first: lo_export, or pg_dump --large-objects.",
+        evidence=Evidence.OBSERVED,
+        relation=None,
+        measured={"objects_lost": objects.objects_lost, "objects_changed": objects.objects_changed},
     )
 
 

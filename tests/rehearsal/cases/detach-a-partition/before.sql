@@ -1,0 +1,4 @@
+CREATE TABLE events (id bigint NOT NULL) PARTITION BY RANGE (id);
+CREATE TABLE events_old PARTITION OF events FOR VALUES FROM (0) TO (100);
+CREATE TABLE events_new PARTITION OF events FOR VALUES FROM (100) TO (200);
+INSERT INTO events SELECT n FROM generate_series(1, 150) AS n;
