@@ -422,6 +422,26 @@ def test_a_role_set_by_a_file_needs_no_right_on_the_ledger(database: Conninfo, c
 
 
 @pytest.mark.pg("== 18")
+@BOTH
+def test_a_role_set_by_a_file_needs_no_right_on_our_progress_either(
+    database: Conninfo, connection: Connection, kind: SourceKind
+) -> None:
+    connection.execute("CREATE ROLE poor_role; GRANT CREATE ON SCHEMA public TO poor_role")
+    try:
+        text = (
+            "SET ROLE poor_role; CREATE TABLE t (a int); CREATE INDEX CONCURRENTLY i ON t (a); INSERT INTO t VALUES (1)"
+        )
+        run_plan(database, plan_of(text, kind=kind))
+        assert rows(connection, "SELECT tableowner, hasindexes FROM pg_tables WHERE tablename = 't'") == [
+            ("poor_role", True)
+        ]
+        assert (rows(connection, "SELECT a FROM t"), len(recorded(connection, kind))) == ([(1,)], 1)
+        assert rows(connection, "SELECT * FROM pgrehearse.progress") == []
+    finally:
+        connection.execute("DROP OWNED BY poor_role; DROP ROLE poor_role")
+
+
+@pytest.mark.pg("== 18")
 def test_what_reaches_beyond_the_database_is_left_out_where_it_is_not_allowed(
     database: Conninfo, connection: Connection
 ) -> None:

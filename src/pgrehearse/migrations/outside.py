@@ -77,7 +77,8 @@ def _run(runner: Runner, executor: Executor, part: Part) -> int:
     lifted = _lift_lock_timeout(runner, executor, part)
     facts = read_facts(session, statement)
     for attempt in count(1):
-        runner.progress.write_started(session, part.migration, statement.index, facts)
+        # By the guard, not by the session that executes: that one may stand in a role that the file SET.
+        runner.progress.write_started(runner.guard, part.migration, statement.index, facts)
         runner.watchdog.executing(executor)
         try:
             runner.stop_if_blocking(part.migration, statement)
@@ -99,12 +100,12 @@ def _run(runner: Runner, executor: Executor, part: Part) -> int:
                 runner.wait_before_retry(refused, attempt)
                 continue
             if statement.kind not in _LEAVES_PARTS:
-                runner.progress.write_done(session, part.migration, statement.index)
+                runner.progress.write_done(runner.guard, part.migration, statement.index)
             raise
         finally:
             runner.watchdog.executing(None)
     if (kept := find_kept_invalid(session, statement, facts)) is not None:
-        runner.progress.write_done(session, part.migration, statement.index)
+        runner.progress.write_done(runner.guard, part.migration, statement.index)
         raise MigrationFailed(
             f"{part.migration.path}:{statement.line}:{statement.column}: the index {kept} was there before, INVALID, "
             f"and IF NOT EXISTS kept it: no query uses it\n  {runner.state()}",
