@@ -23,6 +23,8 @@ def connect(conninfo: Conninfo, *, verb: str, autocommit: bool = True) -> Connec
     `UnsupportedServer` (exit 2) outside 14-18.
     """
     extra: dict[str, Any] = {"application_name": f"pgrehearse:{verb}"}
+    if "client_encoding" not in conninfo.parameters:  # SQL_ASCII, a database's or PGCLIENTENCODING's, gives bytes
+        extra["client_encoding"] = "UTF8"
     if "connect_timeout" not in conninfo.parameters:
         extra["connect_timeout"] = CONNECT_TIMEOUT_S
     try:
