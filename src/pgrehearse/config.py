@@ -241,11 +241,12 @@ def resolve_database(text: str, config: Config | None) -> ResolvedDatabase:
     Raises `ConfigurationError` (exit 2) for an unknown name, listing the known ones.
     """
     if config is not None and text in config.environments:
+        conninfo = config.conninfo(text)
         return ResolvedDatabase(
-            conninfo=config.conninfo(text),
+            conninfo=conninfo,
             label=text,
             environment=text,
-            protected=config.environments[text].protected,
+            protected=config.environments[text].protected or _repeats_protected(conninfo, config),
         )
     if text.startswith(VARIABLE_PREFIX):
         variable = text.removeprefix(VARIABLE_PREFIX)
@@ -274,6 +275,13 @@ def _described(conninfo: Conninfo, label: str, config: Config | None) -> Resolve
         label=label,
         environment=twin,
         protected=config is not None and twin is not None and config.environments[twin].protected,
+    )
+
+
+def _repeats_protected(conninfo: Conninfo, config: Config) -> bool:
+    """Whether a protected environment has this very address: known without a handshake, whoever may log in."""
+    return any(
+        config.environments[name].protected and _same_address(known, conninfo) for name, known in _addresses(config)
     )
 
 

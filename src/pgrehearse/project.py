@@ -23,11 +23,11 @@ from pgrehearse.config import (
     load_config,
     resolve_database,
 )
-from pgrehearse.errors import ConfigurationError, NothingPending, ProtectedEnvironment
+from pgrehearse.errors import ConfigurationError, MalformedConninfo, NothingPending, ProtectedEnvironment
 from pgrehearse.hazards.finding import Level
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.limits import Limits, TransactionMode
-from pgrehearse.migrations.migrate import Migrated, migrate
+from pgrehearse.migrations.migrate import NOT_COMPARED, Migrated, migrate
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.sources.find import ad_hoc_source, open_source
 from pgrehearse.migrations.sources.source import Source
@@ -125,6 +125,8 @@ class Project:
         for name in self._protected_names():
             try:
                 resolve_database(name, self.config)
+            except MalformedConninfo:
+                raise  # set, and unusable: a guard that silently falls away is none
             except ConfigurationError:
                 missing.append(name)
         return tuple(missing)
@@ -162,6 +164,8 @@ class Project:
         mode = options.transaction or (
             self.config.migrations.transaction if self.config else TransactionMode.AUTO.value
         )
+        for name in self._protected_without_address() if not options.dry_run else ():
+            tell(f"note: {name} is protected, and the variable with its URL is not set here: {NOT_COMPARED}")
         return migrate(
             database.conninfo,
             source,

@@ -85,6 +85,34 @@ def test_a_protected_environment_is_refused_by_name_by_url_and_by_handshake(
     assert tables(connection) == []
 
 
+def test_a_protected_address_is_refused_though_its_own_login_fails(
+    project: Path, database: Conninfo, connection: Connection
+) -> None:
+    """No handshake is possible then; the address is the same all the same."""
+    ended = run(project, "uat", uat=database, prd=database.replaced(password="wrong", user="nobody"))
+    assert (ended.returncode, "uat is protected" in ended.stderr) == (1, True)
+    assert tables(connection) == []
+
+
+def test_a_protected_environment_that_could_not_be_compared_is_told(project: Path, database: Conninfo) -> None:
+    unreached = run(project, "uat", uat=database)
+    assert unreached.returncode == 0
+    assert "/none/nowhere is protected, and could not be asked" in unreached.stderr
+    (project / "pgrehearse.toml").write_text(
+        '[environments.prd]\nurl_env = "NEVER_SET"\nprotected = true\n[environments.uat]\nurl_env = "UAT_URL"\n'
+    )
+    unset = run(project, "uat", "migrations", uat=database)
+    assert "prd is protected, and the variable with its URL is not set here" in unset.stderr
+
+
+def test_a_protected_url_that_is_none_stops_everything(
+    project: Path, database: Conninfo, connection: Connection
+) -> None:
+    ended = run(project, "uat", uat=database, prd=Conninfo("postgresql//canary"))
+    assert (ended.returncode, "PRD_URL" in ended.stderr, "canary" in ended.stderr) == (2, True, False)
+    assert tables(connection) == []
+
+
 def test_one_file_is_applied_and_recorded(project: Path, database: Conninfo, connection: Connection) -> None:
     (project / "fix.sql").write_text("CREATE TABLE fixed ();")
     assert run(project, "uat", "--file", "fix.sql", uat=database).returncode == 0

@@ -25,6 +25,7 @@ from pgrehearse.postgres.pooler import require_session
 
 FORMAT = 1
 POLL_S = 0.1
+NOT_COMPARED = "whether it is the database that is migrated here, nobody can tell"
 # Running what is pending on top of these would fail half-way or bury the disagreement.
 _STOPS = frozenset({ProblemKind.EDITED, ProblemKind.PRESENT, ProblemKind.HALF_PRESENT, ProblemKind.ENTRY_WITHOUT_FILE})
 
@@ -81,15 +82,15 @@ def migrate(
     """Apply what is pending of ``source``; with ``dry_run`` only read.
 
     ``protected`` are addresses that must not be written to: each is asked by handshake whether it is
-    this very database.  One that cannot be reached cannot be compared, and is passed over: so the caller
-    refuses by name first.  Raises `ProtectedEnvironment`, `NotReadyToMigrate`, `PoolerRefused`, and what
+    this very database.  One that cannot be reached cannot be compared: that is told, and the caller
+    refuses by name and address first.  Raises `ProtectedEnvironment`, `NotReadyToMigrate`, `PoolerRefused`, and what
     `apply` raises.
     """
     require_session(database)
     source.require_whole()
     with connect(database, verb="migrate") as session:
         if not dry_run:
-            _refuse_protected(session, database, protected)
+            _refuse_protected(session, database, protected, tell)
         status = _read_status_after_others(
             session, source, wait_s=(limits or Limits()).wait_s, end_orphan=end_orphan and not dry_run, tell=tell
         )
@@ -141,12 +142,15 @@ def _read_status_after_others(
         time.sleep(POLL_S)
 
 
-def _refuse_protected(session: Connection, database: Conninfo, protected: Iterable[Conninfo]) -> None:
+def _refuse_protected(
+    session: Connection, database: Conninfo, protected: Iterable[Conninfo], tell: Callable[[str], None]
+) -> None:
     for address in protected:
         try:
             with connect(address, verb="handshake") as other:
                 same = same_database(session, other, secrets.randbits(64))
-        except ServerUnreachable:
+        except ServerUnreachable as error:
+            tell(f"note: {address.address} is protected, and could not be asked: {NOT_COMPARED} ({error})")
             continue
         if same:
             raise ProtectedEnvironment(
