@@ -64,3 +64,16 @@ def test_a_table_that_is_renamed_keeps_its_promises_and_a_dropped_one_takes_them
     before = read_schema(connection)
     connection.execute("ALTER TABLE t RENAME TO u; ALTER TABLE u RENAME a TO b; DROP TABLE gone")
     assert find_lost_guarantees(before, read_schema(connection)) == ()
+
+
+def test_a_foreign_key_that_is_made_again_with_another_action_is_no_loss(connection: Connection) -> None:
+    connection.execute(
+        "CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c (a int CONSTRAINT f REFERENCES p (id), b int)"
+    )
+    before = read_schema(connection)
+    connection.execute(
+        "ALTER TABLE c DROP CONSTRAINT f, ADD CONSTRAINT g FOREIGN KEY (a) REFERENCES p (id) ON DELETE CASCADE"
+    )
+    assert find_lost_guarantees(before, read_schema(connection)) == ()
+    connection.execute("ALTER TABLE c DROP CONSTRAINT g, ADD CONSTRAINT h FOREIGN KEY (b) REFERENCES p (id)")
+    assert [lost.hazard for lost in find_lost_guarantees(before, read_schema(connection))] == ["drop-fk"]

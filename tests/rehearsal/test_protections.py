@@ -101,6 +101,11 @@ def test_a_table_that_is_made_anew_leaves_its_publication(connection: Connection
         (TREE, "ALTER TABLE p DETACH PARTITION p1; CREATE TABLE p0 PARTITION OF p FOR VALUES FROM (0) TO (50)"
                " PARTITION BY RANGE (id); ALTER TABLE p0 ATTACH PARTITION p1 FOR VALUES FROM (0) TO (10)"),
         (TREE, "DROP TABLE p1"),
+        (
+            "CREATE TABLE t (id serial); GRANT USAGE ON SEQUENCE t_id_seq TO pg_monitor;",
+            "ALTER TABLE t ALTER id DROP DEFAULT; DROP SEQUENCE t_id_seq;"
+            "ALTER TABLE t ALTER id ADD GENERATED ALWAYS AS IDENTITY",
+        ),
         (LABELS, "ALTER TYPE mood ADD VALUE 'new' BEFORE 'it''s, well'; ALTER TYPE mood RENAME TO feeling"),
         (LABELS, "ALTER TYPE mood RENAME TO old; CREATE TYPE mood AS ENUM ('calm', 'cross', 'it''s, well');"
                  "ALTER TABLE t ALTER m TYPE mood USING m::text::mood; DROP TYPE old"),

@@ -63,7 +63,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
     assert seen.clone_schema is not None
     changes = diff(seen.pristine_schema, seen.clone_schema, same_oids=True)
     guarantees = find_lost_guarantees(seen.pristine_schema, seen.clone_schema)
-    findings = find_all(seen.predicted, seen.traces, seen.data, guarantees)
+    findings = find_all(seen.predicted, seen.traces, seen.data, guarantees, seen.failure)
     unlike = _unlike_source(seen)
     not_measured = list(_not_measured(seen))
     verdict = decide(

@@ -35,6 +35,7 @@ def _gone(before: Schema, after: Schema) -> Iterator[LostGuarantee]:
     made_again = {(each.kind, each.relation, each.compared("definition")) for each in after.of_kind(*PROMISES)}
     tables = _names_before_of_what_remains(before, after)
     keys = {(each.relation, _key_columns(each)) for each in after.of_kind(ObjectKind.CONSTRAINT)}
+    references = {(each.relation, _reference(each)) for each in after.of_kind(ObjectKind.CONSTRAINT)}
     for promise in before.of_kind(*PROMISES):
         definition = promise.attributes.get("definition", "")  # as printed; the compared form may be a digest
         if (promise.kind, promise.oid) in kept_oids or promise.relation not in tables:
@@ -46,6 +47,8 @@ def _gone(before: Schema, after: Schema) -> Iterator[LostGuarantee]:
         if promise.kind is ObjectKind.INDEX and (promise.relation, _key_columns(promise)) in keys:
             continue  # it became a constraint's: ADD CONSTRAINT … USING INDEX
         foreign_key = definition.startswith("FOREIGN KEY")
+        if foreign_key and (promise.relation, _reference(promise)) in references:
+            continue  # made again with another ON DELETE, as drizzle-kit does to change it
         yield LostGuarantee(
             relation=promise.relation,
             what=f"{promise.relation} loses {_kind_of(promise, definition)} {promise.name}: {definition}",
@@ -125,6 +128,13 @@ def _key_columns(promise: SchemaObject) -> str | None:
     definition = promise.attributes.get("definition", "")
     found = re.fullmatch(r"(?:UNIQUE|PRIMARY KEY|CREATE UNIQUE INDEX .* USING btree) (\([^()]*\))", definition)
     return found.group(1) if found else None
+
+
+def _reference(promise: SchemaObject) -> str | None:
+    """``FOREIGN KEY (a) REFERENCES public.p(id)``, whatever happens to the row when its parent goes."""
+    definition = promise.attributes.get("definition", "")
+    found = re.match(r"FOREIGN KEY \(.*?\) REFERENCES .*?\(.*?\)", definition)
+    return found.group() if found and "NOT ENFORCED" not in definition else None
 
 
 def _names_before_of_what_remains(before: Schema, after: Schema) -> set[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, SequenceState, TableLoss, TableVerdict
+from pgrehearse.errors import MigrationFailed
 from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level
 from pgrehearse.hazards.trace import StatementTrace
 from pgrehearse.rehearsal.checks import CheckResult, CheckVerdict
@@ -77,6 +78,7 @@ def find_all(
     traces: Sequence[StatementTrace],
     data: DataComparison | None,
     guarantees: Sequence[LostGuarantee],
+    failure: MigrationFailed | None = None,
 ) -> tuple[Finding, ...]:
     """Every finding, worst level first, in the order of the files within a level."""
     # A new table may carry the name that a renamed one had; it lost nothing and must not stand in front of it.
@@ -85,6 +87,7 @@ def find_all(
     held = [_held_against(finding, traces, losses if data is not None else None) for finding in predicted]
     told = {(finding.relation, kind) for finding in held for kind in finding.classes}
     found = [
+        *_failure_untold(failure, traces),
         *held,
         *_losses_untold(losses.values(), traces, told),
         *_waits_untold(traces, told),
@@ -111,6 +114,8 @@ def _held_against(finding: Finding, traces: Sequence[StatementTrace], losses: di
         return finding
     if HazardClass.DATA_LOSS in finding.classes and losses is not None and finding.relation in losses:
         return _against_data(finding, losses[finding.relation])
+    if finding.hazard == "drop-table" and losses is not None and _locked_nothing(trace, traces):
+        return replace(finding, evidence=Evidence.DISPROVED, level=Level.INFO)  # IF EXISTS, and it does not
     if HazardClass.REWRITES_TABLE in finding.classes or HazardClass.SCANS_UNDER_LOCK in finding.classes:
         return _against_waits(finding, trace)
     if HazardClass.FAILS in finding.classes and finding.hazard != "nested-transaction":
@@ -151,11 +156,37 @@ def _trace_of(finding: Finding, traces: Sequence[StatementTrace]) -> StatementTr
     return before[-1] if before else None
 
 
+def _locked_nothing(trace: StatementTrace, traces: Sequence[StatementTrace]) -> bool:
+    """Whether no statement of that line locked a table that was there before."""
+    line = [each for each in traces if (each.migration, each.statement.line) == (trace.migration, trace.statement.line)]
+    return not any(each.locks or each.sampled for each in line)
+
+
 def _without(finding: Finding, dropped: HazardClass) -> tuple[HazardClass, ...]:
     return tuple(kind for kind in finding.classes if kind is not dropped)
 
 
 # --- seen, and not predicted ---------------------------------------------------------------------------------------
+
+
+def _failure_untold(failure: MigrationFailed | None, traces: Sequence[StatementTrace]) -> Iterator[Finding]:
+    """A plan that failed at no statement of its files: at a COMMIT, by a deferred constraint, or at our own record."""
+    if failure is None or any(trace.error is not None for trace in traces):
+        return
+    said = str(failure).partition("\n")[0]  # the server's detail, which follows, quotes values
+    place = f"{failure.path}:{failure.line}:{failure.column}: "
+    code = f" (SQLSTATE {failure.sqlstate})" if failure.sqlstate is not None and failure.sqlstate not in said else ""
+    yield Finding(
+        hazard="migration-failed",
+        classes=(HazardClass.FAILS,),
+        level=Level.ERROR,
+        file=failure.path,
+        line=failure.line,
+        column=failure.column,
+        message=f"every statement ran, and what followed was refused: {said.removeprefix(place)}{code}",
+        remedy=failure.remedy,
+        evidence=Evidence.OBSERVED,
+    )
 
 
 def _losses_untold(
