@@ -70,6 +70,24 @@ def test_an_unknown_option_is_wrong_usage() -> None:
     assert "--sauce" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:canary@h/x",
+        "postgres//u:canary@h/x",
+        "u:ca@canary@h",
+        "host=h password=canary",
+        "password='x canary'",
+    ],
+)
+def test_an_address_in_the_wrong_place_is_told_without_its_password(address: str) -> None:
+    for arguments in (["clones", "list", address], [address], ["migrate", "a", "b", address, "--json"]):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert "canary" not in done.stdout + done.stderr
+        assert "***" in done.stderr
+
+
 def test_a_server_that_is_not_there_is_exit_code_4_in_text_and_in_json(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "0001_a.sql").write_text("SELECT 1;")

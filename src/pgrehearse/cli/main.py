@@ -1,8 +1,10 @@
 """The entry point: commands are imported only when they are run, and every error is told in one place."""
 
 import importlib
+import io
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -106,8 +108,11 @@ def run_command(arguments: Sequence[str]) -> int:
         code = INTERRUPTED
     except click.ClickException as error:
         if "--json" in arguments:
-            print(json.dumps(error_document(WrongUsage(error.format_message())), ensure_ascii=False, indent=2))
-        error.show()
+            wrong = WrongUsage(_without_secrets(error.format_message()))
+            print(json.dumps(error_document(wrong), ensure_ascii=False, indent=2))
+        shown = io.StringIO()
+        error.show(shown)
+        print(_without_secrets(shown.getvalue()), end="", file=sys.stderr)  # click repeats what it did not expect
         code = WRONG_USAGE
     except BrokenPipeError:  # `pgrehearse report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -122,6 +127,12 @@ def run_command(arguments: Sequence[str]) -> int:
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
     """SIGTERM leaves as Ctrl-C does, so that clones are dropped on the way out."""
     raise KeyboardInterrupt
+
+
+def _without_secrets(message: str) -> str:
+    """The message without the password of an address that was typed in the wrong place, mistyped ones too."""
+    message = re.sub(r":(?!//)\S*@", ":***@", message)
+    return re.sub(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s)&]+)", r"\1***", message, flags=re.IGNORECASE)
 
 
 def _unforeseen(error: Exception) -> PgRehearseError:
