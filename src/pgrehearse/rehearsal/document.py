@@ -15,7 +15,7 @@ from pgrehearse.migrations.secrets import find_secrets, mask, redact
 from pgrehearse.migrations.statements import Statement
 from pgrehearse.rehearsal.checks import CheckResult
 from pgrehearse.rehearsal.guarantees import find_lost_guarantees
-from pgrehearse.rehearsal.judge import Unmeasured, decide, find_all
+from pgrehearse.rehearsal.judge import LostGuarantee, Unmeasured, decide, find_all
 from pgrehearse.rehearsal.receipt import RECIPE, Receipt, files_of
 from pgrehearse.rehearsal.request import Request
 from pgrehearse.schema.diff import diff
@@ -49,6 +49,7 @@ class Seen:
     failure: MigrationFailed | None = None
     clone_schema: Schema | None = None
     data: DataComparison | None = None
+    broken_references: tuple[LostGuarantee, ...] = ()
     checks: tuple[CheckResult, ...] = ()
     predicted: tuple[Finding, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
@@ -62,7 +63,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
     assert seen.pristine_schema is not None
     assert seen.clone_schema is not None
     changes = diff(seen.pristine_schema, seen.clone_schema, same_oids=True)
-    guarantees = find_lost_guarantees(seen.pristine_schema, seen.clone_schema)
+    guarantees = (*find_lost_guarantees(seen.pristine_schema, seen.clone_schema), *seen.broken_references)
     findings = find_all(seen.predicted, seen.traces, seen.data, guarantees, seen.failure)
     unlike = _unlike_source(seen)
     not_measured = list(_not_measured(seen))

@@ -13,6 +13,8 @@ from psycopg import sql
 
 from pgrehearse.clones.pair import ClonePair, make_pair
 from pgrehearse.data.loss import compare_data
+from pgrehearse.data.session import prepare_session
+from pgrehearse.data.verdicts import TableVerdict
 from pgrehearse.errors import MigrationFailed
 from pgrehearse.hazards.lint import lint_files
 from pgrehearse.hazards.trace import Tracer
@@ -28,6 +30,7 @@ from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_checks
 from pgrehearse.rehearsal.document import Seen, receipt_of
 from pgrehearse.rehearsal.receipt import Receipt, save_receipt
+from pgrehearse.rehearsal.references import find_broken_references
 from pgrehearse.rehearsal.request import Request
 from pgrehearse.schema.snapshot import read_schema
 
@@ -155,6 +158,11 @@ def _compare(pair: ClonePair, seen: Seen, progress: Progress) -> None:
         progress=progress.advance,
         samples=seen.request.samples,
     )
+    changed = [table.name_after for table in seen.data.tables if table.verdict is not TableVerdict.UNCHANGED]
+    with pair.session("clone", "observe") as session:
+        seen.broken_references = tuple(
+            find_broken_references(prepare_session(session), [name for name in changed if name is not None])
+        )
     seen.timings["compare_ms"] = (time.monotonic() - started) * 1000
 
 
