@@ -121,6 +121,21 @@ def test_one_file_is_applied_and_recorded(project: Path, database: Conninfo, con
     assert recorded == [("ad-hoc", "fix.sql")]
 
 
+def test_a_single_file_left_half_way_is_told_by_status(project: Path, database: Conninfo) -> None:
+    (project / "fix.sql").write_text("CREATE TABLE fixed (); COMMIT; SELECT 1 / 0;")
+    assert run(project, "uat", "--file", "fix.sql", uat=database).returncode == 1
+    status = subprocess.run(
+        [sys.executable, "-m", "pgrehearse", "status", "uat"],
+        cwd=project,
+        env=os.environ | {"UAT_URL": database.text},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert status.returncode == 1
+    assert "a run ended in the middle of the single file fix.sql: 2 of its statements are done" in status.stdout
+
+
 def test_a_failure_tells_place_state_and_remedy(project: Path, database: Conninfo) -> None:
     (project / "migrations" / "0002_index.sql").write_text("SELECT 1;\nSELECT nope;\n")
     ended = run(project, "uat", uat=database)

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -23,6 +24,7 @@ from tests.support.applying import (
 from pgrehearse.errors import (
     BlockedOthers,
     ConfigurationError,
+    EditedMidway,
     Interrupted,
     LedgerChanged,
     LockNotAcquired,
@@ -439,6 +441,21 @@ def test_a_role_set_by_a_file_needs_no_right_on_our_progress_either(
         assert rows(connection, "SELECT * FROM pgrehearse.progress") == []
     finally:
         connection.execute("DROP OWNED BY poor_role; DROP ROLE poor_role")
+
+
+@pytest.mark.pg(">= 15")
+@BOTH
+def test_a_file_renamed_half_way_is_not_run_from_its_beginning(
+    database: Conninfo, connection: Connection, kind: SourceKind
+) -> None:
+    connection.execute("CREATE TABLE t (a int)")
+    plan = plan_of("INSERT INTO t VALUES (1); COMMIT; SELECT 1 / 0;", kind=kind)
+    with pytest.raises(MigrationFailed):
+        run_plan(database, plan)
+    renamed = Plan.of(replace(each, version="0001_other") for each in plan.migrations)
+    with pytest.raises(EditedMidway, match="was called 0001_step when an earlier run did"):
+        run_plan(database, renamed)
+    assert rows(connection, "SELECT a FROM t") == [(1,)]
 
 
 @pytest.mark.pg("== 18")

@@ -255,6 +255,16 @@ def test_a_run_that_ended_in_the_middle_of_a_file_is_told_with_the_way_on() -> N
     assert status.exit_code() == 1
 
 
+def test_a_file_that_was_renamed_half_way_is_told_under_its_old_name() -> None:
+    progress = Progress(version="0001_old", sha256=B.sha256, statements_done=2, started=None, facts={}, at="now")
+    status = compare_status(journal(A, B), [row(A)], progress={"0001_old": progress})
+    assert kinds(status) == [ProblemKind.UNFINISHED_WITHOUT_FILE]
+    assert f"0001_old, now called {B.path}: it would be run from its beginning" in status.problems[0].message
+    assert status.exit_code() == 1
+    at_work = compare_status(journal(A, B), [row(A)], progress={"0001_old": progress}, at_work="pid 1")
+    assert at_work.problems == ()
+
+
 def test_the_plan_digest_moves_with_every_byte_and_with_the_order() -> None:
     plans = [
         compare_status(journal(*migrations), []).pending.digest

@@ -27,7 +27,12 @@ FORMAT = 1
 POLL_S = 0.1
 NOT_COMPARED = "whether it is the database that is migrated here, nobody can tell"
 # Running what is pending on top of these would fail half-way or bury the disagreement.
-_STOPS = frozenset({ProblemKind.EDITED, ProblemKind.PRESENT, ProblemKind.HALF_PRESENT, ProblemKind.ENTRY_WITHOUT_FILE})
+_STOPS = frozenset(
+    {
+        ProblemKind.EDITED, ProblemKind.PRESENT, ProblemKind.HALF_PRESENT, ProblemKind.ENTRY_WITHOUT_FILE,
+        ProblemKind.UNFINISHED_WITHOUT_FILE,
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

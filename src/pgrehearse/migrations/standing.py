@@ -51,6 +51,7 @@ def find_pending(runner: Runner, files: Sequence[PendingFile], resolve: Mapping[
     known = {file.migration.version for file in files}
     for version in sorted(resolve.keys() - known):
         raise ConfigurationError(f"--resolve {version}: no migration of this plan has that version")
+    _refuse_renamed(pending, [found for found in progress.values() if found.version not in known])
     resumed: list[str] = []
     for position, file in enumerate(pending):
         found = progress.get(file.migration.version)
@@ -60,6 +61,18 @@ def find_pending(runner: Runner, files: Sequence[PendingFile], resolve: Mapping[
         pending[position] = replace(file, statements_done=done)
         resumed.append(file.migration.version)
     return Standing(files=tuple(pending), already_applied=tuple(already), resumed=tuple(resumed))
+
+
+def _refuse_renamed(pending: Sequence[PendingFile], unknown: Sequence[Progress]) -> None:
+    """A file that was left half-way and has another name now would be run from its beginning."""
+    for found in unknown:
+        for file in pending:
+            if file.migration.sha256 == found.sha256:
+                raise EditedMidway(
+                    f"{file.migration.path} was called {found.version} when an earlier run did {found.statements_done} "
+                    f"of its statements at {found.at}",
+                    remedy=f"Give it its old name back ({found.version}), and run again to finish it.",
+                )
 
 
 def _read(runner: Runner, files: Sequence[PendingFile]) -> tuple[tuple[LedgerRow, ...], dict[str, Progress]]:

@@ -30,6 +30,8 @@ from pgrehearse.migrations.status_problems import (
     row_without_name,
     skipped,
     unfinished,
+    unfinished_ad_hoc,
+    unfinished_without_file,
 )
 from pgrehearse.postgres.connect import Connection
 
@@ -145,10 +147,13 @@ def read_status(connection: Connection, source: Source) -> Status:
             rows,
             ledger_exists=exists,
             ad_hoc=OwnLedger(kind=SourceKind.AD_HOC).read(connection),
-            progress=_read_progress(connection, source),
+            progress=_read_progress(connection, source.kind, source.ledger),
             at_work=_read_run_at_work(connection),
         )
         problems = list(status.problems)
+        if source.kind is not SourceKind.AD_HOC and _read_run_at_work(connection) is None:
+            single = _read_progress(connection, SourceKind.AD_HOC, OwnLedger(kind=SourceKind.AD_HOC))
+            problems += map(unfinished_ad_hoc, single.values())
         if not exists and source.kind in (SourceKind.DRIZZLE_JOURNAL, SourceKind.DRIZZLE_FOLDER):
             elsewhere = [namespace for (namespace,) in connection.execute(_LEDGERS_ELSEWHERE, (DEFAULT_TABLE,))]
             problems += [ledger_elsewhere(source.ledger.table, namespace, DEFAULT_TABLE) for namespace in elsewhere]
@@ -214,6 +219,8 @@ def compare_status(
             state = State.PENDING
         statuses.append(MigrationStatus(migration=migration, state=state, applied_at=applied_at))
     problems += (row_without_file(row, source.kind, ledger) for row in strangers)
+    if source.kind is not SourceKind.AD_HOC:  # a single file says nothing of the others
+        problems += _unfinished_without_file(source, progress or {}, at_work)
     problems += _late(source.kind, statuses)
     return Status(
         kind=source.kind,
@@ -273,6 +280,17 @@ def _nameless(
         yield row_without_name(migration, ledger, harmful=kind is SourceKind.DRIZZLE_FOLDER)
 
 
+def _unfinished_without_file(
+    source: Source, progress: Mapping[str, Progress], at_work: str | None
+) -> Iterator[Problem]:
+    """Files that were left half-way and are gone; one that is being applied now may be of a newer checkout."""
+    known = {migration.version for migration in source.migrations}
+    for found in progress.values() if at_work is None else ():
+        if found.version not in known:
+            same_bytes = next((each for each in source.migrations if each.sha256 == found.sha256), None)
+            yield unfinished_without_file(found, same_bytes)
+
+
 def _late(kind: SourceKind, statuses: Sequence[MigrationStatus]) -> Iterator[Problem]:
     """Pending ones that stand before an applied one: they run here in another order than on a new database."""
     if kind not in (SourceKind.DRIZZLE_FOLDER, SourceKind.SQL_FOLDER):
@@ -302,10 +320,10 @@ def _refuse_while_applying(connection: Connection, ledger: MigrationLedger) -> N
         )
 
 
-def _read_progress(connection: Connection, source: Source) -> dict[str, Progress]:
+def _read_progress(connection: Connection, kind: SourceKind, ledger: MigrationLedger) -> dict[str, Progress]:
     """Where runs of ours stopped inside a file, under the name that `apply` keeps them by."""
     try:
-        return ProgressTable(ledger=f"{source.kind.value}:{source.ledger.table}").read(connection)
+        return ProgressTable(ledger=f"{kind.value}:{ledger.table}").read(connection)
     except psycopg.errors.InsufficientPrivilege as error:
         raise LedgerUnreadable(
             f"the role {connection.info.user} may not read pgrehearse.progress",

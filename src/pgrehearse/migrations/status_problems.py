@@ -137,8 +137,7 @@ def ledger_elsewhere(table: str, namespace: str, name: str) -> Problem:
 def unfinished(migration: Migration, progress: Progress, at_work: str | None) -> Problem:
     """A run of ours ended in the middle of the file, or is there now."""
     edit = "" if progress.sha256 == migration.sha256 else "; the file was edited since"
-    started = "" if progress.started is None else ", and one more was begun"
-    done = f"{progress.statements_done} of its statements are done{started} ({progress.at}){edit}"
+    done = f"{_done(progress)}{edit}"
     if at_work is not None:
         return Problem(
             kind=ProblemKind.UNFINISHED,
@@ -154,6 +153,39 @@ def unfinished(migration: Migration, progress: Progress, at_work: str | None) ->
         message=f"a run ended in the middle of {migration.path}: {done}",
         remedy="Run `pgrehearse migrate` again: it goes on where that run stopped.",
     )
+
+
+def unfinished_without_file(progress: Progress, same_bytes: Migration | None) -> Problem:
+    """A run of ours ended in the middle of a file that is gone, or has another name now."""
+    now = (
+        f"now called {same_bytes.path}: it would be run from its beginning"
+        if same_bytes is not None
+        else "which the folder no longer has"
+    )
+    return Problem(
+        kind=ProblemKind.UNFINISHED_WITHOUT_FILE,
+        severity=Severity.ERROR,
+        subject=progress.version,
+        message=f"a run ended in the middle of {progress.version}, {now}; {_done(progress)}",
+        remedy=f"Give the file its old name and bytes back ({progress.version}, SHA-256 {_short(progress.sha256)}), "
+        "then run `pgrehearse migrate` again: it goes on where that run stopped.",
+    )
+
+
+def unfinished_ad_hoc(progress: Progress) -> Problem:
+    """A run of ours ended in the middle of a single file."""
+    return Problem(
+        kind=ProblemKind.UNFINISHED,
+        severity=Severity.ERROR,
+        subject=progress.version,
+        message=f"a run ended in the middle of the single file {progress.version}: {_done(progress)}",
+        remedy="Run `pgrehearse migrate` with that --file again: it goes on where that run stopped.",
+    )
+
+
+def _done(progress: Progress) -> str:
+    started = "" if progress.started is None else ", and one more was begun"
+    return f"{progress.statements_done} of its statements are done{started} ({progress.at})"
 
 
 def present(

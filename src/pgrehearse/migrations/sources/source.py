@@ -28,6 +28,7 @@ class ProblemKind(Enum):
     OUT_OF_ORDER = "out-of-order"
     LEDGER_ELSEWHERE = "ledger-elsewhere"
     UNFINISHED = "unfinished"  # a run of ours ended half-way
+    UNFINISHED_WITHOUT_FILE = "unfinished-without-file"  # half-way in a file that the folder no longer has
     # folder against schema
     PRESENT = "present"
     HALF_PRESENT = "half-present"
