@@ -443,6 +443,20 @@ def test_a_role_set_by_a_file_needs_no_right_on_our_progress_either(
         connection.execute("DROP OWNED BY poor_role; DROP ROLE poor_role")
 
 
+@pytest.mark.pg("== 18")
+@BOTH
+def test_a_role_that_may_not_make_the_ledger_is_told_what_it_needs(
+    database: Conninfo, connection: Connection, kind: SourceKind
+) -> None:
+    connection.execute("CREATE ROLE makes_nothing LOGIN PASSWORD 'p'")
+    try:
+        with pytest.raises(MigrationFailed, match="may not make") as caught:
+            run_plan(database.replaced(user="makes_nothing", password="p"), plan_of("SELECT 1;", kind=kind))
+        assert "GRANT CREATE ON DATABASE" in str(caught.value.remedy)
+    finally:
+        connection.execute("DROP ROLE makes_nothing")
+
+
 @pytest.mark.pg(">= 15")
 @BOTH
 def test_a_file_renamed_half_way_is_not_run_from_its_beginning(

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from tests.support.replication import start_replicating, start_sibling
 
-from pgrehearse.errors import LedgerUnreadable
+from pgrehearse.errors import LedgerUnreadable, MalformedLedger
 from pgrehearse.migrations.migration import SourceKind
 from pgrehearse.migrations.own_ledger import OwnLedger
 from pgrehearse.migrations.progress import ProgressTable
@@ -351,3 +351,31 @@ def test_names_of_63_bytes_and_with_quotes_are_found(connection: Connection, tmp
     run(connection, statement)
     status = read_status(connection, journal(tmp_path, statement))
     assert [each.state for each in status.migrations] == [State.PRESENT]
+
+
+def test_a_ledger_whose_rows_may_be_hidden_is_not_measured(
+    connection: Connection, database: Conninfo, tmp_path: Path
+) -> None:
+    source = journal(tmp_path, "CREATE TABLE t ();")
+    record(connection, source, 0)
+    run(connection, "ALTER TABLE drizzle.__drizzle_migrations ENABLE ROW LEVEL SECURITY; CREATE ROLE hidden_from")
+    try:
+        run(connection, "GRANT USAGE ON SCHEMA drizzle TO hidden_from")
+        run(connection, "GRANT SELECT ON drizzle.__drizzle_migrations TO hidden_from")
+        assert states(read_status(connection, source)) == ["applied"]
+        run(connection, "SET ROLE hidden_from")
+        with pytest.raises(LedgerUnreadable, match="row-level security may hide rows"):
+            read_status(connection, source)
+    finally:
+        run(connection, "RESET ROLE; DROP OWNED BY hidden_from; DROP ROLE hidden_from")
+
+
+@pytest.mark.parametrize("relation", ["migrations", "progress"])
+def test_a_stranger_in_the_place_of_our_tables_is_told_with_the_way_out(
+    connection: Connection, tmp_path: Path, relation: str
+) -> None:
+    (tmp_path / "0001_a.sql").write_text("SELECT 1;")
+    run(connection, f"CREATE SCHEMA pgrehearse; CREATE TABLE pgrehearse.{relation} (x int)")
+    with pytest.raises(MalformedLedger, match=f"pgrehearse.{relation} has no column") as caught:
+        read_status(connection, open_source(tmp_path))
+    assert "drizzle" not in str(caught.value.remedy)

@@ -75,7 +75,7 @@ def apply(
         waited_ms = stack.enter_context(
             take_turn(guard, wait_s=settings.limits.wait_s, end_orphan=end_orphan, tell=tell)
         )
-        ledger.create(guard)
+        _create_ledger(ledger, guard)
         runner = stack.enter_context(Runner(settings, guard=guard, files=files))
         try:
             pending = find_pending(runner, files, resolve or {})
@@ -94,3 +94,15 @@ def apply(
         left_out=tuple(runner.left_out),
         waited_ms=waited_ms,
     )
+
+
+def _create_ledger(ledger: MigrationLedger, guard: Connection) -> None:
+    try:
+        ledger.create(guard)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise MigrationFailed(
+            f"the role {guard.info.user} may not make {ledger.table}: {str(error).strip()}; nothing was applied",
+            sqlstate=error.sqlstate,
+            remedy=f'GRANT CREATE ON DATABASE "{guard.info.dbname}" to that role, or let an administrator run '
+            "the first migration.",
+        ) from error

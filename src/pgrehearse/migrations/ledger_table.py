@@ -11,12 +11,13 @@ from pgrehearse.postgres.connect import Connection, fetch_value
 
 # One query, so that a table made meanwhile is seen whole or not at all.
 _COLUMNS = """
-SELECT c.relkind IN ('r', 'p'),
+SELECT c.relkind IN ('r', 'p'), pg_catalog.row_security_active(c.oid),
        ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s
 """
+OWN_NAMESPACE = "pgrehearse"
 _HAS_NAMESPACE = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s)"
 _HOLDERS = """
 SELECT DISTINCT l.pid, COALESCE(NULLIF(a.application_name, ''), 'no application name')
@@ -46,14 +47,25 @@ class LedgerTable:
     def identifier(self) -> sql.Identifier:
         return sql.Identifier(self.namespace, self.name)
 
+    @property
+    def _remedy(self) -> str | None:
+        if self.namespace != OWN_NAMESPACE:
+            return None  # the error's own: the drizzle config
+        return f"The schema {OWN_NAMESPACE} is pgrehearse's: give what stands in its place another name."
+
     def read_columns(self, connection: Connection) -> tuple[str, ...]:
         """The table's columns; empty where there is no such table.  Needs no right on the table."""
         found = connection.execute(_COLUMNS, (self.namespace, self.name)).fetchone()
         if found is None:
             return ()
-        is_table, columns = found
+        is_table, hides_rows, columns = found
         if not is_table:
-            raise MalformedLedger(f"{self.display} is not a table")
+            raise MalformedLedger(f"{self.display} is not a table", remedy=self._remedy)
+        if hides_rows:
+            raise LedgerUnreadable(
+                f"row-level security may hide rows of {self.display} from the role {connection.info.user}",
+                remedy="Ask as the table's owner, or as a role with BYPASSRLS.",
+            )
         return tuple(columns)
 
     def require_columns(self, found: Sequence[str], needed: Sequence[str]) -> None:
@@ -61,7 +73,8 @@ class LedgerTable:
         missing = [column for column in needed if column not in found]
         if missing:
             raise MalformedLedger(
-                f"{self.display} has no column {', '.join(missing)}; it has {', '.join(found) or 'none'}"
+                f"{self.display} has no column {', '.join(missing)}; it has {', '.join(found) or 'none'}",
+                remedy=self._remedy,
             )
 
     def read(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from pgrehearse import __version__
-from pgrehearse.migrations.ledger_table import LedgerTable
+from pgrehearse.migrations.ledger_table import OWN_NAMESPACE, LedgerTable
 from pgrehearse.migrations.migration import Migration, SourceKind
 from pgrehearse.migrations.migration_ledger import LedgerRow
 from pgrehearse.postgres.connect import Connection
 
-NAMESPACE = "pgrehearse"
+NAMESPACE = OWN_NAMESPACE
 TABLE = "migrations"
 
 # A numbered file is applied once, whatever its bytes; an ad-hoc file once for each content, since
@@ -47,7 +47,7 @@ class OwnLedger:
 
     @property
     def place(self) -> LedgerTable:
-        return LedgerTable(namespace=NAMESPACE, name=TABLE)
+        return LedgerTable(namespace=OWN_NAMESPACE, name=TABLE)
 
     @property
     def table(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from pgrehearse.migrations.ledger_table import OWN_NAMESPACE, LedgerTable
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.postgres.connect import Connection, fetch_value
 
@@ -80,6 +81,8 @@ class ProgressTable:
         """By version; empty where there is no such table."""
         if not self.exists(connection):
             return {}
+        place = LedgerTable(namespace=OWN_NAMESPACE, name="progress")
+        place.require_columns(place.read_columns(connection), ("ledger", "version", "sha256", "statements_done"))
         rows: Sequence[Any] = connection.execute(_READ, (self.ledger,)).fetchall()
         return {
             version: Progress(
