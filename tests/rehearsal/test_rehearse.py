@@ -53,6 +53,9 @@ def check(document: Any, expected: dict[str, Any]) -> None:
             case "no_hazard_of_class":
                 seen = [finding for finding in document["findings"] if finding["evidence"] != "disproved"]
                 assert not [finding for finding in seen if set(wanted) & set(finding["classes"])]
+            case "disproved":
+                seen = [finding for finding in document["findings"] if finding["evidence"] == "disproved"]
+                assert [finding["hazard"] for finding in seen] == wanted
             case "sqlstate":
                 assert document["statements"][-1]["error"]["sqlstate"] == wanted
             case "statements":

@@ -16,6 +16,7 @@ from pgrehearse.rehearsal.checks import CheckResult, CheckVerdict
 
 # A lock that was held shorter than this on the full clone is told, and no reason to refuse.
 HARMLESS_MS = 1000.0
+RENAMES = ("rename-table", "rename-column")  # lint tells those that the files spell out
 KEEP_FIRST = "If this is meant, copy what goes away first: CREATE TABLE {aside} AS SELECT * FROM {table};"
 SPLIT_IT = "Split it into steps that lock briefly; `pgrehearse lint` shows the safe way where it knows one."
 
@@ -91,7 +92,11 @@ def find_all(
         *held,
         *_losses_untold(losses.values(), traces, told),
         *_waits_untold(traces, told),
-        *(_guarantee_lost(guarantee, data) for guarantee in guarantees),
+        *(
+            _guarantee_lost(guarantee, data)
+            for guarantee in guarantees
+            if not (guarantee.hazard in RENAMES and (guarantee.relation, HazardClass.BREAKS_RUNNING_APP) in told)
+        ),
         *_large_objects_lost(data),
         *(
             _sequence_behind(sequence)
@@ -147,11 +152,14 @@ def _against_waits(finding: Finding, trace: StatementTrace) -> Finding:
 
 
 def _trace_of(finding: Finding, traces: Sequence[StatementTrace]) -> StatementTrace | None:
-    """The last statement of the file that begins at or above the finding's line."""
+    """The last statement of the file that begins at or before the finding's place; a line may hold several."""
+    if finding.line is None:
+        return None
+    place = (finding.line, finding.column or 1)
     before = [
         trace
         for trace in traces
-        if trace.migration.path == finding.file and finding.line is not None and trace.statement.line <= finding.line
+        if trace.migration.path == finding.file and (trace.statement.line, trace.statement.column) <= place
     ]
     return before[-1] if before else None
 

@@ -20,12 +20,14 @@ BREAKS_APPLICATION = (HazardClass.BREAKS_RUNNING_APP,)
 _GRANT = re.compile(
     r"(?P<grantee>\"(?:[^\"]|\"\")*\"|[^\":]+): (?P<privileges>[A-Z*, ]+) by (?:\"(?:[^\"]|\"\")*\"|[^\";]+)"
 )
+_NAMESPACE = re.compile(r'("(?:[^"]|"")*"|[^.]+)\.')
 _LABEL = re.compile(r"'(?:[^']|'')*'")
 
 
 def find_lost_protections(before: Schema, after: Schema) -> Iterator[LostGuarantee]:
     """``after`` is of a clone made by TEMPLATE: the same oid is the same object, else the same name is."""
     found = _Successors(before, after)
+    yield from _renamed(found)
     yield from _rows_out_of_reach(found)
     yield from _row_security(found)
     yield from _triggers(found)
@@ -74,6 +76,45 @@ class _Successors:
                 continue
             if (then.kind.value, relation.name, then.name) not in self._by_key:
                 yield then, relation
+
+
+def _renamed(found: _Successors) -> Iterator[LostGuarantee]:
+    """Names that the application uses, moved by whatever way: a schema's rename, SET SCHEMA, a DO block."""
+    taken = {each.name: each for each in found.after.of_kind(*RELATIONS)}
+    schemas = {then.name: now.name for then, now in found.pairs(ObjectKind.SCHEMA)}
+    for then, now in found.pairs(ObjectKind.SCHEMA, *RELATIONS):
+        if then.name == now.name:
+            continue
+        if now.kind is not ObjectKind.SCHEMA:
+            old, new = (_NAMESPACE.match(each.name) for each in (then, now))
+            assert old is not None
+            assert new is not None
+            same = then.name[old.end() :] == now.name[new.end() :]
+            if same and old[1] != new[1] and schemas.get(old[1]) == new[1]:
+                continue  # its schema's rename says it
+            if then.name in taken and taken[then.name].kind is ObjectKind.VIEW:
+                continue
+        kind = "view" if now.kind in (ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW) else now.kind.value
+        yield LostGuarantee(
+            relation=then.name if now.kind is not ObjectKind.SCHEMA else None,
+            what=f"{then.kind.value} {then.name} is {now.name} now: statements that name {then.name} "
+            + ("find another one" if then.name in taken or then.name in schemas.values() else "fail"),
+            hazard=f"rename-{kind}".replace(" ", "-"),
+            level=Level.ERROR,
+            remedy="Let the application use both names first, or rename in a release of its own.",
+            classes=BREAKS_APPLICATION,
+        )
+    for then, now in found.pairs(ObjectKind.COLUMN):
+        table = found.relation_of(then)
+        if then.name != now.name and table is not None and "inherits" not in table.attributes:
+            yield LostGuarantee(
+                relation=then.relation,
+                what=f"column {then.identity} is {now.name} now: statements that name {then.name} fail or find another",
+                hazard="rename-column",
+                level=Level.ERROR,
+                remedy="Add a new column, write both, fill the old rows, and drop the old one later.",
+                classes=BREAKS_APPLICATION,
+            )
 
 
 def _rows_out_of_reach(found: _Successors) -> Iterator[LostGuarantee]:
