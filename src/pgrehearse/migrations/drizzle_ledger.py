@@ -48,7 +48,7 @@ class DrizzleLedger:
     kind: SourceKind
     namespace: str = DEFAULT_NAMESPACE
     name: str = DEFAULT_TABLE
-    migrations: tuple[Migration, ...] = field(default=(), repr=False)  # 1.0's upgrade matches rows to these
+    migrations: tuple[Migration, ...] = field(default=(), repr=False)  # whose row one is, where times are shared
 
     @property
     def place(self) -> LedgerTable:
@@ -111,7 +111,7 @@ class DrizzleLedger:
         """Whether this row speaks of this migration, whatever its bytes were."""
         if migration.kind is SourceKind.DRIZZLE_JOURNAL:
             if row.created_at_ms == migration.created_at_ms:
-                return True
+                return row.sha256 == migration.sha256 or not self._is_of_a_twin(row, migration)
             # 1.0 wrote the row with the time in whole seconds, and the folder's name that `drizzle-kit up` would give.
             return row.name is not None and row.name == folder_name(migration)
         if row.name is not None:
@@ -137,6 +137,15 @@ class DrizzleLedger:
             self.place.identifier, sql.Literal(folder_name(migration)), sql.Literal(migration.sha256)
         )
         return statement.as_string(None)
+
+    def _is_of_a_twin(self, row: LedgerRow, migration: Migration) -> bool:
+        """Two entries of a merged journal may have one `when`: then the bytes tell whose row it is."""
+        return any(
+            other.version != migration.version
+            and other.created_at_ms == migration.created_at_ms
+            and other.sha256 == row.sha256
+            for other in self.migrations
+        )
 
     def _shares_its_second(self, migration: Migration) -> bool:
         return sum(other.created_at_ms == migration.created_at_ms for other in self.migrations) > 1

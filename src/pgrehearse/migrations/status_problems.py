@@ -59,14 +59,15 @@ def folder_renamed_or_moved(
 
 def skipped(migration: Migration, watermark: int, migrations: Sequence[Migration]) -> Problem:
     """Not applied, and below the greatest `created_at`."""
-    newest = next((each.version for each in migrations if each.created_at_ms == watermark), "a row without a file")
+    others = (each for each in migrations if each.version != migration.version)
+    newest = next((each.version for each in others if each.created_at_ms == watermark), "a row without a file")
     return Problem(
         kind=ProblemKind.SKIPPED,
         severity=Severity.ERROR,
         subject=migration.version,
         message=(
             f"{migration.path} is not applied, and drizzle will never run it: its `when` {migration.created_at_ms} "
-            f"is below drizzle's watermark {watermark} ({newest})"
+            f"is not above drizzle's watermark {watermark} ({newest})"
         ),
         remedy="Apply it with `pgrehearse migrate`, which records it under its own time, so that drizzle agrees; "
         "or, if it is applied nowhere yet, drop it and generate it again.",

@@ -62,7 +62,9 @@ def read_drizzle_journal(path: Path, display: str, *, namespace: str, table: str
         kind=SourceKind.DRIZZLE_JOURNAL,
         display=display,
         migrations=tuple(migrations),
-        ledger=DrizzleLedger(kind=SourceKind.DRIZZLE_JOURNAL, namespace=namespace, name=table),
+        ledger=DrizzleLedger(
+            kind=SourceKind.DRIZZLE_JOURNAL, namespace=namespace, name=table, migrations=tuple(migrations)
+        ),
         problems=tuple(problems),
     )
 
