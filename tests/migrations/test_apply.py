@@ -353,11 +353,9 @@ def test_an_invalid_index_that_if_not_exists_would_keep_is_told(database: Connin
         connection.execute("CREATE UNIQUE INDEX CONCURRENTLY i ON t (a)")
     connection.execute("DELETE FROM t")
     plan = plan_of("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS i ON t (a);")
-    with pytest.raises(MigrationFailed, match="the index i was there before, INVALID"):
-        run_plan(database, plan)
-    connection.execute("DROP INDEX i")
-    run_plan(database, plan)
-    assert rows(connection, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass") == [(True,)]
+    told: list[str] = []
+    run_plan(database, plan, tell=told.append)
+    assert any("the index i was there before, INVALID" in line for line in told)
 
 
 @pytest.mark.pg(">= 15")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
-from pgrehearse.errors import Interrupted, MigrationFailed, StateUnknown
+from pgrehearse.errors import Interrupted, StateUnknown
 from pgrehearse.migrations import failure
 from pgrehearse.migrations.execution import Refused, run_statement
 from pgrehearse.migrations.recording import commit, record
@@ -105,15 +105,9 @@ def _run(runner: Runner, executor: Executor, part: Part) -> int:
         finally:
             runner.watchdog.executing(None)
     if (kept := find_kept_invalid(session, statement, facts)) is not None:
-        runner.progress.write_done(runner.guard, part.migration, statement.index)
-        raise MigrationFailed(
-            f"{part.migration.path}:{statement.line}:{statement.column}: the index {kept} was there before, INVALID, "
-            f"and IF NOT EXISTS kept it: no query uses it\n  {runner.state()}",
-            path=part.migration.path,
-            line=statement.line,
-            column=statement.column,
-            state=runner.state(),
-            remedy=f"DROP INDEX CONCURRENTLY {kept}, then run again.",
+        runner.settings.tell(
+            f"{part.migration.path}:{statement.line}: the index {kept} was there before, INVALID, and IF NOT EXISTS "
+            f"kept it: no query uses it.  DROP INDEX CONCURRENTLY {kept} and create it again."
         )
     if lifted is not None:
         session.execute(_SET_LOCK_TIMEOUT, (lifted,))

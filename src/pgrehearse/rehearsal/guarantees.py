@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pgrehearse.hazards.finding import Level
 from pgrehearse.rehearsal.judge import LostGuarantee
 from pgrehearse.rehearsal.protections import find_lost_protections
-from pgrehearse.schema.schema_object import ObjectKind, Schema, SchemaObject, find_newly_unproved
+from pgrehearse.schema.schema_object import ObjectKind, Schema, SchemaObject, find_newly_unproved, find_unproved
 
 PROMISES = (ObjectKind.CONSTRAINT, ObjectKind.INDEX)
 TRIGGERS_OFF = "foreign key triggers not enabled"
@@ -103,7 +103,17 @@ def _nullable_now(before: Schema, after: Schema) -> Iterator[LostGuarantee]:
 
 
 def _unproved(before: Schema, after: Schema) -> Iterator[LostGuarantee]:
-    for promise in find_newly_unproved(before, after):
+    newly = find_newly_unproved(before, after)
+    for promise in find_unproved(after):
+        if promise.kind is ObjectKind.INDEX and promise not in newly:
+            yield LostGuarantee(
+                relation=promise.relation,
+                what=f"index {promise.identity} is INVALID, and was so before: it is maintained and never used",
+                hazard="invalid-index",
+                level=Level.WARNING,  # not the plan's doing, though its IF NOT EXISTS may count on it
+                remedy=f"DROP INDEX CONCURRENTLY {promise.name}; and create it again.",
+            )
+    for promise in newly:
         if promise.kind is ObjectKind.INDEX:
             yield LostGuarantee(
                 relation=promise.relation,
