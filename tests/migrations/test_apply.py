@@ -455,6 +455,21 @@ def test_a_role_that_may_not_make_the_ledger_is_told_what_it_needs(
         connection.execute("DROP ROLE makes_nothing")
 
 
+@pytest.mark.pg("== 18")
+@BOTH
+def test_a_file_may_be_mended_while_nothing_of_it_is_committed_and_not_after(
+    database: Conninfo, connection: Connection, kind: SourceKind
+) -> None:
+    with pytest.raises(MigrationFailed) as untouched:
+        run_plan(database, plan_of("VACUUM nothing_here; CREATE TABLE t ();", kind=kind))
+    assert "Mend the migration" in str(untouched.value.remedy)
+    with pytest.raises(MigrationFailed) as half:
+        run_plan(database, plan_of("CREATE TABLE t (); COMMIT; SELECT 1 / 0;", kind=kind))
+    assert "its bytes must stay as they are" in str(half.value.remedy)
+    with pytest.raises(EditedMidway):
+        run_plan(database, plan_of("CREATE TABLE t (); COMMIT; SELECT 1;", kind=kind))
+
+
 @pytest.mark.pg(">= 15")
 @BOTH
 def test_a_file_renamed_half_way_is_not_run_from_its_beginning(

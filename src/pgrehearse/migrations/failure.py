@@ -8,6 +8,11 @@ from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.segments import PendingFile
 from pgrehearse.migrations.watchdog import Watchdog
 
+HALF_DONE = (
+    "A part of this file is committed, so its bytes must stay as they are: mend the data or the database that it "
+    "meets, and run again; it goes on with this statement."
+)
+
 
 def state_sentence(applied: Sequence[str], pending: Sequence[PendingFile]) -> str:
     """What of the plan is in the database, and what is not."""
@@ -28,13 +33,13 @@ def state_sentence(applied: Sequence[str], pending: Sequence[PendingFile]) -> st
 
 
 def migration_failed(
-    refused: Refused, *, state: str, watchdog: Watchdog, attempts: int, limits: Limits
+    refused: Refused, *, state: str, watchdog: Watchdog, attempts: int, limits: Limits, half_done: bool = False
 ) -> MigrationFailed:
     """The error for a refusal that ends the run."""
     error = refused.error
     kind: type[MigrationFailed] = MigrationFailed
     said = f"{error.message} (SQLSTATE {error.sqlstate})"
-    remedy = None
+    remedy = HALF_DONE if half_done else None
     if error.sqlstate == CANCELLED and watchdog.blocked is not None:
         kind = BlockedOthers
         said = f"cancelled, because others waited behind us longer than {limits.max_block_s:g} s: {watchdog.blocked}"

@@ -52,6 +52,7 @@ def run_outside(runner: Runner, segment: Segment) -> int:
             watchdog=runner.watchdog,
             attempts=attempts,
             limits=runner.settings.limits,
+            half_done=statement.index > 0 or statement.kind in _LEAVES_PARTS,
         ) from refused
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; {_state(runner, part)}") from None

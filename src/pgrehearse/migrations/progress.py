@@ -59,6 +59,11 @@ class Progress:
     facts: dict[str, Any]  # what the catalog said before it
     at: str  # when this was written, as the server prints a timestamptz
 
+    @property
+    def is_nothing(self) -> bool:
+        """Its first statement failed and left nothing: the file may be mended, renamed or taken away."""
+        return self.statements_done == 0 and self.started is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressTable:

@@ -351,8 +351,9 @@ class Runner:
                 self.wait_before_retry(refused, attempt)
                 return
         self._roll_back(executor)
+        half_done = any(file.statements_done for file in self.files if file.migration is refused.migration)
         raise failure.migration_failed(
-            refused, state=self.state(), watchdog=self.watchdog, attempts=attempt, limits=limits
+            refused, state=self.state(), watchdog=self.watchdog, attempts=attempt, limits=limits, half_done=half_done
         ) from refused
 
     def wait_before_retry(self, refused: Refused, attempt: int) -> None:

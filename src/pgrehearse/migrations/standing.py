@@ -51,7 +51,9 @@ def find_pending(runner: Runner, files: Sequence[PendingFile], resolve: Mapping[
     known = {file.migration.version for file in files}
     for version in sorted(resolve.keys() - known):
         raise ConfigurationError(f"--resolve {version}: no migration of this plan has that version")
-    _refuse_renamed(pending, [found for found in progress.values() if found.version not in known])
+    _refuse_renamed(
+        pending, [found for found in progress.values() if found.version not in known and not found.is_nothing]
+    )
     resumed: list[str] = []
     for position, file in enumerate(pending):
         found = progress.get(file.migration.version)
@@ -92,6 +94,8 @@ def _read(runner: Runner, files: Sequence[PendingFile]) -> tuple[tuple[LedgerRow
 def _settled(runner: Runner, file: PendingFile, found: Progress, answer: Resolution | None) -> int:
     """How many of the file's statements are done."""
     migration = file.migration
+    if found.is_nothing:
+        return 0
     if found.sha256 != migration.sha256:
         raise EditedMidway(
             f"{migration.path}: an earlier run did {found.statements_done} of its statements at {found.at}, "

@@ -286,7 +286,7 @@ def _unfinished_without_file(
     """Files that were left half-way and are gone; one that is being applied now may be of a newer checkout."""
     known = {migration.version for migration in source.migrations}
     for found in progress.values() if at_work is None else ():
-        if found.version not in known:
+        if found.version not in known and not found.is_nothing:
             same_bytes = next((each for each in source.migrations if each.sha256 == found.sha256), None)
             yield unfinished_without_file(found, same_bytes)
 
