@@ -174,7 +174,6 @@ class LedgerRowUnknown(GuardRefused):
     default_remedy = "Bring the missing migration back from version control, then run `pgrehearse status`."
 
 
-
 # --- apply --------------------------------------------------------------------------------------------
 
 

@@ -282,3 +282,22 @@ def test_the_ledgers_know_nothing_of_a_path(tmp_path: Path) -> None:
         version="0000_a", name="a", path=str(tmp_path), kind=entry.kind, content=entry.content, created_at_ms=1
     )
     assert JOURNAL.is_applied(moved, [LedgerRow(sha256=entry.sha256, created_at_ms=1)])
+
+
+@pytest.mark.parametrize("kind", ["numeric", "text"])
+def test_a_created_at_of_another_type_means_the_same_number(connection: Connection, kind: str) -> None:
+    entry = journal_entry("0000_a", 1_700_000_000_000)
+    ledger = DrizzleLedger(kind=SourceKind.DRIZZLE_JOURNAL)
+    ledger.create(connection)
+    ledger.record(connection, entry)
+    connection.execute(f"ALTER TABLE drizzle.__drizzle_migrations ALTER COLUMN created_at TYPE {kind}")
+    assert ledger.is_applied(entry, ledger.read(connection))
+
+
+def test_a_created_at_that_is_no_number_is_refused_rather_than_run_again(connection: Connection) -> None:
+    ledger = DrizzleLedger(kind=SourceKind.DRIZZLE_JOURNAL)
+    ledger.create(connection)
+    connection.execute("ALTER TABLE drizzle.__drizzle_migrations ALTER COLUMN created_at TYPE text")
+    connection.execute("INSERT INTO drizzle.__drizzle_migrations (hash, created_at) VALUES ('x', 'yesterday')")
+    with pytest.raises(MalformedLedger, match="yesterday"):
+        ledger.read(connection)

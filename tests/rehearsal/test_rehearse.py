@@ -142,6 +142,28 @@ def test_the_receipt_names_the_schema_before_and_after_as_the_databases_have_it(
     assert document["schema"]["after"] == fingerprint(read_schema(connection))
 
 
+@pytest.mark.pg("== 18")
+def test_a_file_that_looks_at_the_databases_name_lowers_the_grade(
+    tmp_path: Path, connection: Connection, database: Conninfo, uat_address: Conninfo
+) -> None:
+    connection.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    text = "DO $$ BEGIN IF current_database() = 'shop' THEN DELETE FROM t; END IF; END $$;"
+    (tmp_path / "m.sql").write_text(text)
+    grade = run(tmp_path, database, uat_address, files=(tmp_path / "m.sql",)).document["grade"]
+    assert grade["full"] is False
+    assert "current_database" in grade["why_not"][0]
+
+
+@pytest.mark.pg(">= 15")
+def test_an_identity_made_by_like_does_not_lower_the_grade(
+    tmp_path: Path, connection: Connection, database: Conninfo, uat_address: Conninfo
+) -> None:
+    connection.execute("CREATE TABLE a (id int GENERATED ALWAYS AS IDENTITY); CREATE TABLE b (LIKE a INCLUDING ALL)")
+    (tmp_path / "m.sql").write_text("ALTER TABLE a ADD COLUMN v int;")
+    receipt = run(tmp_path, database, uat_address, files=(tmp_path / "m.sql",))
+    assert receipt.document["grade"] == {"full": True, "why_not": []}
+
+
 # --- the role ------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ Sources: drizzle-orm 0.45.4 ``pg-core/dialect.ts``; 1.0.0-rc.5 ``pg-core/async/s
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 
 from psycopg import sql
 
@@ -201,7 +202,26 @@ def _row(row: tuple[object, ...]) -> LedgerRow:
     sha256, created_at, name, applied_at = row
     return LedgerRow(
         sha256=str(sha256),
-        created_at_ms=created_at if isinstance(created_at, int) else None,
+        created_at_ms=_milliseconds(created_at),
         name=None if name is None else str(name),
         applied_at=None if applied_at is None else str(applied_at),
     )
+
+
+def _milliseconds(created_at: object) -> int | None:
+    """drizzle's bigint; a numeric or text of the same number means the same to drizzle, which compares it.
+
+    Raises `MalformedLedger` for anything else: read as absent, an applied migration would be run again.
+    """
+    if created_at is None:
+        return None
+    try:
+        number = Decimal(str(created_at).strip())
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite() or number != number.to_integral_value():
+        raise MalformedLedger(
+            f"a row of drizzle's ledger has created_at = {str(created_at)[:40]!r}, which is no number of milliseconds",
+            remedy="Make the column bigint again, as drizzle creates it.",
+        )
+    return int(number)

@@ -1,5 +1,6 @@
 """From what a rehearsal saw to the document that its receipt seals."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,7 @@ from pgrehearse.schema.schema_object import Schema
 
 FORMAT = 1
 SHOWN_DIFFERENCES = 5
+_WHERE_AM_I = re.compile(r"\bcurrent_database\b|\bcurrent_catalog\b", re.IGNORECASE)
 NOT_BUILT = (
     ("queries", "this version does not plan the application's statements against the clone"),
     ("contention", "this version does not run other sessions against the clone"),
@@ -49,7 +51,8 @@ class Seen:
     failure: MigrationFailed | None = None
     clone_schema: Schema | None = None
     data: DataComparison | None = None
-    broken_references: tuple[LostGuarantee, ...] = ()
+    broken: tuple[LostGuarantee, ...] = ()  # what the catalog calls sound and the rows or readers find broken
+    has_matviews: bool = False
     checks: tuple[CheckResult, ...] = ()
     predicted: tuple[Finding, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
@@ -63,7 +66,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
     assert seen.pristine_schema is not None
     assert seen.clone_schema is not None
     changes = diff(seen.pristine_schema, seen.clone_schema, same_oids=True)
-    guarantees = (*find_lost_guarantees(seen.pristine_schema, seen.clone_schema), *seen.broken_references)
+    guarantees = (*find_lost_guarantees(seen.pristine_schema, seen.clone_schema), *seen.broken)
     findings = find_all(seen.predicted, seen.traces, seen.data, guarantees, seen.failure)
     unlike = _unlike_source(seen)
     not_measured = list(_not_measured(seen))
@@ -75,7 +78,13 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
         checks=seen.checks,
         not_measured=not_measured,
     )
-    why_not = [*pair.lowered, *unlike, *seen.lowered, *([pair.role_problem] if pair.role_problem else [])]
+    why_not = [
+        *pair.lowered,
+        *unlike,
+        *seen.lowered,
+        *_asks_where_it_is(seen),
+        *([pair.role_problem] if pair.role_problem else []),
+    ]
     return Receipt.seal(
         {
             "format": FORMAT,
@@ -176,6 +185,16 @@ def _unlike_source(seen: Seen) -> list[str]:
     return [f"the copy's schema differs from its source's: {'; '.join(told)}{rest}"]
 
 
+def _asks_where_it_is(seen: Seen) -> Iterator[str]:
+    """A file that looks at the database's name may do something else in production: a clone has another name."""
+    for migration in seen.request.plan.migrations:
+        for statement in seen.statements[migration.version]:
+            if found := _WHERE_AM_I.search(statement.text):
+                place = f"{migration.path}:{statement.line}"
+                yield f"{place} asks for {found.group().lower()}, and a clone's database has another name"
+                break
+
+
 def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
     pair = seen.pair
     assert pair is not None
@@ -200,6 +219,9 @@ def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
     if pair.is_private:
         reason = "the private local server is not production's machine, and does not wait for its disk (fsync off)"
         yield Unmeasured(what="durations as production would have them", reason=reason, decisive=False)
+    if seen.has_matviews:
+        reason = "it is derived from tables, which are compared; only whether it can be read was looked at"
+        yield Unmeasured(what="the content of materialized views", reason=reason, decisive=False)
     for what, reason in NOT_BUILT:
         yield Unmeasured(what=what, reason=reason, decisive=False)
 

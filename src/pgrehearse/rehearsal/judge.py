@@ -234,15 +234,17 @@ def _loss_hazard(table: TableLoss, kinds: set[str]) -> str:
 
 
 def _loss_message(table: TableLoss) -> str:
+    lost = [f"{table.rows_lost:,} of {table.rows_before:,} rows"] if table.rows_lost else []
+    lost += [f"{column.values_lost:,} values of {column.name}" for column in table.columns if column.values_lost]
+    changed = [
+        f"{column.values_changed:,} values of {column.name}" for column in table.columns if column.values_changed
+    ]
     parts = []
-    if table.rows_lost:
-        parts.append(f"{table.rows_lost:,} of {table.rows_before:,} rows")
-    for column in table.columns:
-        if column.values_lost:
-            parts.append(f"{column.values_lost:,} values of {column.name}")
-        if column.values_changed:
-            parts.append(f"{column.values_changed:,} values of {column.name} changed")
-    return f"{table.name} loses " + ", ".join(parts)
+    if lost:
+        parts.append(f"{table.name} loses {', '.join(lost)}")
+    if changed:
+        parts.append(f"{', '.join(changed)} {'' if lost else f'in {table.name} '}are other values now")
+    return "; ".join(parts)
 
 
 def _aside(name: str) -> str:

@@ -29,6 +29,7 @@ from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_checks
 from pgrehearse.rehearsal.document import Seen, receipt_of
+from pgrehearse.rehearsal.matviews import find_emptied_matviews, has_matviews
 from pgrehearse.rehearsal.receipt import Receipt, save_receipt
 from pgrehearse.rehearsal.references import find_broken_references
 from pgrehearse.rehearsal.request import Request
@@ -159,10 +160,12 @@ def _compare(pair: ClonePair, seen: Seen, progress: Progress) -> None:
         samples=seen.request.samples,
     )
     changed = [table.name_after for table in seen.data.tables if table.verdict is not TableVerdict.UNCHANGED]
-    with pair.session("clone", "observe") as session:
-        seen.broken_references = tuple(
-            find_broken_references(prepare_session(session), [name for name in changed if name is not None])
+    with pair.session("pristine", "observe") as before, pair.session("clone", "observe") as after:
+        seen.broken = (
+            *find_broken_references(prepare_session(after), [name for name in changed if name is not None]),
+            *find_emptied_matviews(before, after),
         )
+        seen.has_matviews = has_matviews(after)
     seen.timings["compare_ms"] = (time.monotonic() - started) * 1000
 
 

@@ -185,7 +185,11 @@ SELECT 'sequence', 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, 0, c.
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
     pg_catalog.pg_get_userbyid(c.relowner) AS "owner",
     CASE c.relpersistence WHEN 'u' THEN 'unlogged' END AS "persistence",
-    pg_catalog.format_type(q.seqtypid, NULL) AS "type",
+    -- of an identity column its column decides: LIKE … INCLUDING ALL makes a bigint one for an integer, pg_dump does not
+    CASE WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                          WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
+                            AND d.refclassid = d.classid AND d.deptype = 'i')
+         THEN pg_catalog.format_type(q.seqtypid, NULL) END AS "type",
     q.seqstart::text AS "start", q.seqincrement::text AS "increment", q.seqmin::text AS "minimum", q.seqmax::text AS "maximum",
     q.seqcache::text AS "cache", CASE WHEN q.seqcycle THEN 'yes' END AS "cycle",
     (SELECT d.refobjid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(a.attname)
