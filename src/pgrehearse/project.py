@@ -80,7 +80,7 @@ class MigrateOptions:
     max_block_s: float | None = None
     wait_s: float | None = None
     end_orphan: bool = False
-    resolutions: tuple[str, ...] = ()  # VERSION:applied or VERSION:again
+    resolutions: tuple[str, ...] = ()  # VERSION:applied, VERSION:again or VERSION:edited
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,7 +335,7 @@ def _resolutions(given: Iterable[str]) -> dict[str, Resolution]:
         version, colon, answer = text.rpartition(":")
         if not colon or answer not in {each.value for each in Resolution}:
             raise ConfigurationError(
-                f"--resolve {text}: expected VERSION:applied or VERSION:again",
+                f"--resolve {text}: expected VERSION:applied, VERSION:again or VERSION:edited",
                 remedy="applied: the statement's effect is there; again: run it again.",
             )
         found[version] = Resolution(answer)

@@ -466,8 +466,16 @@ def test_a_file_may_be_mended_while_nothing_of_it_is_committed_and_not_after(
     with pytest.raises(MigrationFailed) as half:
         run_plan(database, plan_of("CREATE TABLE t (); COMMIT; SELECT 1 / 0;", kind=kind))
     assert "its bytes must stay as they are" in str(half.value.remedy)
-    with pytest.raises(EditedMidway):
-        run_plan(database, plan_of("CREATE TABLE t (); COMMIT; SELECT 1;", kind=kind))
+    mended = plan_of("CREATE TABLE t (); COMMIT; CREATE TABLE u ();", kind=kind)
+    with pytest.raises(EditedMidway) as refused:
+        run_plan(database, mended)
+    assert "--resolve 0001_step:edited" in refused.value.remedy
+    with pytest.raises(EditedMidway):  # fewer statements than are committed cannot be the same file mended
+        run_plan(database, plan_of("", kind=kind), resolve={"0001_step": Resolution.EDITED})
+    run_plan(database, mended, resolve={"0001_step": Resolution.EDITED})
+    assert rows(connection, "SELECT to_regclass('t') IS NOT NULL, to_regclass('u') IS NOT NULL") == [(True, True)]
+    run_plan(database, mended)
+    assert rows(connection, "SELECT count(*) FROM pgrehearse.progress") == [(0,)]
 
 
 @pytest.mark.pg(">= 15")

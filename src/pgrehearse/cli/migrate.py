@@ -45,9 +45,10 @@ Examples:
 @click.option(
     "--resolve",
     "resolutions",
-    metavar="VERSION:applied|again",
+    metavar="VERSION:applied|again|edited",
     multiple=True,
-    help="Your answer where a killed run's statement left no trace in the catalog.",
+    help="Your answer where only a person can tell: a killed run's statement had its effect (applied) or not (again); "
+    "a half-committed file was mended behind what is committed (edited).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (migrate.schema.json).")
 @click.pass_obj

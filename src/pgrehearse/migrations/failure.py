@@ -9,8 +9,9 @@ from pgrehearse.migrations.segments import PendingFile
 from pgrehearse.migrations.watchdog import Watchdog
 
 HALF_DONE = (
-    "A part of this file is committed, so its bytes must stay as they are: mend the data or the database that it "
-    "meets, and run again; it goes on with this statement."
+    "A part of this file is committed, so its bytes must stay as they are up to this statement.  Mend the data or the "
+    "database that it meets, and run again: it goes on with this statement.  Or mend the file from here on, and run "
+    "with --resolve VERSION:edited."
 )
 
 

@@ -18,6 +18,7 @@ class Resolution(Enum):
 
     APPLIED = "applied"  # its effect is there: go on with the next
     AGAIN = "again"  # its effect is not there, or harmless twice: run it
+    EDITED = "edited"  # the file was mended behind what is committed: go on there with its new bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +98,23 @@ def _settled(runner: Runner, file: PendingFile, found: Progress, answer: Resolut
     if found.is_nothing:
         return 0
     if found.sha256 != migration.sha256:
+        if answer is Resolution.EDITED and found.statements_done <= len(file.statements):
+            runner.settings.tell(
+                f"{migration.path}: going on with the edited file behind its first {found.statements_done} statements"
+            )
+            runner.progress.write_done(runner.guard, migration, found.statements_done)
+            return found.statements_done
         raise EditedMidway(
             f"{migration.path}: an earlier run did {found.statements_done} of its statements at {found.at}, "
-            f"when its SHA-256 was {found.sha256[:12]}…; now it is {migration.sha256[:12]}…"
+            f"when its SHA-256 was {found.sha256[:12]}…; now it is {migration.sha256[:12]}…",
+            remedy="Restore the file's old bytes and run again to finish it.  If what is behind its first "
+            f"{found.statements_done} statements had to be mended, and they themselves are as they were, "
+            f"run again with --resolve {migration.version}:edited.",
         )
     if found.started is None:
         return found.statements_done
     statement = file.statements[found.started]
-    if answer is not None:
+    if answer in (Resolution.APPLIED, Resolution.AGAIN):
         done = found.started + (1 if answer is Resolution.APPLIED else 0)
     else:
         executor = runner.open_executor()
