@@ -223,6 +223,22 @@ def test_a_role_that_may_not_create_namespaces_can_rehearse_what_needs_progress(
     connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
+@pytest.mark.pg("== 18")
+def test_a_superuser_who_became_the_role_on_a_shared_server_is_no_full_grade(
+    tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer
+) -> None:
+    role = f"became_{database.database}"
+    connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
+    connection.execute(f"CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t OWNER TO {role}")
+    with connect(uat.conninfo(), verb="test") as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
+    (tmp_path / "m.sql").write_text("ALTER TABLE t ADD COLUMN v int;")
+    grade = run(tmp_path, database, uat.conninfo(), files=(tmp_path / "m.sql",), role=role).document["grade"]
+    assert grade["full"] is False
+    assert any("superuser who became the role" in reason for reason in grade["why_not"])
+    connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 # --- what is not measured is never a yes ---------------------------------------------------------------------------
 
 

@@ -26,6 +26,10 @@ from pgrehearse.schema.schema_object import Schema
 FORMAT = 1
 SHOWN_DIFFERENCES = 5
 _WHERE_AM_I = re.compile(r"\bcurrent_database\b|\bcurrent_catalog\b", re.IGNORECASE)
+SUPERUSER_BEHIND = (
+    "the target is logged into as a superuser who became the role, and a function or a string built at run time "
+    "could become one again unseen; log in there as the role itself"
+)
 NOT_BUILT = (
     ("queries", "this version does not plan the application's statements against the clone"),
     ("contention", "this version does not run other sessions against the clone"),
@@ -85,6 +89,8 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
         *_asks_where_it_is(seen),
         *([pair.role_problem] if pair.role_problem else []),
     ]
+    if pair.role_access is not None and pair.role_access.becomes and not pair.is_private:
+        why_not.append(SUPERUSER_BEHIND)
     return Receipt.seal(
         {
             "format": FORMAT,
