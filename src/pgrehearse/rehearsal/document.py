@@ -8,6 +8,7 @@ from typing import Any
 
 from pgrehearse import __version__
 from pgrehearse.clones.pair import ClonePair
+from pgrehearse.data.sizes import TableSize
 from pgrehearse.data.verdicts import DataComparison
 from pgrehearse.errors import MigrationFailed
 from pgrehearse.hazards.finding import Finding
@@ -20,16 +21,13 @@ from pgrehearse.rehearsal.judge import LostGuarantee, Unmeasured, decide, find_a
 from pgrehearse.rehearsal.receipt import RECIPE, Receipt, files_of
 from pgrehearse.rehearsal.request import Request
 from pgrehearse.schema.diff import diff
-from pgrehearse.schema.fingerprint import fingerprint
+from pgrehearse.schema.fingerprint import FINGERPRINT_RECIPE, fingerprint
+from pgrehearse.schema.packed import pack
 from pgrehearse.schema.schema_object import Schema
 
 FORMAT = 1
 SHOWN_DIFFERENCES = 5
 _WHERE_AM_I = re.compile(r"\bcurrent_database\b|\bcurrent_catalog\b", re.IGNORECASE)
-SUPERUSER_BEHIND = (
-    "the target is logged into as a superuser who became the role, and a function or a string built at run time "
-    "could become one again unseen; log in there as the role itself"
-)
 NOT_BUILT = (
     ("queries", "this version does not plan the application's statements against the clone"),
     ("contention", "this version does not run other sessions against the clone"),
@@ -47,6 +45,7 @@ class Seen:
     rehearsed_by: str
     source_schema: Schema | None = None
     settings: dict[str, str] = field(default_factory=dict)
+    table_sizes: dict[str, TableSize] = field(default_factory=dict)  # the source's
     pair: ClonePair | None = None
     pristine_schema: Schema | None = None
     clone_server_version: str = ""
@@ -89,8 +88,6 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
         *_asks_where_it_is(seen),
         *([pair.role_problem] if pair.role_problem else []),
     ]
-    if pair.role_access is not None and pair.role_access.becomes and not pair.is_private:
-        why_not.append(SUPERUSER_BEHIND)
     return Receipt.seal(
         {
             "format": FORMAT,
@@ -136,6 +133,12 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                 ),
                 "statement_rows": [trace.rows_affected for trace in seen.traces],
                 "settings": seen.settings,
+                "schema_objects": {
+                    "recipe": FINGERPRINT_RECIPE,
+                    "before": pack(seen.source_schema) if seen.source_schema is not None else None,
+                    "after": pack(seen.clone_schema),
+                },
+                "table_sizes": {name: size.as_json() for name, size in seen.table_sizes.items()},
                 "samples": [sample.as_json() for sample in seen.data.samples] if seen.data is not None else [],
             },
         }

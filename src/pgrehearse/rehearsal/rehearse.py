@@ -14,6 +14,7 @@ from psycopg import sql
 from pgrehearse.clones.pair import ClonePair, make_pair
 from pgrehearse.data.loss import compare_data
 from pgrehearse.data.session import prepare_session
+from pgrehearse.data.sizes import read_table_sizes
 from pgrehearse.data.verdicts import TableVerdict
 from pgrehearse.errors import MigrationFailed
 from pgrehearse.hazards.lint import lint_files
@@ -90,6 +91,7 @@ def _read_source(session: Connection, seen: Seen) -> None:
     """In the snapshot that the copy is made from."""
     seen.source_schema = read_schema(session)
     seen.settings = dict(session.execute(SETTINGS_QUERY).fetchall())
+    seen.table_sizes = read_table_sizes(session)
 
 
 def _read_pristine(pair: ClonePair, seen: Seen) -> None:
@@ -170,9 +172,9 @@ def _compare(pair: ClonePair, seen: Seen, progress: Progress) -> None:
 
 
 def _address_for_checks(pair: ClonePair) -> Conninfo:
-    """As production's role where it can log in: as administrator, a test would pass that fails for the application."""
+    """As production's role where it can be had: as administrator, a test would pass that fails for the application."""
     access = pair.role_access
-    return access.conninfo if access is not None and not access.becomes else pair.clone
+    return access.conninfo if access is not None else pair.clone
 
 
 def _check(pair: ClonePair, seen: Seen, progress: Progress) -> None:

@@ -1,0 +1,47 @@
+"""How big each table is and how much has been written to it, as the server's own statistics say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pgrehearse.postgres.connect import Connection
+
+# A table that was never analysed has reltuples -1; live rows are counted by the cumulative statistics.
+SIZES = """
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
+       CASE WHEN c.reltuples >= 0 THEN c.reltuples::pg_catalog.int8 ELSE COALESCE(s.n_live_tup, 0) END,
+       pg_catalog.pg_total_relation_size(c.oid),
+       COALESCE(s.n_tup_ins + s.n_tup_upd + s.n_tup_del, 0)
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_stat_all_tables s ON s.relid = c.oid
+WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
+  AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse', 'pgrehearse_quarantine')
+ORDER BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSize:
+    """One table, a leaf of a partitioned one, or a materialized view."""
+
+    rows: int  # the planner's estimate
+    size_bytes: int  # with indexes and TOAST
+    writes: int  # rows inserted, updated and deleted since the server's statistics were last reset
+
+    def as_json(self) -> dict[str, int]:
+        return {"rows": self.rows, "size_bytes": self.size_bytes, "writes": self.writes}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "TableSize":
+        return cls(rows=document["rows"], size_bytes=document["size_bytes"], writes=document["writes"])
+
+
+def read_table_sizes(connection: Connection) -> dict[str, TableSize]:
+    """By ``namespace.relation`` as SQL writes it.  One query over the catalog; takes and gives back ACCESS SHARE,
+    one relation at a time.
+    """
+    return {
+        name: TableSize(rows=rows, size_bytes=size, writes=writes)
+        for name, rows, size, writes in connection.execute(SIZES)
+    }

@@ -1,0 +1,1 @@
+"""Acting on production: approval, gate, recoverability, promotion, and taking it back."""
