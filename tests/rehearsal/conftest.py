@@ -67,7 +67,7 @@ def document() -> dict[str, Any]:
         "timings": {"dump_ms": 12.5},
         "receipt": {
             "recipe": "pgrehearse-receipt-1", "tool_version": "0.1.0", "created_at": "2026-01-01",
-            "rehearsed_by": "ann",
+            "rehearsed_by": "ann", "level": "error",
             "plan_digest": DIGEST, "files": [], "statement_rows": [None], "settings": {"TimeZone": "UTC"},
             "schema_objects": {"recipe": "pgrehearse-schema-1", "before": "e30=", "after": "e30="},
             "table_sizes": {"public.t": {"rows": 50_000, "size_bytes": 8192, "writes": 50_000}},

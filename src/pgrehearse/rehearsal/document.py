@@ -126,6 +126,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                 "tool_version": __version__,
                 "created_at": now.isoformat(),
                 "rehearsed_by": seen.rehearsed_by,
+                "level": request.level.value,
                 "plan_digest": request.plan.digest,
                 "files": files_of(
                     request.plan,
