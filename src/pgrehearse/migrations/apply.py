@@ -46,6 +46,7 @@ def apply(
     database and reports them to the observer.  Opens 3 sessions, for drizzle's ledger one more for
     each segment (at most 16).
 
+    Whatever the observer raises ends the run, with nothing more done and an open transaction rolled back.
     Raises `UnreadableSql` before anything is touched; `RunnerBusy`, `ConcurrentRunner`, `LedgerChanged`,
     `EditedMidway`, `StateUnknown` with nothing more done; `MigrationFailed` (or `BlockedOthers`,
     `LockNotAcquired`, `CommitOutcomeUnknown`) and `Interrupted` with the state the database is then in.
@@ -79,6 +80,7 @@ def apply(
         runner = stack.enter_context(Runner(settings, guard=guard, files=files))
         try:
             pending = find_pending(runner, files, resolve or {})
+            settings.observer.under_lock(guard, pending.files)
             runner.run(pending.files)
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted; {runner.state()}") from None

@@ -51,15 +51,14 @@ def run_statement(
     come before the first query of a transaction, so around them it is told that there is none.
     """
     text = statement.text
-    untouched = statement.need is TransactionNeed.BEGINS or (
-        statement.kind == "VariableSetStmt" and "transaction" in text.lower()
-    )
+    untouched = comes_before_any_query(statement)
     running = Running(
         migration=migration,
         statement=statement,
         session=executor.session,
         backend_pid=executor.pid,
         in_transaction=in_transaction and not untouched,
+        outside=not in_transaction and statement.need is not TransactionNeed.BEGINS,
     )
     observer.before(running)
     began = time.perf_counter()
@@ -77,6 +76,26 @@ def run_statement(
     cursor.close()
     observer.after(running, duration_ms=duration_ms, rows_affected=rows, error=None)
     return Sent(duration_ms=duration_ms, rows_affected=rows, status=status)
+
+
+def comes_before_any_query(statement: Statement) -> bool:
+    """BEGIN and SET TRANSACTION, which the server refuses after a query of the same transaction."""
+    return statement.need is TransactionNeed.BEGINS or (
+        statement.kind == "VariableSetStmt" and "transaction" in statement.text.lower()
+    )
+
+
+def describe_own(failure: psycopg.Error, statement: Statement) -> StatementError:
+    """What the server said to a query of our own beside this statement."""
+    diagnostic = failure.diag
+    return StatementError(
+        sqlstate=failure.sqlstate or "08006",
+        message=f"while we looked around it: {diagnostic.message_primary or str(failure).strip()}",
+        detail=diagnostic.message_detail,
+        hint=diagnostic.message_hint,
+        line=statement.line,
+        column=statement.column,
+    )
 
 
 def describe(failure: psycopg.Error, statement: Statement) -> StatementError:

@@ -1,9 +1,11 @@
 """Who watches while migrations run: on a clone the tracer, on production the watch; the apply path is the same."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from pgrehearse.migrations.migration import Migration
+from pgrehearse.migrations.segments import PendingFile, Segment
 from pgrehearse.migrations.statements import Statement
 from pgrehearse.postgres.connect import Connection
 
@@ -17,6 +19,7 @@ class Running:
     session: Connection  # usable for queries only while `in_transaction` and the statement did not fail
     backend_pid: int
     in_transaction: bool  # False: by itself, outside any transaction block (CONCURRENTLY, VACUUM …)
+    outside: bool = False  # by itself for sure: BEGIN and SET TRANSACTION are not `in_transaction` either
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,20 @@ class StatementError:
 class Observer(Protocol):
     """Called around every statement, in the executing thread.  Its own time is not counted as the statement's."""
 
+    def under_lock(self, session: Connection, pending: Sequence[PendingFile]) -> None:
+        """The turn between runners is ours, and of the plan this is left; nothing of it runs if this raises.
+
+        ``session`` is idle and executes nothing of the plan.
+        """
+        ...
+
+    def transaction_begun(self, session: Connection, segment: Segment) -> None:
+        """Inside the transaction, before its first statement (after SET TRANSACTION), in each attempt.
+
+        An error of the server here is met as one of the statement: lock timeout and deadlock are tried again.
+        """
+        ...
+
     def before(self, running: Running) -> None: ...
 
     def after(
@@ -45,7 +62,7 @@ class Observer(Protocol):
         ...
 
     def before_commit(self, session: Connection) -> None:
-        """Still inside the transaction; raising rolls it back."""
+        """Still inside the transaction, its statements done; raising rolls it back."""
         ...
 
     def transaction_ended(self, *, committed: bool) -> None: ...
@@ -53,6 +70,10 @@ class Observer(Protocol):
 
 class NoObserver:
     """Watches nothing."""
+
+    def under_lock(self, session: Connection, pending: Sequence[PendingFile]) -> None: ...
+
+    def transaction_begun(self, session: Connection, segment: Segment) -> None: ...
 
     def before(self, running: Running) -> None: ...
 
@@ -65,3 +86,40 @@ class NoObserver:
     def before_commit(self, session: Connection) -> None: ...
 
     def transaction_ended(self, *, committed: bool) -> None: ...
+
+
+class Observers:
+    """Several observers, each told in this order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def under_lock(self, session: Connection, pending: Sequence[PendingFile]) -> None:
+        for observer in self._observers:
+            observer.under_lock(session, pending)
+
+    def transaction_begun(self, session: Connection, segment: Segment) -> None:
+        for observer in self._observers:
+            observer.transaction_begun(session, segment)
+
+    def before(self, running: Running) -> None:
+        for observer in self._observers:
+            observer.before(running)
+
+    def after(
+        self, running: Running, *, duration_ms: float, rows_affected: int | None, error: StatementError | None
+    ) -> None:
+        for observer in self._observers:
+            observer.after(running, duration_ms=duration_ms, rows_affected=rows_affected, error=error)
+
+    def not_run(self, migration: Migration, statement: Statement, reason: str) -> None:
+        for observer in self._observers:
+            observer.not_run(migration, statement, reason)
+
+    def before_commit(self, session: Connection) -> None:
+        for observer in self._observers:
+            observer.before_commit(session)
+
+    def transaction_ended(self, *, committed: bool) -> None:
+        for observer in self._observers:
+            observer.transaction_ended(committed=committed)

@@ -12,7 +12,13 @@ import psycopg
 from pgrehearse.errors import ConcurrentRunner
 from pgrehearse.migrations import failure
 from pgrehearse.migrations.applied import LeftOut, SegmentRun
-from pgrehearse.migrations.execution import REFUSES_TRANSACTION, Refused, run_statement
+from pgrehearse.migrations.execution import (
+    REFUSES_TRANSACTION,
+    Refused,
+    comes_before_any_query,
+    describe_own,
+    run_statement,
+)
 from pgrehearse.migrations.file_sessions import FileSessions
 from pgrehearse.migrations.foreign_runner import PendingTexts, Stranger, find_recording
 from pgrehearse.migrations.ledger_wall import Executor, LedgerWall
@@ -289,22 +295,47 @@ class Runner:
         self._refuse_strangers()
 
     def _work(self, executor: Executor, segment: Segment) -> None:
+        session = executor.session
         end = segment.statements[-1] if segment.kind is SegmentKind.AS_WRITTEN else None
         begin = _own_begin(segment)
+        observer = self.settings.observer
+        begun = False
+
+        def begin_looking() -> None:
+            observer.transaction_begun(session, segment)
+
         for part in segment.parts:
             for statement in part.statements:
-                if statement is not begin and statement is not end:
-                    self._send(executor, part.migration, statement, in_transaction=True)
+                if statement is begin or statement is end:
+                    continue
+                if not begun and not comes_before_any_query(statement):
+                    self._look(executor, part.migration, statement, begin_looking)
+                    begun = True
+                self._send(executor, part.migration, statement, in_transaction=True)
         if segment.rolls_back:
             assert end is not None
             self._send(executor, segment.parts[-1].migration, end, in_transaction=True)
-            self.settings.observer.transaction_ended(committed=False)
+            observer.transaction_ended(committed=False)
             return
-        self.settings.observer.before_commit(executor.session)
+        last = segment.statements[-1] if segment.statements else None
+        self._look(executor, segment.parts[-1].migration, last, lambda: observer.before_commit(session))
         self._refuse_strangers()
         record(self, executor, segment.parts)
         commit(self, executor, segment, end)
-        self.settings.observer.transaction_ended(committed=True)
+        observer.transaction_ended(committed=True)
+
+    def _look(
+        self, executor: Executor, migration: Migration, statement: Statement | None, look: Callable[[], None]
+    ) -> None:
+        """Let the observer use the transaction; what the server refuses it, is refused to the segment."""
+        self.stop_if_blocking(migration, statement)
+        try:
+            look()
+        except psycopg.Error as failure:
+            if statement is None:
+                raise
+            lost = executor.session.broken or executor.session.closed
+            raise Refused(migration, statement, describe_own(failure, statement), lost=lost) from failure
 
     def _send(self, executor: Executor, migration: Migration, statement: Statement, *, in_transaction: bool) -> None:
         self.stop_if_blocking(migration, statement)
