@@ -368,3 +368,12 @@ class ReceiptTampered(PgRehearseError):
 
     exit_code = 1
     default_remedy = "Do not trust it; rehearse again with `pgrehearse run`."
+
+
+# --- release: approval, promotion, rollback -----------------------------------------------------------
+
+
+class ApprovalRefused(GuardRefused):
+    """An approval that cannot be given or taken back."""
+
+    default_remedy = "`pgrehearse report RECEIPT` shows what there is to approve."

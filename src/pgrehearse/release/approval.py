@@ -1,0 +1,189 @@
+"""Approval: a named person's yes to one receipt digest, kept in the release ledger."""
+
+import getpass
+import socket
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pgrehearse.errors import ApprovalRefused
+from pgrehearse.ledger import Entry, ReleaseLedger
+from pgrehearse.rehearsal.receipt import Receipt
+from pgrehearse.release.gate import Reason, ReasonKind, names_to_accept
+
+APPROVED = "approval"
+WITHDRAWN = "approval-withdrawn"
+GIT_TIMEOUT_S = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who, as far as this machine knows: a claim, not a proof."""
+
+    login: str
+    host: str
+    git: str | None  # "Ann Example <ann@example.org>"
+
+    def as_json(self) -> dict[str, Any]:
+        return {"login": self.login, "host": self.host, "git": self.git}
+
+    def __str__(self) -> str:
+        return self.git or f"{self.login} on {self.host}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A finding that somebody takes upon themselves."""
+
+    finding: str  # see `pgrehearse.release.gate.finding_name`
+    reason: str
+
+    def as_json(self) -> dict[str, str]:
+        return {"finding": self.finding, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """One valid yes."""
+
+    receipt: str  # the digest
+    by: Person
+    at: datetime
+    remark: str
+    accepted: tuple[Accepted, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "receipt": self.receipt,
+            "by": self.by.as_json(),
+            "at": self.at.isoformat(),
+            "remark": self.remark,
+            "accepted": [each.as_json() for each in self.accepted],
+        }
+
+
+def read_person(directory: Path) -> Person:
+    """The login name, the host's name, and git's identity in that directory where there is one."""
+    return Person(login=getpass.getuser(), host=socket.gethostname(), git=_git_identity(directory))
+
+
+def _git_identity(directory: Path) -> str | None:
+    found = []
+    for key in ("user.name", "user.email"):
+        try:
+            done = subprocess.run(
+                ["git", "config", "--get", key], cwd=directory, capture_output=True, text=True,
+                timeout=GIT_TIMEOUT_S, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        found.append(done.stdout.strip())
+    name, email = found
+    return f"{name} <{email}>" if name and email else name or email or None
+
+
+def approve(
+    ledger: ReleaseLedger,
+    receipt: Receipt,
+    *,
+    by: Person,
+    remark: str,
+    accepted: Sequence[Accepted],
+    now: datetime,
+) -> Approval:
+    """Record a yes to exactly this receipt.
+
+    A second one by the same person replaces the first.  Raises `ApprovalRefused` for a verdict that nobody
+    can accept, and for an accepted finding that the receipt does not have.
+    """
+    verdict = receipt.verdict
+    if verdict in ("failed", "unmeasured"):
+        raise ApprovalRefused(f"receipt {receipt.digest[:12]} is {verdict}: there is nothing to approve")
+    wanted = names_to_accept(receipt.document)
+    for each in accepted:
+        if each.finding not in wanted:
+            known = f"It has: {', '.join(wanted)}." if wanted else "It is clean: nothing needs to be accepted."
+            raise ApprovalRefused(f"the receipt has no finding {each.finding!r} to accept", remedy=known)
+        if not each.reason.strip():
+            raise ApprovalRefused(f"{each.finding} was accepted without a reason", remedy="Write FINDING=REASON.")
+    approval = Approval(receipt=receipt.digest, by=by, at=now, remark=remark, accepted=tuple(accepted))
+    body = {key: value for key, value in approval.as_json().items() if key not in ("receipt", "at")}
+    ledger.append(APPROVED, receipt.digest, body, now)
+    return approval
+
+
+def withdraw(
+    ledger: ReleaseLedger, receipt: Receipt, *, by: Person, remark: str, now: datetime
+) -> tuple[Approval, ...]:
+    """Take back this person's yes; returns those that stand afterwards.  Raises `ApprovalRefused` if there is none."""
+    if not any(_same(approval.by, by) for approval in read_approvals(ledger, receipt.digest)):
+        raise ApprovalRefused(
+            f"{by} has not approved receipt {receipt.digest[:12]}", remedy="There is nothing to undo."
+        )
+    ledger.append(WITHDRAWN, receipt.digest, {"by": by.as_json(), "remark": remark}, now)
+    return read_approvals(ledger, receipt.digest)
+
+
+def read_approvals(ledger: ReleaseLedger, digest: str) -> tuple[Approval, ...]:
+    """The valid ones, one a person, oldest first.
+
+    An approval names the digest, so that whatever changes in a receipt leaves it without one.
+    """
+    return standing_approvals(ledger.entries(subject=digest))
+
+
+def standing_approvals(entries: Iterable[Entry]) -> tuple[Approval, ...]:
+    """Those that are left when each person's last word counts."""
+    standing: list[Approval] = []
+    for entry in entries:
+        if entry.kind not in (APPROVED, WITHDRAWN):
+            continue
+        by = _person(entry.body["by"])
+        standing = [each for each in standing if not _same(each.by, by)]
+        if entry.kind == APPROVED:
+            standing.append(
+                Approval(
+                    receipt=entry.subject,
+                    by=by,
+                    at=entry.at,
+                    remark=entry.body["remark"],
+                    accepted=tuple(Accepted(**each) for each in entry.body["accepted"]),
+                )
+            )
+    return tuple(standing)
+
+
+def judge_approvals(
+    document: Mapping[str, Any], approvals: Sequence[Approval], *, needed: int, by_another: bool
+) -> list[Reason]:
+    """Enough people; with ``by_another`` the one who rehearsed does not count."""
+    rehearser = document["receipt"]["rehearsed_by"]
+    counting = [each for each in approvals if not (by_another and each.by.login == rehearser)]
+    if len(counting) >= needed:
+        return []
+    other = f" other than {rehearser}, who ran the rehearsal" if by_another else ""
+    return [
+        Reason(
+            kind=ReasonKind.APPROVAL,
+            message=f"approved by {len(counting)} of {needed} people{other}",
+            remedy=f"pgrehearse approve {document['digest'][:12]}",
+            details=tuple(f"{each.by} at {each.at.isoformat(timespec='seconds')}" for each in approvals),
+        )
+    ]
+
+
+def accepted_names(approvals: Iterable[Approval]) -> tuple[str, ...]:
+    """Every finding that somebody's standing approval accepts."""
+    return tuple(dict.fromkeys(each.finding for approval in approvals for each in approval.accepted))
+
+
+def _person(body: Mapping[str, Any]) -> Person:
+    return Person(login=body["login"], host=body["host"], git=body["git"])
+
+
+def _same(one: Person, other: Person) -> bool:
+    """One login of one machine is one person whatever git says there; so is one git identity on two machines."""
+    return (one.login, one.host) == (other.login, other.host) or (one.git is not None and one.git == other.git)

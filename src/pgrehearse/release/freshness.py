@@ -1,0 +1,182 @@
+"""Whether a receipt still speaks of this database: identity, settings, age, and how far the data has moved."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pgrehearse.data.sizes import TableSize, read_table_sizes
+from pgrehearse.postgres.connect import Connection, fetch_value
+from pgrehearse.postgres.identity import DatabaseIdentity, read_identity
+from pgrehearse.rehearsal.settings import read_settings
+from pgrehearse.release.gate import Reason, ReasonKind
+
+# They differ between two sessions of one server, or bound waiting only.
+SETTINGS_THAT_DO_NOT_MATTER = frozenset({
+    "lock_timeout", "statement_timeout", "max_locks_per_transaction", "server_version",
+})  # fmt: skip
+POSITION = """
+SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
+            ELSE pg_catalog.pg_current_wal_lsn() END::pg_catalog.text
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How far production may have moved since the clone was taken."""
+
+    max_age: timedelta = timedelta(hours=24)
+    max_change: float = 0.2  # of a touched table's rows or bytes, as a share
+    spared_rows: int = 10_000  # a small table may grow by this many whatever the share
+    spared_bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductionNow:
+    """What the gate compares the receipt with.  Read without writing anything."""
+
+    identity: DatabaseIdentity
+    user: str  # who the promotion would run as
+    lsn: str | None
+    at: datetime  # the server's clock
+    settings: Mapping[str, str]
+    sizes: Mapping[str, TableSize]
+
+
+def read_production(session: Connection) -> ProductionNow:
+    """Some five queries; ACCESS SHARE on one table at a time."""
+    return ProductionNow(
+        identity=read_identity(session),
+        user=fetch_value(session, "SELECT session_user::pg_catalog.text"),
+        lsn=fetch_value(session, POSITION),
+        at=fetch_value(session, "SELECT pg_catalog.clock_timestamp()"),
+        settings=read_settings(session),
+        sizes=read_table_sizes(session),
+    )
+
+
+def judge_identity(document: Mapping[str, Any], now: ProductionNow) -> list[Reason]:
+    """This very database: a base backup or a branch has the same identifiers, but not a later position in the WAL."""
+    source, identity = document["source"], now.identity
+    system = None if identity.system_identifier is None else str(identity.system_identifier)
+    differing = [
+        f"{what}: the receipt has {then}, here it is {here}"
+        for what, then, here in (
+            ("system identifier", source["system_identifier"], system),
+            ("database oid", source["database_oid"], identity.database_oid),
+            ("database", source["database"], identity.database),
+        )
+        if then != here
+    ]
+    if system is None and source["system_identifier"] is None and source["address"] != identity.address:
+        differing.append(f"neither tells its system identifier, and {source['address']} is not {identity.address}")
+    if not differing and _is_behind(source["lsn"], now.lsn):
+        differing.append(f"position in the WAL: the receipt has {source['lsn']}, here it is only {now.lsn}")
+    if identity.in_recovery:
+        differing.append("this is a standby: nothing can be promoted to it")
+    reasons = []
+    if differing:
+        reasons.append(
+            Reason(
+                kind=ReasonKind.IDENTITY,
+                message="this is not the database that was cloned",
+                remedy="Rehearse with this database as the source, or point the environment at the one that was.",
+                details=tuple(differing),
+            )
+        )
+    major = int(source["server_version"].split(".")[0])
+    if major != identity.major:
+        reasons.append(
+            Reason(
+                kind=ReasonKind.GRADE,
+                message=f"rehearsed for PostgreSQL {major}, and production runs {identity.major} now",
+                remedy="Rehearse again on the new major version.",
+            )
+        )
+    if document["role"] != now.user:
+        reasons.append(
+            Reason(
+                kind=ReasonKind.ROLE,
+                message=f"rehearsed as {document['role']}, and the promotion would run as {now.user}",
+                remedy=f"Give the environment a URL that logs in as {document['role']}, or rehearse as {now.user}.",
+            )
+        )
+    return reasons
+
+
+def judge_freshness(
+    document: Mapping[str, Any], now: ProductionNow, bounds: Bounds, touched: Iterable[str]
+) -> tuple[list[Reason], list[str]]:
+    """Age, settings that matter, and the size of what the plan touches; told: what moved within the bounds."""
+    reasons = []
+    taken_at = datetime.fromisoformat(document["source"]["taken_at"])
+    age = now.at - taken_at
+    if age > bounds.max_age or age < -timedelta(minutes=5):
+        reasons.append(
+            Reason(
+                kind=ReasonKind.AGE,
+                message=f"the clone was taken {_hours(age)} ago, and the limit is {_hours(bounds.max_age)}"
+                if age > bounds.max_age
+                else f"the clone was taken {_hours(-age)} in the future by production's clock",
+                remedy="Rehearse again.",
+            )
+        )
+    then = document["receipt"]["settings"]
+    differing = [
+        f"{name}: {then.get(name)} then, {now.settings.get(name)} now"
+        for name in sorted({*then, *now.settings} - SETTINGS_THAT_DO_NOT_MATTER)
+        if then.get(name) != now.settings.get(name)
+    ]
+    if differing:
+        reasons.append(
+            Reason(
+                kind=ReasonKind.SETTINGS,
+                message="production's settings are not those that the plan was rehearsed under",
+                remedy="Set them back, or rehearse again.",
+                details=tuple(differing),
+            )
+        )
+    grown, told = _compare_sizes(document, now, bounds, touched)
+    if grown:
+        reasons.append(
+            Reason(
+                kind=ReasonKind.CHANGED,
+                message="what the plan touches has changed beyond the bounds since the clone was taken",
+                remedy="Rehearse again, or widen promotion.max_change_percent.",
+                details=tuple(grown),
+            )
+        )
+    return reasons, told
+
+
+def _compare_sizes(
+    document: Mapping[str, Any], now: ProductionNow, bounds: Bounds, touched: Iterable[str]
+) -> tuple[list[str], list[str]]:
+    refused, told = [], []
+    then = {name: TableSize.from_json(size) for name, size in document["receipt"]["table_sizes"].items()}
+    for name in sorted(set(touched) & set(then) & set(now.sizes)):
+        old, new = then[name], now.sizes[name]
+        rows, size, writes = new.rows - old.rows, new.size_bytes - old.size_bytes, new.writes - old.writes
+        text = f"{name}: {rows:+,} rows by the server's estimate, {size:+,} bytes, {max(writes, 0):,} writes"
+        if (
+            abs(rows) > max(bounds.spared_rows, bounds.max_change * old.rows)
+            or abs(size) > max(bounds.spared_bytes, bounds.max_change * old.size_bytes)
+        ):  # fmt: skip
+            refused.append(text)
+        elif rows or size or writes > 0:
+            told.append(f"changed since the clone was taken, within the bounds: {text}")
+    return refused, told
+
+
+def _is_behind(then: str | None, now: str | None) -> bool:
+    return then is not None and now is not None and _position(now) < _position(then)
+
+
+def _position(lsn: str) -> int:
+    high, low = lsn.split("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def _hours(span: timedelta) -> str:
+    minutes = round(span.total_seconds() / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"

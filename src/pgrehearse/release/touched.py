@@ -1,0 +1,138 @@
+"""What a plan touches or depends on, and how production's schema differs from the one that it was rehearsed on."""
+
+import re
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
+from typing import Any
+
+from pgrehearse.release.gate import Reason, ReasonKind
+from pgrehearse.schema.diff import Change, Effect, diff
+from pgrehearse.schema.schema_object import ObjectKind, Schema, SchemaObject
+
+# Grants move on their own, and no statement of a migration that succeeds does something else because of them:
+# the role's own rights are what the rehearsal and the server check.
+MOVES_ON_ITS_OWN = frozenset({"grants", "statistics target", "statistics targets", "clustered", "comment"})
+ALWAYS = frozenset({ObjectKind.EVENT_TRIGGER, ObjectKind.CAST})  # they act without being named
+_WORD = re.compile(r"\w+", re.ASCII | re.UNICODE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """The objects of a schema that decide what a plan does there.
+
+    ``relations`` are what its statements locked or changed; ``named`` are views, functions, types and the
+    like whose names occur in those or in the plan's own text, and so on from there.  A name that only looks
+    alike counts too: too strict rather than too lax.
+    """
+
+    relations: frozenset[str]  # namespace.relation, before the plan and after it
+    named: frozenset[tuple[str, str, str]]  # `SchemaObject.key`
+    made: frozenset[tuple[str, str, str]]  # what the plan creates
+
+    def has(self, kind: ObjectKind, relation: str | None, name: str) -> bool:
+        key = (kind.value, relation or "", name)
+        return (
+            kind in ALWAYS
+            or relation in self.relations
+            or (relation is None and name in self.relations)
+            or key in self.named
+            or key in self.made
+        )
+
+
+def find_touched(document: Mapping[str, Any], before: Schema, after: Schema, texts: Iterable[str]) -> Touched:
+    """From a receipt, its schemas, and the text of its statements.  Cost: a few µs per object and word."""
+    relations = {name for statement in document["statements"] for name in statement["locks"]}
+    relations |= {
+        table["name"] for table in document["tables"] if table["name"] is not None and table["verdict"] != "unchanged"
+    }
+    for change in document["schema"]["changes"]:
+        relations.add(change["relation"] if change["relation"] is not None else change["name"])
+    known = {found.key for found in before.objects}
+    made = [found for found in after.objects if found.key not in known]
+    named = _find_named(before, relations, texts)
+    relations |= {found.name for found in made if found.relation is None}
+    return Touched(relations=frozenset(relations), named=named, made=frozenset(found.key for found in made))
+
+
+def _find_named(schema: Schema, relations: Set[str], texts: Iterable[str]) -> frozenset[tuple[str, str, str]]:
+    """Objects outside of the relations that are named by them, by the plan, or by one another."""
+    words = {word for text in texts for word in _words(text)}
+    candidates: list[SchemaObject] = []
+    members: dict[str, list[SchemaObject]] = {}  # of relations that are not touched, views above all
+    for found in schema.objects:
+        if (found.relation or found.name) in relations:
+            words |= _words_of(found)
+        elif found.relation is None:
+            candidates.append(found)
+        else:
+            members.setdefault(found.relation, []).append(found)
+    named: set[tuple[str, str, str]] = set()
+    while True:
+        fresh = [found for found in candidates if _bare_name(found) in words]
+        if not fresh:
+            return frozenset(named)
+        candidates = [found for found in candidates if _bare_name(found) not in words]
+        for found in fresh:
+            named.add(found.key)
+            words |= _words_of(found)
+            for member in members.get(found.name, []):
+                named.add(member.key)
+                words |= _words_of(member)
+
+
+def _words(text: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(text)}
+
+
+def _words_of(found: SchemaObject) -> set[str]:
+    return {word for text in found.attributes.values() for word in _words(text)}
+
+
+def _bare_name(found: SchemaObject) -> str:
+    """The last word of the name, without namespace, quotes and arguments: ``public.total(integer)`` is total."""
+    name = found.name.split("(")[0]
+    words = _WORD.findall(name)
+    return words[-1].lower() if words else name
+
+
+def judge_state(before: Schema, now: Schema, touched: Touched) -> tuple[list[Reason], list[str]]:
+    """Reasons for what differs where the plan touches or depends on it; everything else is told as drift.
+
+    Partitions that came or went are told: partition managers move on their own.
+    """
+    strict: list[str] = []
+    drift: list[str] = []
+    if before.server_major != now.server_major:
+        strict.append(f"the schema was read on PostgreSQL {before.server_major}, now it is {now.server_major}")
+    partitions = _partitions(before) | _partitions(now)
+    for change in diff(before, now):
+        touches = touched.has(change.kind, change.relation, change.name)
+        moved = change.attribute in MOVES_ON_ITS_OWN or _is_partition(change, partitions)
+        (strict if touches and not moved else drift).append(str(change))
+    reasons = []
+    if strict:
+        reasons.append(
+            Reason(
+                kind=ReasonKind.STATE,
+                message="production's schema is not the one that the plan was rehearsed on",
+                remedy="Rehearse again; production has changed where the plan touches it.",
+                details=tuple(strict),
+            )
+        )
+    return reasons, [f"drift since the rehearsal, which the plan does not touch: {text}" for text in drift]
+
+
+def differences_where_touched(expected: Schema, now: Schema, touched: Touched) -> tuple[str, ...]:
+    """What differs from the rehearsed state where the plan touches it; empty when production is as rehearsed."""
+    reasons, _drift = judge_state(expected, now, touched)
+    return tuple(detail for reason in reasons for detail in reason.details)
+
+
+def _partitions(schema: Schema) -> set[str]:
+    return {found.name for found in schema.of_kind(ObjectKind.TABLE) if "partition bound" in found.attributes}
+
+
+def _is_partition(change: Change, partitions: Set[str]) -> bool:
+    """A whole partition with everything on it, added or removed."""
+    return change.effect in (Effect.ADDED, Effect.REMOVED) and (change.relation or change.name) in partitions
