@@ -6,12 +6,14 @@ import pytest
 from pydantic import BaseModel
 
 from pgrehearse.config import (
+    Backup,
     Checks,
     Clone,
     Config,
     Environment,
     Ledger,
     Migrations,
+    Promotion,
     find_config,
     load_config,
     resolve_database,
@@ -30,6 +32,7 @@ protected = true
 max_block_s = 5
 lock_timeout_s = 2.5
 statement_timeout_s = 60
+recoverability = ["before-images", "external"]
 
 [migrations]
 path = "drizzle"
@@ -50,8 +53,31 @@ directory = "checks"
 command = "npm test"
 url_variable = "TEST_DATABASE_URL"
 
+[promotion]
+max_age_hours = 12
+approvals = 2
+approved_by_another = true
+max_change_percent = 10
+max_replay_lag_s = 5
+max_retained_wal_gb = 20
+lease_s = 30
+
+[backup]
+policy = "dump"
+directory = "/backups"
+dump_limit_gb = 10
+scratch = "dev"
+jobs = 4
+external_command = "pgbackrest backup"
+external_timeout_s = 600
+drill_command = "cat drill-date"
+max_drill_age_days = 30
+keep = 3
+
 [ledger]
 path = "receipts/ledger.db"
+url_env = "LEDGER_URL"
+env_file = ".env.ledger"
 """
 
 
@@ -82,12 +108,19 @@ def test_every_key_can_be_written(tmp_path: Path) -> None:
     assert config.migrations == Migrations(path="drizzle", transaction="file", role="app_owner")
     assert config.clone == Clone(create_roles=True, jobs=4, directory="/var/tmp", keep=True)
     assert config.checks == Checks(command="npm test", url_variable="TEST_DATABASE_URL")
-    assert config.ledger == Ledger(path="receipts/ledger.db")
+    assert config.environments["prd"].recoverability == ("before-images", "external")
+    assert config.promotion == Promotion(
+        max_age_hours=12, approvals=2, approved_by_another=True, max_change_percent=10, max_replay_lag_s=5,
+        max_retained_wal_gb=20, lease_s=30,
+    )  # fmt: skip
+    assert config.backup.policy == ("dump",)
+    assert config.backup.keep == 3
+    assert config.ledger == Ledger(path="receipts/ledger.db", url_env="LEDGER_URL", env_file=".env.ledger")
     assert config.located(config.ledger.path) == tmp_path / "receipts/ledger.db"
 
 
 def test_the_text_above_uses_every_key_there_is() -> None:
-    sections: list[type[BaseModel]] = [Environment, Migrations, Clone, Checks, Ledger]
+    sections: list[type[BaseModel]] = [Environment, Migrations, Clone, Checks, Promotion, Backup, Ledger]
     keys = {key for section in sections for key in section.model_fields}
     assert {key for key in keys if f"\n{key} = " not in WHOLE} == set()
 

@@ -26,6 +26,15 @@ ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 Text = Annotated[str, Field(min_length=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Policy = Literal["auto", "dump", "before-images", "external"]
+
+
+def _listed(given: object) -> object:
+    """One word for a list of one; a list of TOML becomes a tuple, which stays as it was read."""
+    if isinstance(given, str):
+        return (given,)
+    return tuple(given) if isinstance(given, list) else given
 
 
 class _Section(BaseModel):
@@ -44,6 +53,12 @@ class Environment(_Section):
     max_block_s: Seconds | None = None  # how long others may wait behind us before we cancel ourselves
     lock_timeout_s: Seconds | None = None
     statement_timeout_s: Seconds | None = None
+    recoverability: tuple[Policy, ...] | None = None  # how it can be taken back; None: as [backup] says
+
+    @field_validator("recoverability", mode="before")
+    @classmethod
+    def _is_a_list(cls, given: object) -> object:
+        return _listed(given)
 
     @field_validator("url")
     @classmethod
@@ -112,10 +127,44 @@ class Checks(_Section):
         return command
 
 
+class Promotion(_Section):
+    """``[promotion]``: what the gate asks for."""
+
+    max_age_hours: Seconds = 24.0  # since the clone was taken
+    approvals: Annotated[int, Field(ge=0, le=20)] = 1
+    approved_by_another: bool = False  # the one who ran the rehearsal does not count
+    max_change_percent: Number = 20.0  # of a touched table's rows or bytes since the clone was taken
+    max_replay_lag_s: Number = 60.0  # of any standby
+    max_retained_wal_gb: Number = 50.0  # behind any replication slot
+    lease_s: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 60.0  # how long a silent promoter keeps its turn
+
+
+class Backup(_Section):
+    """``[backup]``: how a promotion can be taken back, proved before anything is touched."""
+
+    policy: tuple[Policy, ...] = ("auto",)
+    directory: Text = ".pgrehearse/backups"
+    dump_limit_gb: Number = 50.0  # above it, `auto` is before-images and external
+    scratch: Text | None = None  # the environment on whose server a dump is proved; None: a private local server
+    jobs: Annotated[int, Field(ge=1, le=64)] | None = None
+    external_command: Text | None = None  # must exit 0; the database's URL is in DATABASE_URL
+    external_timeout_s: Seconds = 3600.0
+    drill_command: Text | None = None  # prints the date of the last restore drill
+    max_drill_age_days: Number = 90.0
+    keep: Annotated[int, Field(ge=1)] = 5
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _is_a_list(cls, given: object) -> object:
+        return _listed(given)
+
+
 class Ledger(_Section):
-    """``[ledger]``: where receipts are kept."""
+    """``[ledger]``: where receipts, approvals and promotions are kept."""
 
     path: Text = ".pgrehearse/ledger.db"
+    url_env: Text | None = None  # the variable with a PostgreSQL URL, for a team that shares one ledger
+    env_file: Text | None = None
 
 
 class Config(_Section):
@@ -125,6 +174,8 @@ class Config(_Section):
     migrations: Migrations = Migrations()
     clone: Clone = Clone()
     checks: Checks = Checks()
+    promotion: Promotion = Promotion()
+    backup: Backup = Backup()
     ledger: Ledger = Ledger()
     file: Path = Field(exclude=True)  # where it was read from; not a key
 
@@ -152,6 +203,17 @@ class Config(_Section):
             return _conninfo_from(os.environ, environment.url_env, where="the environment", key=key)
         variables = read_env_file(self.located(environment.env_file), key=f"{self.file.name}: environments.{name}")
         return _conninfo_from(variables, environment.url_env, where=environment.env_file, key=key)
+
+    def ledger_conninfo(self) -> Conninfo | None:
+        """The release ledger's own database; None where it is a file.  Raises `ConfigurationError`."""
+        ledger = self.ledger
+        if ledger.url_env is None:
+            return None
+        key = f"{self.file.name}: ledger.url_env"
+        if ledger.env_file is None:
+            return _conninfo_from(os.environ, ledger.url_env, where="the environment", key=key)
+        variables = read_env_file(self.located(ledger.env_file), key=f"{self.file.name}: ledger")
+        return _conninfo_from(variables, ledger.url_env, where=ledger.env_file, key=key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,6 +384,8 @@ _SECTIONS: Mapping[str, type[_Section]] = {
     "migrations": Migrations,
     "clone": Clone,
     "checks": Checks,
+    "promotion": Promotion,
+    "backup": Backup,
     "ledger": Ledger,
 }
 

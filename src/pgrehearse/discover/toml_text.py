@@ -26,9 +26,21 @@ _TAIL = """\
 # command = "npm test"
 # url_variable = "DATABASE_URL"
 
+[promotion]
+# What the gate asks for before anything is promoted.
+# max_age_hours = 24           # how old the rehearsal's clone may be
+# approvals = 1                # how many people must have approved the receipt
+# approved_by_another = false  # true: the one who ran the rehearsal does not count
+
+[backup]
+# How a promotion can be taken back, proved before anything is touched: dump, before-images, external.
+# policy = "auto"
+# directory = ".pgrehearse/backups"
+
 [ledger]
-# Receipts of rehearsals are kept here.
+# Receipts, approvals and promotions are kept here.
 # path = ".pgrehearse/ledger.db"
+# url_env = "PGREHEARSE_LEDGER_URL"   # a PostgreSQL database instead, for a team that shares one ledger
 """
 
 
