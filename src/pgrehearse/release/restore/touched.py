@@ -1,0 +1,59 @@
+"""What the migration itself did to each table, so that the application's own writes can be told apart from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# A column of which a receipt says this holds the same values after as before.
+_UNTOUCHED = frozenset({"unchanged", "renamed", "new"})
+_KEEPS_VALUES = frozenset({"recreated", "type-changed"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TouchedTable:
+    """One table as it was before the migration, and what the rehearsal saw the migration do to it."""
+
+    name: str  # namespace.relation, quoted only where SQL needs it; before the migration
+    name_after: str | None  # None: the migration dropped it
+    renamed_columns: Mapping[str, str]  # before -> after
+    written_columns: frozenset[str]  # names before: their values were changed, lost or filled in
+    adds_rows: bool
+    deletes_rows: bool
+
+
+def touched_tables(tables: Sequence[Mapping[str, Any]]) -> tuple[TouchedTable, ...]:
+    """Read a receipt's ``document["tables"]``.  A table that is new after the migration has no place here.
+
+    Of a table that could not be measured everything is taken as written: nothing in it is then called the
+    application's alone.
+    """
+    found = []
+    for table in tables:
+        if table["name"] is None:
+            continue
+        unmeasured = table["verdict"] == "unmeasured"
+        columns = [column for column in table["columns"] if column["name"] is not None]
+        lost, before, after = table["rows_lost"] or 0, table["rows_before"] or 0, table["rows_after"] or 0
+        found.append(
+            TouchedTable(
+                name=table["name"],
+                name_after=table["name_after"],
+                renamed_columns={
+                    column["name"]: column["name_after"]
+                    for column in columns
+                    if column["name_after"] not in (None, column["name"])
+                },
+                written_columns=frozenset(column["name"] for column in columns if unmeasured or _is_written(column)),
+                adds_rows=unmeasured or after > before - lost,
+                deletes_rows=unmeasured or lost > 0,
+            )
+        )
+    return tuple(found)
+
+
+def _is_written(column: Mapping[str, Any]) -> bool:
+    if column["verdict"] in _UNTOUCHED:
+        return False
+    if column["verdict"] in _KEEPS_VALUES:
+        return bool(column["values_changed"] or column["values_lost"])
+    return True
