@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pgrehearse.hazards.outside_locks import OutsideLocks
 from pgrehearse.migrations.migration import Migration
-from pgrehearse.migrations.observer import Running, StatementError
+from pgrehearse.migrations.observer import NoObserver, Running, StatementError
 from pgrehearse.migrations.statements import Statement, TransactionNeed
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.locks import LockMode, strongest
@@ -68,7 +68,7 @@ class _InTransaction:
     rows_read: dict[int, int] = field(default_factory=dict)
 
 
-class Tracer:
+class Tracer(NoObserver):
     """An observer that writes down what every statement did.
 
     ``watch`` opens a session of its own into the same database.  Costs about 0.5 ms per statement.
@@ -181,7 +181,8 @@ class Tracer:
         scanned = []
         for oid, (read, _file, _size, index_files) in now.items():
             relation = self._relations[oid]
-            read_here = read - transaction.rows_read.get(oid, 0)
+            # TRUNCATE reads nothing; its rows may have been counted by another observer just before it.
+            read_here = 0 if running.statement.kind == "TruncateStmt" else read - transaction.rows_read.get(oid, 0)
             transaction.rows_read[oid] = read
             new_indexes = bool(set(index_files) - set(relation.index_files)) and oid not in emptied
             relation.index_files = index_files

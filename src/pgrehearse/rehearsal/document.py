@@ -16,6 +16,7 @@ from pgrehearse.hazards.trace import StatementNotRun, StatementTrace
 from pgrehearse.migrations.secrets import find_secrets, mask, redact
 from pgrehearse.migrations.statements import Statement
 from pgrehearse.rehearsal.checks import CheckResult
+from pgrehearse.rehearsal.commits import CommitEvidence
 from pgrehearse.rehearsal.guarantees import find_lost_guarantees
 from pgrehearse.rehearsal.judge import LostGuarantee, Unmeasured, decide, find_all
 from pgrehearse.rehearsal.receipt import RECIPE, Receipt, files_of
@@ -51,6 +52,7 @@ class Seen:
     clone_server_version: str = ""
     traces: tuple[StatementTrace, ...] = ()
     not_run: tuple[StatementNotRun, ...] = ()
+    commits: tuple[CommitEvidence, ...] = ()
     failure: MigrationFailed | None = None
     clone_schema: Schema | None = None
     data: DataComparison | None = None
@@ -133,6 +135,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                     {version: [(s.text, s.kind) for s in found] for version, found in seen.statements.items()},
                 ),
                 "statement_rows": [trace.rows_affected for trace in seen.traces],
+                "commits": [commit.as_json() for commit in seen.commits],
                 "settings": seen.settings,
                 "schema_objects": {
                     "recipe": FINGERPRINT_RECIPE,

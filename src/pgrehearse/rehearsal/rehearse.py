@@ -21,7 +21,9 @@ from pgrehearse.hazards.lint import lint_files
 from pgrehearse.hazards.trace import Tracer
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.apply import apply
+from pgrehearse.migrations.expectations import parse_expectations
 from pgrehearse.migrations.limits import Limits
+from pgrehearse.migrations.observer import Observers
 from pgrehearse.migrations.own_ledger import NAMESPACE as OWN_NAMESPACE
 from pgrehearse.migrations.progress import ProgressTable
 from pgrehearse.migrations.statements import split_file
@@ -29,6 +31,7 @@ from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_checks
+from pgrehearse.rehearsal.commits import CommitRecorder
 from pgrehearse.rehearsal.document import Seen, receipt_of
 from pgrehearse.rehearsal.matviews import find_emptied_matviews, has_matviews
 from pgrehearse.rehearsal.receipt import Receipt, save_receipt
@@ -64,6 +67,8 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         migration.version: split_file(migration.content, path=migration.path, kind=migration.kind)
         for migration in request.plan.migrations
     }
+    for migration in request.plan.migrations:
+        parse_expectations(migration, statements[migration.version])  # a mistake in one is told before the clone is made
     seen = Seen(request=request, statements=statements, started_at=now(), rehearsed_by=getpass.getuser())
     with make_pair(
         request.source,
@@ -108,6 +113,7 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
     progress.step(f"applying as {pair.role}")
     started = time.monotonic()
     tracer = Tracer(lambda: pair.session("clone", "watch"))
+    recorder = CommitRecorder(lambda: pair.session("clone", "watch"), ignored=frozenset({seen.request.ledger.table}))
     try:
         apply(
             pair.session_as_role,
@@ -115,7 +121,7 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
             ledger=seen.request.ledger,
             mode=seen.request.mode,
             limits=replace(CLONE_LIMITS, statement_timeout_ms=seen.request.statement_timeout_ms),
-            observer=tracer,
+            observer=Observers(recorder, tracer),
             beyond_allowed=pair.is_private,
         )
     except MigrationFailed as error:
@@ -124,6 +130,8 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
         seen.traces = tuple(tracer.statements)
         seen.not_run = tuple(tracer.not_run_statements)
         seen.timings["apply_ms"] = (time.monotonic() - started) * 1000
+        seen.commits = tuple(recorder.commits)
+        recorder.close()
         tracer.close()
 
 

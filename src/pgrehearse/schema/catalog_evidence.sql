@@ -1,0 +1,195 @@
+-- What a commit changed in the catalogs.  search_path is empty while these run, so every name that the server prints
+-- is qualified.  No statement asks what a lock could hold up but `objects`, which only the holder of the locks sends.
+
+-- name: held
+SELECT DISTINCT l.relation::bigint
+FROM pg_catalog.pg_locks l
+WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()
+  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database());
+
+-- name: relations
+-- Tables, views and sequences among these oids (NULL: all) or of these names; an index stands for its table.  `version`:
+-- which catalog rows there are, each with the transaction that wrote it (VACUUM and ANALYZE write theirs in place).
+WITH wanted AS (
+    SELECT c.oid FROM pg_catalog.pg_class c WHERE %(oids)s::oid[] IS NULL OR c.oid = ANY (%(oids)s::oid[])
+    UNION
+    SELECT i.indrelid FROM pg_catalog.pg_index i WHERE i.indexrelid = ANY (%(oids)s::oid[])
+    UNION
+    SELECT c.oid
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE %(names)s::text[] <> '{}'
+      AND pg_catalog.format('%%I.%%I', n.nspname, c.relname) = ANY (%(names)s::text[])
+), living AS (
+    SELECT c.oid, c.xmin, pg_catalog.format('%%I.%%I', n.nspname, c.relname) AS name
+    FROM wanted w JOIN pg_catalog.pg_class c ON c.oid = w.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
+      AND n.nspname NOT IN ('information_schema', 'pgrehearse', 'pgrehearse_quarantine')
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                      WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
+                        AND d.deptype = 'e')
+)
+SELECT living.oid::bigint, living.name,
+    (SELECT p.inhparent::pg_catalog.regclass::text
+     FROM pg_catalog.pg_inherits p JOIN pg_catalog.pg_class c ON c.oid = p.inhrelid
+     WHERE p.inhrelid = living.oid AND c.relispartition),
+    pg_catalog.concat_ws(' ', living.xmin,
+        (SELECT pg_catalog.string_agg(r.attnum || ':' || r.xmin, ',' ORDER BY r.attnum) FROM pg_catalog.pg_attribute r
+         WHERE r.attrelid = living.oid AND r.attnum > 0),
+        (SELECT pg_catalog.string_agg(r.oid || ':' || r.xmin, ',' ORDER BY r.oid) FROM pg_catalog.pg_attrdef r
+         WHERE r.adrelid = living.oid),
+        (SELECT pg_catalog.string_agg(r.oid || ':' || r.xmin, ',' ORDER BY r.oid) FROM pg_catalog.pg_constraint r
+         WHERE r.conrelid = living.oid),
+        (SELECT pg_catalog.string_agg(r.indexrelid || ':' || r.xmin, ',' ORDER BY r.indexrelid)
+         FROM pg_catalog.pg_index r WHERE r.indrelid = living.oid),
+        (SELECT pg_catalog.string_agg(r.oid || ':' || r.xmin, ',' ORDER BY r.oid) FROM pg_catalog.pg_trigger r
+         WHERE r.tgrelid = living.oid),
+        (SELECT pg_catalog.string_agg(r.oid || ':' || r.xmin, ',' ORDER BY r.oid) FROM pg_catalog.pg_policy r
+         WHERE r.polrelid = living.oid),
+        (SELECT pg_catalog.string_agg(r.oid || ':' || r.xmin, ',' ORDER BY r.oid) FROM pg_catalog.pg_rewrite r
+         WHERE r.ev_class = living.oid))
+FROM living;
+
+-- name: objects
+-- relation oid, object, frame of the text that has a normal form, that text, what is compared as it stands.
+-- Left out, as in a schema's snapshot: tablespaces, grants, comments, copies that partitions have of their parent's.
+WITH living AS (
+    SELECT c.* FROM pg_catalog.pg_class c WHERE c.oid = ANY (%(oids)s::oid[])
+)
+SELECT c.oid::bigint, 'relation'::text AS object,
+    CASE WHEN c.relkind IN ('v', 'm') THEN 'statement' WHEN c.relkind = 'p' THEN 'partition key' END AS frame,
+    CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid)
+         WHEN c.relkind = 'p' THEN pg_catalog.pg_get_partkeydef(c.oid) END AS text,
+    pg_catalog.concat_ws('; ', 'kind ' || c.relkind::text, 'owner ' || pg_catalog.pg_get_userbyid(c.relowner),
+        'persistence ' || c.relpersistence::text, 'replica identity ' || c.relreplident::text,
+        CASE WHEN c.relrowsecurity THEN 'row security' END, CASE WHEN c.relforcerowsecurity THEN 'forced' END,
+        (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C") FROM pg_catalog.unnest(c.reloptions) o),
+        CASE WHEN c.relispartition THEN pg_catalog.pg_get_expr(c.relpartbound, c.oid) END,
+        (SELECT 'inherits ' || pg_catalog.string_agg(i.inhparent::pg_catalog.regclass::text, ', ' ORDER BY i.inhseqno)
+         FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid)) AS plain
+FROM living c
+UNION ALL
+SELECT a.attrelid::bigint, 'column ' || pg_catalog.quote_ident(a.attname),
+    'expression', pg_catalog.pg_get_expr(d.adbin, d.adrelid),
+    pg_catalog.concat_ws('; ', pg_catalog.format_type(a.atttypid, a.atttypmod),
+        CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::pg_catalog.regcollation::text END,
+        CASE WHEN a.attnotnull THEN 'not null' END,
+        (SELECT CASE WHEN n.convalidated THEN NULL ELSE 'not valid' END FROM pg_catalog.pg_constraint n
+         WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum]),
+        CASE WHEN a.attidentity <> '' THEN 'identity ' || a.attidentity::text END,
+        CASE WHEN a.attgenerated <> '' THEN 'generated ' || a.attgenerated::text END)
+FROM living c
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE c.relkind <> 'S'
+UNION ALL
+SELECT n.conrelid::bigint, 'constraint ' || pg_catalog.quote_ident(n.conname),
+    'constraint', pg_catalog.regexp_replace(pg_catalog.pg_get_constraintdef(n.oid), ' NOT VALID$', ''),
+    CASE WHEN n.convalidated THEN 'valid' ELSE 'not valid' END
+FROM living c JOIN pg_catalog.pg_constraint n ON n.conrelid = c.oid
+WHERE n.contype IN ('c', 'f', 'p', 'u', 'x') AND n.conparentid = 0
+  AND NOT (n.contype = 'c' AND n.coninhcount > 0 AND NOT n.conislocal)
+UNION ALL
+SELECT i.indrelid::bigint, 'index ' || pg_catalog.quote_ident(x.relname), 'statement', pg_catalog.pg_get_indexdef(x.oid),
+    pg_catalog.concat_ws('; ', CASE WHEN NOT i.indisvalid THEN 'invalid' END,
+        CASE WHEN i.indisclustered THEN 'clustered' END)
+FROM living c JOIN pg_catalog.pg_index i ON i.indrelid = c.oid JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits p WHERE p.inhrelid = x.oid)
+UNION ALL
+SELECT t.tgrelid::bigint, 'trigger ' || pg_catalog.quote_ident(t.tgname), 'statement',
+    pg_catalog.pg_get_triggerdef(t.oid), 'enabled ' || t.tgenabled::text
+FROM living c JOIN pg_catalog.pg_trigger t ON t.tgrelid = c.oid
+WHERE NOT t.tgisinternal AND t.tgparentid = 0
+UNION ALL
+SELECT p.polrelid::bigint, 'policy ' || pg_catalog.quote_ident(p.polname), 'expression',
+    pg_catalog.pg_get_expr(p.polqual, p.polrelid),
+    pg_catalog.concat_ws('; ', p.polcmd, p.polpermissive, pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid),
+        (SELECT pg_catalog.string_agg(CASE r WHEN 0 THEN 'public' ELSE pg_catalog.pg_get_userbyid(r) END, ', '
+                                      ORDER BY pg_catalog.pg_get_userbyid(r) COLLATE "C")
+         FROM pg_catalog.unnest(p.polroles) r))
+FROM living c JOIN pg_catalog.pg_policy p ON p.polrelid = c.oid
+UNION ALL
+SELECT w.ev_class::bigint, 'rule ' || pg_catalog.quote_ident(w.rulename), 'statement', pg_catalog.pg_get_ruledef(w.oid),
+    'enabled ' || w.ev_enabled::text
+FROM living c JOIN pg_catalog.pg_rewrite w ON w.ev_class = c.oid AND w.rulename <> '_RETURN';
+
+-- name: other_versions
+-- Functions, types, namespaces and extensions of users, each with the transactions that wrote it.
+SELECT 'function', p.oid::bigint, p.xmin::text
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE p.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse')
+UNION ALL
+SELECT 'type', t.oid::bigint, pg_catalog.concat_ws(' ', t.xmin,
+    (SELECT pg_catalog.string_agg(e.oid || ':' || e.xmin, ',' ORDER BY e.oid) FROM pg_catalog.pg_enum e
+     WHERE e.enumtypid = t.oid),
+    (SELECT pg_catalog.string_agg(k.oid || ':' || k.xmin, ',' ORDER BY k.oid) FROM pg_catalog.pg_constraint k
+     WHERE k.contypid = t.oid),
+    (SELECT pg_catalog.string_agg(a.attnum || ':' || a.xmin, ',' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
+     WHERE a.attrelid = t.typrelid AND a.attnum > 0))
+FROM pg_catalog.pg_type t
+JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
+WHERE t.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse')
+  AND (t.typtype IN ('e', 'd', 'r') OR c.relkind = 'c')
+UNION ALL
+SELECT 'schema', n.oid::bigint, n.xmin::text
+FROM pg_catalog.pg_namespace n
+WHERE n.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('pgrehearse', 'pgrehearse_quarantine', 'drizzle')
+UNION ALL
+SELECT 'extension', e.oid::bigint, e.xmin::text FROM pg_catalog.pg_extension e;
+
+-- name: others
+-- kind, oid, name, frame, text, what is compared as it stands.  An extension stands for its members.
+SELECT 'function', p.oid::bigint, 'function ' || p.oid::pg_catalog.regprocedure::text,
+    CASE WHEN p.prosqlbody IS NOT NULL THEN 'statement' END,
+    CASE WHEN p.prosqlbody IS NOT NULL THEN pg_catalog.pg_get_functiondef(p.oid) END,
+    pg_catalog.concat_ws('; ', 'owner ' || pg_catalog.pg_get_userbyid(p.proowner),
+        CASE WHEN p.prosqlbody IS NULL AND p.prokind <> 'a' THEN pg_catalog.pg_get_functiondef(p.oid) END)
+FROM pg_catalog.pg_proc p
+WHERE p.oid = ANY (%(oids)s::oid[])
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                  WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'type', t.oid::bigint, 'type ' || pg_catalog.format_type(t.oid, NULL),
+    'expression', t.typdefault,
+    pg_catalog.concat_ws('; ', 'kind ' || t.typtype::text, 'owner ' || pg_catalog.pg_get_userbyid(t.typowner),
+        CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) END,
+        CASE WHEN t.typnotnull THEN 'not null' END,
+        (SELECT pg_catalog.string_agg(pg_catalog.quote_literal(e.enumlabel), ', ' ORDER BY e.enumsortorder)
+         FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid),
+        (SELECT pg_catalog.string_agg(k.conname || ' ' || pg_catalog.pg_get_constraintdef(k.oid), ', '
+                                      ORDER BY k.conname COLLATE "C")
+         FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c'),
+        (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname) || ' '
+                                      || pg_catalog.format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
+         FROM pg_catalog.pg_attribute a
+         WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped))
+FROM pg_catalog.pg_type t
+WHERE t.oid = ANY (%(oids)s::oid[])
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                  WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'schema', n.oid::bigint, 'schema ' || pg_catalog.quote_ident(n.nspname), NULL, NULL,
+    'owner ' || pg_catalog.pg_get_userbyid(n.nspowner)
+FROM pg_catalog.pg_namespace n WHERE n.oid = ANY (%(oids)s::oid[])
+UNION ALL
+SELECT 'extension', e.oid::bigint, 'extension ' || pg_catalog.quote_ident(e.extname), NULL, NULL, e.extversion
+FROM pg_catalog.pg_extension e WHERE e.oid = ANY (%(oids)s::oid[]);
+
+-- name: other_names
+-- The same names, asking nothing that takes a lock.
+SELECT 'function', p.oid::bigint, 'function ' || p.oid::pg_catalog.regprocedure::text
+FROM pg_catalog.pg_proc p WHERE p.oid = ANY (%(oids)s::oid[])
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                  WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'type', t.oid::bigint, 'type ' || pg_catalog.format_type(t.oid, NULL)
+FROM pg_catalog.pg_type t WHERE t.oid = ANY (%(oids)s::oid[])
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                  WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'schema', n.oid::bigint, 'schema ' || pg_catalog.quote_ident(n.nspname)
+FROM pg_catalog.pg_namespace n WHERE n.oid = ANY (%(oids)s::oid[])
+UNION ALL
+SELECT 'extension', e.oid::bigint, 'extension ' || pg_catalog.quote_ident(e.extname)
+FROM pg_catalog.pg_extension e WHERE e.oid = ANY (%(oids)s::oid[]);
