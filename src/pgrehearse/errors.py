@@ -377,3 +377,78 @@ class ApprovalRefused(GuardRefused):
     """An approval that cannot be given or taken back."""
 
     default_remedy = "`pgrehearse report RECEIPT` shows what there is to approve."
+
+
+# --- release: backups ---------------------------------------------------------------------------------
+
+
+class BackupFailed(NotMeasured):
+    """A backup could not be made, or not be proved; nothing stands under the name of a proved one."""
+
+    default_remedy = "Mend the cause named above and run `pgrehearse backup create` again."
+
+
+class BackupDiffers(PgRehearseError):
+    """What was restored from a backup is not what the source held when it was taken."""
+
+    exit_code = 1
+    default_remedy = "Do not rely on it: take another with `pgrehearse backup create`.  What differs is listed above."
+
+
+class BackupDamaged(PgRehearseError):
+    """A backup's files are not what was written and proved."""
+
+    exit_code = 1
+    default_remedy = "Do not rely on it: take another with `pgrehearse backup create`, and check the disk it lies on."
+
+
+class BackupNotProved(GuardRefused):
+    """A backup that was never restored and compared, or whose proof the release ledger does not know."""
+
+    default_remedy = "Take another with `pgrehearse backup create`; `pgrehearse backup prune` removes what is unproved."
+
+
+class UnknownBackup(ConfigurationError):
+    """There is no backup of that id in the directory."""
+
+    default_remedy = "See `pgrehearse backup list`."
+
+
+class BackupRefused(GuardRefused):
+    """The configured policy cannot give a proved backup of this database."""
+
+    default_remedy = "Change the section [backup] of pgrehearse.toml: policy, dump_limit_gb, external_command."
+
+
+class ExternalBackupFailed(PgRehearseError):
+    """The team's own backup command, or its restore drill's, did not succeed."""
+
+    exit_code = 1
+    default_remedy = "Run the command by hand, mend what it says, then run `pgrehearse backup create` again."
+
+
+class DrillTooOld(GuardRefused):
+    """Nobody has restored from the external backups for longer than the configured limit."""
+
+    default_remedy = "Restore one of them somewhere, compare it, and let backup.drill_command print that date."
+
+
+# --- before-images ------------------------------------------------------------------------------------
+
+
+class ImagesNotTaken(GuardRefused):
+    """What the plan destroys could not be copied whole; nothing was changed, and no copy is left."""
+
+    default_remedy = "Mend what is named and promote again, or choose another way of recovery (a dump, a restore point)."
+
+
+class ImagesNotKept(PgRehearseError):
+    """Inside the migration's transaction: the images are not, or would not be, what was destroyed; it is rolled back."""
+
+    default_remedy = "Nothing was committed. Rehearse again, so that the receipt says what this plan destroys."
+
+
+class PutBackFailed(PgRehearseError):
+    """What the migration destroyed could not be put back; the rollback's transaction is rolled back."""
+
+    default_remedy = "Nothing was changed. The images are kept in `pgrehearse_quarantine`, to be put back by hand."

@@ -64,18 +64,26 @@ class ChildProgram:
 
 
 def start_dump(
-    binaries: Binaries, source: Conninfo, *, snapshot: str, directory: Path, jobs: int, compress: bool, log: Path
+    binaries: Binaries,
+    source: Conninfo,
+    *,
+    snapshot: str,
+    directory: Path,
+    jobs: int,
+    compress: bool,
+    log: Path,
+    subscriptions: bool = False,
 ) -> ChildProgram:
     """Start `pg_dump -Fd` of the snapshot into ``directory`` (which must not exist).
 
     Holds ACCESS SHARE on every table until it ends.  Not compressed unless asked: gzip costs five times
-    what writing does.  Subscriptions are left out: a clone that subscribes would take changes that are
-    meant for production's subscriber.
+    what writing does.  Subscriptions are left out unless asked for (a backup is whole): a clone that subscribes
+    would take changes that are meant for production's subscriber.
     """
     arguments = [
         binaries.program("pg_dump"), "--format=directory", f"--jobs={jobs}", f"--snapshot={snapshot}",
         f"--file={directory}", f"--compress={1 if compress else 0}", "--no-sync", "--no-password",
-        "--no-subscriptions", f"--lock-wait-timeout={LOCK_WAIT_MS}",
+        f"--lock-wait-timeout={LOCK_WAIT_MS}", *(() if subscriptions else ("--no-subscriptions",)),
     ]  # fmt: skip
     return ChildProgram(arguments, conninfo=source, log=log)
 
@@ -114,17 +122,19 @@ def start_restore(
     contents: tuple[ContentsEntry, ...],
     jobs: int,
     log: Path,
+    tablespaces: bool = False,
 ) -> ChildProgram:
     """Start `pg_restore` of these sections of the dump; the first error ends it.
 
-    Tablespaces are left out: the other server's disks are laid out otherwise.
+    Tablespaces are left out unless asked for: another server's disks are laid out otherwise.
     """
     chosen = log.with_suffix(".list")
     text = "".join(f"{entry.line}\n" for entry in contents if keep(entry))
     chosen.write_bytes(text.encode(errors="surrogateescape"))
     arguments = [
         binaries.program("pg_restore"), "--format=directory", f"--jobs={jobs}", "--exit-on-error", "--no-password",
-        "--no-tablespaces", f"--use-list={chosen}", *(f"--section={section}" for section in sections), str(directory),
+        f"--use-list={chosen}", *(() if tablespaces else ("--no-tablespaces",)),
+        *(f"--section={section}" for section in sections), str(directory),
     ]  # fmt: skip
     return ChildProgram(arguments, conninfo=target, log=log)
 

@@ -228,7 +228,7 @@ def apply_settings(admin: Connection, settings: Sequence[Setting], database: str
         else:
             head = sql.SQL("ALTER ROLE {}").format(sql.Identifier(setting.role)) + place
         name = sql.SQL(".").join(map(sql.Identifier, setting.name.split(".")))
-        reason = _attempt(admin, sql.SQL("{} SET {} TO {}").format(head, name, _value(setting)))
+        reason = _attempt(admin, sql.SQL("{} SET {} TO {}").format(head, name, setting_value(setting)))
         if reason:
             failed.append(f"{setting.name} of {whose} could not be set: {reason}")
     return failed
@@ -266,7 +266,8 @@ def apply_database_privileges(admin: Connection, source: RoleCatalog, database: 
             )
 
 
-def _value(setting: Setting) -> sql.Composable:
+def setting_value(setting: Setting) -> sql.Composable:
+    """What follows ``SET name TO``: list settings are written back element by element, as pg_dump does."""
     if setting.name not in LIST_SETTINGS:
         return sql.Literal(setting.value)
     elements = [
