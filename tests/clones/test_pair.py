@@ -141,7 +141,7 @@ def test_options_in_the_source_s_url_reach_the_role_s_session(
 
 
 @pytest.mark.pg("== 18")
-def test_a_superuser_on_uat_becomes_the_role_with_its_settings(
+def test_a_login_of_our_own_starts_as_the_role_with_its_settings(
     clean_uat: LocalServer, shop: Conninfo, pair_of: MakePair
 ) -> None:
     """The roles exist there, with other passwords and settings, as on a real UAT server."""
@@ -154,10 +154,14 @@ def test_a_superuser_on_uat_becomes_the_role_with_its_settings(
             with pair_of(shop, clean_uat.conninfo()) as pair:
                 assert pair.role_problem is None
                 assert pair.lowered == ()
+                login = f"pgrehearse_{pair.id}_login"
+                expected = (login, "shop_owner", "off", 'shop, "Odd One", public', "Asia/Tokyo", "7s")
                 with pair.session_as_role("run") as session:
-                    assert session.execute(WHO).fetchone() == (
-                        "shop_owner", "shop_owner", "off", 'shop, "Odd One", public', "Asia/Tokyo", "7s",
-                    )  # fmt: skip
+                    assert session.execute(WHO).fetchone() == expected
+                    for back in ("RESET ROLE", "RESET ALL", "RESET search_path"):
+                        session.execute(f"SET search_path = elsewhere; {back}".encode())
+                        assert session.execute("SELECT current_user::text").fetchone() == ("shop_owner",)
+                    assert session.execute(WHO).fetchone() == expected
                     with pytest.raises(psycopg.errors.InsufficientPrivilege):
                         session.execute("CREATE DATABASE x")
             assert rows(clean_uat.conninfo(), "SELECT setconfig FROM pg_db_role_setting") == [
@@ -215,7 +219,7 @@ def test_another_role_than_the_url_s_runs_the_migrations(
                 session.execute("DROP TABLE shop.orders")
     uat = clean_uat.conninfo()
     with pair_of(shop, uat, role="shop_readers", create_roles=True) as pair, pair.session_as_role("run") as session:
-        assert session.execute("SELECT session_user::text").fetchone() == ("shop_readers",)
+        assert session.execute("SELECT current_user::text").fetchone() == ("shop_readers",)
 
 
 @pytest.mark.pg("== 18")

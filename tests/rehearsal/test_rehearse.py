@@ -187,27 +187,6 @@ def test_what_works_for_a_superuser_and_fails_for_productions_role_fails(
 
 
 @pytest.mark.pg("== 18")
-@pytest.mark.parametrize(
-    "escape",
-    ["SET SESSION AUTHORIZATION postgres", "DISCARD ALL", "DO $$ BEGIN EXECUTE 'RESET SESSION AUTHORIZATION'; END $$"],
-)
-def test_a_file_cannot_become_the_superuser_who_became_productions_role(
-    tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer, uat_address: Conninfo, escape: str
-) -> None:
-    connection.execute("CREATE TABLE others (id int)")
-    role = "escapes_on_a_shared_server"
-    connection.execute(f"DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN")
-    with connect(uat.conninfo(), verb="test") as session:
-        session.execute(f"DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN")
-    (tmp_path / "m.sql").write_text(f"{escape};\nALTER TABLE others ADD COLUMN note text;\n")
-    receipt = run(tmp_path, database, uat_address, files=(tmp_path / "m.sql",), role=role)
-    assert receipt.verdict == "failed"
-    assert receipt.document["statements"][-1]["error"]["sqlstate"] == "42501"
-    assert any("m.sql:1" in entry["what"] for entry in receipt.document["not_measured"])
-    connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
-
-
-@pytest.mark.pg("== 18")
 def test_a_role_that_may_not_create_namespaces_can_rehearse_what_needs_progress(
     tmp_path: Path, connection: Connection, database: Conninfo
 ) -> None:
@@ -220,22 +199,6 @@ def test_a_role_that_may_not_create_namespaces_can_rehearse_what_needs_progress(
     assert receipt.verdict == "clean"
     assert receipt.document["grade"]["full"] is False
     assert "may not create the migration ledger" in receipt.document["grade"]["why_not"][0]
-    connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
-
-
-@pytest.mark.pg("== 18")
-def test_a_superuser_who_became_the_role_on_a_shared_server_is_no_full_grade(
-    tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer
-) -> None:
-    role = f"became_{database.database}"
-    connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
-    connection.execute(f"CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t OWNER TO {role}")
-    with connect(uat.conninfo(), verb="test") as admin:
-        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
-    (tmp_path / "m.sql").write_text("ALTER TABLE t ADD COLUMN v int;")
-    grade = run(tmp_path, database, uat.conninfo(), files=(tmp_path / "m.sql",), role=role).document["grade"]
-    assert grade["full"] is False
-    assert any("superuser who became the role" in reason for reason in grade["why_not"])
     connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 

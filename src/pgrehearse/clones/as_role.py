@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psycopg
-from psycopg import sql
 
 from pgrehearse.errors import CloneFailed
-from pgrehearse.postgres.connect import Connection, connect, fetch_value
+from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 
 # What the URL itself sets (options=-c …) or libpq's environment does (PGTZ) stands above role and database.
@@ -16,15 +15,17 @@ SELECT pg_catalog.current_setting(%s, true),
        (SELECT s.source FROM pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name) = pg_catalog.lower(%s))
 """
 SET_CONFIG = "SELECT pg_catalog.set_config(%s, %s, false)"
+WHO = "SELECT session_user::pg_catalog.text, current_user::pg_catalog.text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleAccess:
-    """How a session as the role is had: by logging in as it, or as a superuser who then becomes it."""
+    """How a session as the role is had: by logging in as it, or as a login role of our own that starts as it."""
 
     role: str
     conninfo: Conninfo
-    becomes: bool  # SET SESSION AUTHORIZATION after logging in as a superuser
+    login: str | None  # our login role (see `login_role`); None: the role logs in itself
+    current_user: str | None  # who our login's sessions start as: the role, or what its own setting `role` says
     settings: Mapping[str, str]  # what production's session would start with, from role and database
 
 
@@ -41,10 +42,7 @@ def open_as_role(access: RoleAccess, *, verb: str) -> Connection:
             row = session.execute(CURRENT_SETTING, (name, name)).fetchone()
             if row is None or (row[0] != value and row[1] != "client"):
                 session.execute(SET_CONFIG, (name, value))
-        if access.becomes:
-            session.execute(sql.SQL("SET SESSION AUTHORIZATION {}").format(sql.Identifier(access.role)))
-        # the session's user: ALTER ROLE … SET role = … makes the current one another, in production too
-        user = fetch_value(session, "SELECT session_user::pg_catalog.text")
+        who = session.execute(WHO).fetchone()
     except psycopg.Error as error:
         session.close()
         told = error.diag.message_primary or str(error).strip()
@@ -52,7 +50,11 @@ def open_as_role(access: RoleAccess, *, verb: str) -> Connection:
     except BaseException:
         session.close()
         raise
-    if user != access.role:
+    assert who is not None
+    # Who logs in himself counts as session user: ALTER ROLE … SET role = … makes the current one another, in
+    # production too.
+    found, wanted = (who[0], access.role) if access.login is None else (who[1], access.current_user)
+    if found != wanted:
         session.close()
-        raise CloneFailed(f"a session into the clone is {user}'s, not {access.role}'s")
+        raise CloneFailed(f"a session into the clone is {found}'s, not {wanted}'s")
     return session

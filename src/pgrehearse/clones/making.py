@@ -11,9 +11,10 @@ from types import TracebackType
 import psycopg
 from psycopg import sql
 
+from pgrehearse.clones.login_role import drop_login, retire_login
 from pgrehearse.clones.place import Place
 from pgrehearse.clones.record import CloneRecord, without_secrets
-from pgrehearse.clones.template import CloneNames, drop_database, end_makers_sessions
+from pgrehearse.clones.template import CloneNames, clone_failure, drop_database, end_makers_sessions
 from pgrehearse.errors import CloneFailed, CloneLeftBehind, PgRehearseError
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection
@@ -103,6 +104,12 @@ class Making:
     def _keep_it(self, clone: Conninfo) -> None:
         assert self._directory is not None
         if self.server is None:
+            assert self.place is not None
+            try:
+                with self.place.open_admin(verb="drop") as admin:
+                    retire_login(admin, self.names)
+            except psycopg.Error as error:
+                raise clone_failure(error, f"ending the login of clone {self.names.id}") from error
             shutil.rmtree(self._directory, ignore_errors=True)
             self._record.kept(address=without_secrets(clone), server=None)
             return
@@ -115,10 +122,12 @@ class Making:
 def drop_pair(admin: Connection, names: CloneNames, roles: tuple[str, ...]) -> tuple[str, ...]:
     """Drop what a clone made on a shared server; returns the databases that were there.
 
-    A role that it made goes too, unless something else depends on it by now.  Raises `NotOurs`.
+    Its login goes too, and a role of production that it made unless something else depends on it by now.
+    Raises `NotOurs`.
     """
     end_makers_sessions(admin, names)
     dropped = tuple(name for name in names.both if drop_database(admin, name, names))
+    drop_login(admin, names)
     for role in roles:
         row = admin.execute(
             "SELECT pg_catalog.shobj_description(r.oid, 'pg_authid') FROM pg_catalog.pg_roles r WHERE r.rolname = %s",

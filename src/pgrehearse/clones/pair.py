@@ -91,6 +91,7 @@ class ClonePair:
     clone: Conninfo
     origin: Origin
     role: str  # who runs migrations in production
+    role_is_superuser: bool
     role_access: RoleAccess | None
     role_problem: str | None  # why no session can be had as that role: a rehearsal is then not measured
     is_private: bool  # a server of our own: what reaches beyond the database harms nobody
@@ -238,6 +239,7 @@ def _make(request: _Request, making: Making, path: SessionPath, not_asked: tuple
         way = template.create_clone(admin, names, size_bytes=restored.size_bytes, owner=roles.catalog.database_owner)
         template_ms = ms_since(started)
         place.apply_settings(admin, names.both)
+        place.furnish_login(admin, names)
     shutil.rmtree(work / DUMP, ignore_errors=True)
     return ClonePair(
         id=names.id,
@@ -245,6 +247,7 @@ def _make(request: _Request, making: Making, path: SessionPath, not_asked: tuple
         clone=place.admin.replaced(dbname=names.clone),
         origin=Origin(identity=identity, lsn=snapshot.lsn, taken_at=snapshot.taken_at, path=path),
         role=roles.role,
+        role_is_superuser=roles.catalog.roles[roles.role].superuser,
         role_access=place.access_as_role(names.clone),
         role_problem=place.find_role_problem(),
         is_private=place.is_private,
@@ -296,10 +299,12 @@ def _prepare_place(
         place = target_place(request.target, roles, needs, may_create_roles=request.create_roles)
         with place.open_admin() as admin:
             there = read_identity(admin)
-        making.intend(source=needs.identity, target=request.target, server=there, roles=place.missing_roles)
+        ours = (making.names.login,) if place.needs_login else ()
+        making.intend(source=needs.identity, target=request.target, server=there, roles=(*ours, *place.missing_roles))
     making.place = place
     with place.open_admin() as admin:
         place.create_roles(admin, comment=making.names.comment)
+        place.create_login(admin, making.names)
         template.create_pristine(admin, making.names, needs.locale, owner=roles.catalog.database_owner)
     return place
 

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from pgrehearse.clones import preflight
 from pgrehearse.clones.as_role import RoleAccess
+from pgrehearse.clones.login_role import REMEDY, LoginRole, create_login, find_refusal, furnish_login
 from pgrehearse.clones.preflight import Missing, SourceNeeds
 from pgrehearse.clones.roles import (
     Role,
@@ -22,6 +23,7 @@ from pgrehearse.clones.roles import (
 )
 from pgrehearse.clones.server_settings import apply_to_server, as_database_settings
 from pgrehearse.clones.snapshot import NO_TIMEOUTS
+from pgrehearse.clones.template import CloneNames
 from pgrehearse.errors import CloneImpossible
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
@@ -57,6 +59,8 @@ class Place:
     user: str = ""
     is_superuser: bool = True
     major: int = 0
+    login: LoginRole | None = None  # of our own, where nobody can log in as the role
+    login_problem: str | None = None  # why such a login could not be had
 
     @property
     def is_private(self) -> bool:
@@ -103,40 +107,75 @@ class Place:
             apply_database_privileges(admin, catalog, database)
         self.lowered += dict.fromkeys(failed)
 
+    @property
+    def needs_login(self) -> bool:
+        """Whether nobody can log in here as production's role, so that a login of our own must become it."""
+        role, catalog = self.roles.role, self.roles.catalog
+        made_here = role in self.missing_roles and catalog.roles[role].login
+        return role != self.user and not made_here and self._rank_problem() is None
+
+    def create_login(self, admin: Connection, names: CloneNames) -> None:
+        """Make our login role, where one is needed; `find_role_problem` tells why it could not be made."""
+        if not self.needs_login:
+            return
+        role = self.roles.role
+        becomes = self.roles.catalog.settings_for(role).get("role", "none")
+        try:
+            password = create_login(admin, names, role)
+        except psycopg.Error as error:
+            told = error.diag.message_primary or str(error).strip()
+            self.login_problem = (
+                f"the target's user {self.user} is not {role}, who runs migrations in production, and may not make a "
+                f"login that could become {role}: {told}; {REMEDY}"
+            )
+            return
+        self.login = LoginRole(name=names.login, password=password, becomes=role if becomes == "none" else becomes)
+
+    def furnish_login(self, admin: Connection, names: CloneNames) -> None:
+        """On the finished clone: its settings, and whether the server lets it in."""
+        if self.login is None:
+            return
+        settings = self.roles.catalog.settings_for(self.roles.role)
+        self.lowered += furnish_login(admin, names, self.login.becomes, settings)
+        access = self.access_as_role(names.clone)
+        assert access is not None
+        self.login_problem = find_refusal(access.conninfo)
+
     def find_role_problem(self) -> str | None:
         """Why a session as production's role cannot be had here; None where it can."""
+        return self._rank_problem() or self.login_problem
+
+    def _rank_problem(self) -> str | None:
         role = self.roles.role
-        if self.is_private or role in self.passwords:
-            return None
-        assert self.here is not None
-        existing = self.here.roles.get(role)  # None: made here, as production has it, and it may not log in
+        existing = self.here.roles.get(role) if self.here is not None else None  # None: we make it as production's is
         if existing is not None and "SUPERUSER" in existing.differences(self.roles.catalog.roles[role]):
             here = "a superuser" if existing.superuser else "no superuser"
             return f"role {role} is {here} on the target, unlike in production"
-        if role != self.user and not self.is_superuser:
-            return (
-                f"the target's user {self.user} is neither {role}, who runs migrations in production, nor a superuser "
-                "who could become it"
-            )
         return None
 
     def access_as_role(self, database: str) -> RoleAccess | None:
         """How to be production's role in this database; None where `find_role_problem` says why not."""
         if self.find_role_problem() is not None:
             return None
-        role = self.roles.role
+        role, login = self.roles.role, self.login
         base = self.admin.replaced(dbname=database)
         if self.roles.options is not None:
             base = base.replaced(options=self.roles.options)
-        becomes = False
-        if role in self.passwords:
-            base = base.replaced(user=role, password=self.passwords[role], passfile=None, service=None)
-        elif role != self.user:
-            becomes = True
+        user, password = (login.name, login.password) if login is not None else (role, self.passwords.get(role))
+        if password is not None:
+            base = base.replaced(user=user, password=password, passfile=None)
         settings = dict(self.roles.catalog.settings_for(role))
-        if becomes or not self.is_private:
+        if not self.is_private:
             settings = dict(self.roles.server_settings) | settings
-        return RoleAccess(role=role, conninfo=base, becomes=becomes, settings=settings)
+        if login is not None:
+            settings.pop("role", None)  # the login's own setting
+        return RoleAccess(
+            role=role,
+            conninfo=base,
+            login=login.name if login is not None else None,
+            current_user=login.becomes if login is not None else None,
+            settings=settings,
+        )
 
 
 def private_place(server: LocalServer, roles: SourceRoles, needs: SourceNeeds) -> Place:

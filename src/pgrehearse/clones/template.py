@@ -26,7 +26,7 @@ FILE_COPY_FROM_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloneNames:
-    """The names of one clone's databases."""
+    """The names of one clone's databases, and of its login role."""
 
     id: str
 
@@ -37,6 +37,11 @@ class CloneNames:
     @property
     def clone(self) -> str:
         return f"{NAME_PREFIX}{self.id}_clone"
+
+    @property
+    def login(self) -> str:
+        """The login role of our own through which a session becomes production's role."""
+        return f"{NAME_PREFIX}{self.id}_login"
 
     @property
     def both(self) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from pgrehearse.migrations.runner_lock import take_turn
 from pgrehearse.migrations.segments import PendingFile, compile_segments
 from pgrehearse.migrations.session_state import prepare
 from pgrehearse.migrations.standing import Resolution, find_pending
-from pgrehearse.migrations.statements import split_file
+from pgrehearse.migrations.statements import Statement, split_file
 from pgrehearse.postgres.connect import Connection
 
 
@@ -34,6 +34,7 @@ def apply(
     limits: Limits | None = None,
     observer: Observer | None = None,
     beyond_allowed: bool = True,
+    why_left_out: Callable[[Statement], str | None] = lambda _: None,
     end_orphan: bool = False,
     resolve: Mapping[str, Resolution] | None = None,
     tell: Callable[[str], None] = lambda _: None,
@@ -43,7 +44,8 @@ def apply(
     ``sessions(verb)`` opens an autocommit session as the role that runs migrations.  ``tell`` gets
     lines for a person while we wait.  ``resolve`` answers, per version, for statements whose state the
     catalog cannot tell.  ``beyond_allowed=False`` leaves out statements that reach beyond their
-    database and reports them to the observer.  Opens 3 sessions, for drizzle's ledger one more for
+    database and reports them to the observer; so does a reason from ``why_left_out``, which is asked right
+    before each statement.  Opens 3 sessions, for drizzle's ledger one more for
     each segment (at most 16).
 
     Whatever the observer raises ends the run, with nothing more done and an open transaction rolled back.
@@ -58,6 +60,7 @@ def apply(
         limits=limits or Limits(),
         observer=observer or NoObserver(),
         beyond_allowed=beyond_allowed,
+        why_left_out=why_left_out,
         end_orphan=end_orphan,
         tell=tell,
     )

@@ -16,7 +16,7 @@ class Running:
 
     migration: Migration
     statement: Statement
-    session: Connection  # usable for queries only while `in_transaction` and the statement did not fail
+    session: Connection  # usable for queries while `in_transaction`, or after what ran by itself, unless it failed
     backend_pid: int
     in_transaction: bool  # False: by itself, outside any transaction block (CONCURRENTLY, VACUUM …)
     outside: bool = False  # by itself for sure: BEGIN and SET TRANSACTION are not `in_transaction` either

@@ -50,14 +50,17 @@ _CALL = re.compile(
 _HTTP_CALL = re.compile(
     r'"FuncCall":\{"funcname":\[\{"String":\{"sval":"(?:net|extensions|http)"\}\},\{"String":\{"sval":"(http\w*)"\}\}\]'
 )
-# A superuser who became production's role (SET SESSION AUTHORIZATION) would be a superuser again.
-_CHANGES_USER = re.compile(r"\bsession[\s_]+authorization\b|\bdiscard\s+all\b", re.IGNORECASE)
-_MAY_CHANGE_USER = frozenset({"VariableSetStmt", "DiscardStmt", "DoStmt", "SelectStmt"})
 _IN_BODY = re.compile(
     r"\b(alter\s+system|(?:create|alter|drop)\s+(?:role|user(?!\s+mapping)|group|database|tablespace|subscription)|"
     r"copy\s[^;]*\s(?:from|to)\s+(?:program\s+)?'|import\s+foreign\s+schema|(?:" + _FUNCTIONS + r")\s*\()",
     re.IGNORECASE,
 )
+
+
+def find_reach_in_body(body: str) -> str | None:
+    """The words of a function's body that reach beyond the database ("CREATE ROLE"), or None.  By the words alone."""
+    found = _IN_BODY.search(body)
+    return None if found is None else " ".join(found.group(1).split()).rstrip("(").upper()
 
 
 def reach_beyond(kind: str, tree: str, text: str) -> str | None:
@@ -76,14 +79,8 @@ def reach_beyond(kind: str, tree: str, text: str) -> str | None:
             return "COPY … PROGRAM runs a command on the server's machine"
         if re.search(r'"filename":"', tree):
             return "COPY with a file name uses the server's disk"
-    if kind == "DoStmt" and (found := _IN_BODY.search(text)):
-        return f"its body has {' '.join(found.group(1).split()).rstrip('(').upper()}, which reaches beyond the database"
-    if (
-        kind in _MAY_CHANGE_USER
-        and _CHANGES_USER.search(text)
-        and (kind != "SelectStmt" or '"sval":"set_config"' in tree)
-    ):
-        return "it changes the session's user, who on a shared server may be a superuser that became production's role"
+    if kind == "DoStmt" and (words := find_reach_in_body(text)) is not None:
+        return f"its body has {words}, which reaches beyond the database"
     called = _CALL.search(tree) or _HTTP_CALL.search(tree)
     if called and kind not in {"CreateFunctionStmt", "ViewStmt"}:
         return f"{called.group(1)}() reaches beyond the database"

@@ -62,6 +62,7 @@ class Settings:
     limits: Limits
     observer: Observer
     beyond_allowed: bool
+    why_left_out: Callable[[Statement], str | None]
     end_orphan: bool
     tell: Callable[[str], None]
 
@@ -344,11 +345,13 @@ class Runner:
         run_statement(executor, migration, statement, self.settings.observer, in_transaction=in_transaction)
 
     def leaves_out(self, migration: Migration, statement: Statement) -> bool:
-        """Whether this statement is not run here, because it reaches beyond its database."""
-        if statement.beyond is None or self.settings.beyond_allowed:
+        """Whether this statement is not run here, because it reaches beyond its database or may do so unseen."""
+        reason = None if self.settings.beyond_allowed else statement.beyond
+        reason = reason or self.settings.why_left_out(statement)
+        if reason is None:
             return False
-        self.settings.observer.not_run(migration, statement, statement.beyond)
-        self.left_out.append(LeftOut(version=migration.version, line=statement.line, reason=statement.beyond))
+        self.settings.observer.not_run(migration, statement, reason)
+        self.left_out.append(LeftOut(version=migration.version, line=statement.line, reason=reason))
         return True
 
     # --- when it does not work ---------------------------------------------------------------------------------

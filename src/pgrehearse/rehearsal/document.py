@@ -54,6 +54,7 @@ class Seen:
     not_run: tuple[StatementNotRun, ...] = ()
     commits: tuple[CommitEvidence, ...] = ()
     failure: MigrationFailed | None = None
+    doubt: str | None = None  # why that failure is none that was measured
     clone_schema: Schema | None = None
     data: DataComparison | None = None
     broken: tuple[LostGuarantee, ...] = ()  # what the catalog calls sound and the rows or readers find broken
@@ -61,6 +62,7 @@ class Seen:
     checks: tuple[CheckResult, ...] = ()
     predicted: tuple[Finding, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
+    unmeasured: list[Unmeasured] = field(default_factory=list)  # what the plan's own session left unmeasured
     lowered: list[str] = field(default_factory=list)  # why the grade is less than full, beyond what the clone knows
 
 
@@ -72,11 +74,12 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
     assert seen.clone_schema is not None
     changes = diff(seen.pristine_schema, seen.clone_schema, same_oids=True)
     guarantees = (*find_lost_guarantees(seen.pristine_schema, seen.clone_schema), *seen.broken)
-    findings = find_all(seen.predicted, seen.traces, seen.data, guarantees, seen.failure)
+    failure = seen.failure if seen.doubt is None else None
+    findings = find_all(seen.predicted, seen.traces, seen.data, guarantees, failure)
     unlike = _unlike_source(seen)
     not_measured = list(_not_measured(seen))
     verdict = decide(
-        failed=seen.failure is not None,
+        failed=failure is not None,
         data=seen.data,
         findings=findings,
         level=request.level,
@@ -216,6 +219,10 @@ def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
     for left_out in seen.not_run:
         place = f"{left_out.migration.path}:{left_out.statement.line}"
         yield Unmeasured(what=f"{place} was not run", reason=left_out.reason, decisive=True)
+    if seen.failure is not None and seen.doubt is not None:
+        said = str(seen.failure).partition("\n")[0]  # the server's detail, which follows, quotes values
+        yield Unmeasured(what=f"whether it fails in production, too: {said}", reason=seen.doubt, decisive=True)
+    yield from seen.unmeasured
     if seen.data is not None:
         for fact in seen.data.not_measured:
             yield Unmeasured(what=fact.what, reason=fact.reason, decisive=fact.blocking)

@@ -34,6 +34,7 @@ from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_
 from pgrehearse.rehearsal.commits import CommitRecorder
 from pgrehearse.rehearsal.document import Seen, receipt_of
 from pgrehearse.rehearsal.matviews import find_emptied_matviews, has_matviews
+from pgrehearse.rehearsal.plan_session import PlanSession
 from pgrehearse.rehearsal.receipt import Receipt, save_receipt
 from pgrehearse.rehearsal.references import find_broken_references
 from pgrehearse.rehearsal.request import Request
@@ -111,6 +112,8 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
         return  # told as not measured: run as anybody else, the plan would prove nothing
     _prepare_ledger(pair, seen)
     progress.step(f"applying as {pair.role}")
+    plan_session = PlanSession(pair, [statement for file in seen.statements.values() for statement in file])
+    plan_session.begin()
     started = time.monotonic()
     tracer = Tracer(lambda: pair.session("clone", "watch"))
     recorder = CommitRecorder(lambda: pair.session("clone", "watch"), ignored=frozenset({seen.request.ledger.table}))
@@ -121,11 +124,13 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
             ledger=seen.request.ledger,
             mode=seen.request.mode,
             limits=replace(CLONE_LIMITS, statement_timeout_ms=seen.request.statement_timeout_ms),
-            observer=Observers(recorder, tracer),
+            observer=Observers(recorder, tracer, plan_session),
             beyond_allowed=pair.is_private,
+            why_left_out=plan_session.why_left_out,
         )
     except MigrationFailed as error:
         seen.failure = error
+        seen.doubt = plan_session.find_doubt(error)
     finally:
         seen.traces = tuple(tracer.statements)
         seen.not_run = tuple(tracer.not_run_statements)
@@ -133,6 +138,9 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
         seen.commits = tuple(recorder.commits)
         recorder.close()
         tracer.close()
+    plan_session.end()
+    seen.unmeasured += plan_session.unmeasured
+    seen.lowered += plan_session.lowered
 
 
 def _prepare_ledger(pair: ClonePair, seen: Seen) -> None:

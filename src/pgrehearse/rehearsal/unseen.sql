@@ -1,0 +1,29 @@
+-- name: functions
+-- Functions of the server's own and of C libraries are known by name (see migrations/reach.py).
+SELECT p.oid::pg_catalog.int8, p.proname::pg_catalog.text, l.lanname::pg_catalog.text, p.prosrc
+FROM pg_catalog.pg_proc p
+JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+JOIN pg_catalog.pg_roles o ON o.oid = p.proowner
+WHERE p.oid OPERATOR(pg_catalog.>=) 16384 AND p.prokind IN ('f', 'p') AND l.lanname NOT IN ('internal', 'c')
+  AND (%s OR (p.prosecdef AND o.rolsuper));
+
+-- name: state
+-- One look after each statement: who we are, our transaction, and which of these functions ran in it.
+SELECT current_user::pg_catalog.text,
+       pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text::pg_catalog.int8,
+       pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8,
+       ARRAY(SELECT f.oid FROM pg_catalog.unnest(%s::pg_catalog.int8[]) f(oid)
+             WHERE pg_catalog.pg_stat_get_xact_function_calls(f.oid::pg_catalog.oid) IS NOT NULL);
+
+-- name: changes_user
+-- Functions that a user made and that leave the role that their caller had.
+SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p
+               WHERE p.oid OPERATOR(pg_catalog.>=) 16384 AND p.prosrc OPERATOR(pg_catalog.~*) %s);
+
+-- name: session_user_readers
+SELECT p.oid::pg_catalog.regprocedure::pg_catalog.text FROM pg_catalog.pg_proc p
+WHERE p.oid OPERATOR(pg_catalog.>=) 16384 AND p.prosrc OPERATOR(pg_catalog.~*) '\msession_user\M'
+UNION ALL
+SELECT 'a default of ' || d.adrelid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_attrdef d
+WHERE pg_catalog.pg_get_expr(d.adbin, d.adrelid) OPERATOR(pg_catalog.~*) '\msession_user\M'
+ORDER BY 1 LIMIT 5;
