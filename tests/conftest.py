@@ -2,15 +2,17 @@
 
 A test marked ``@pytest.mark.pg(">= 15")`` runs once for each started major that fits, and gets it as
 the fixture ``server`` (a `LocalServer`) or ``database`` (a fresh, empty database's `Conninfo`).
-Majors: 15 (Debian's, with contrib), 16 and 18 (the embedded wheel's).
+Majors: 15 (Debian's, with contrib), 16 and 18 (the embedded wheel's).  A parameter marked
+``needs("icu")`` is left out where the server is built without it, and the run's last lines say so.
 """
 
 import itertools
 import operator
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from tests.support.built_without import BUILT_WITHOUT
 
 from pgrehearse.errors import MissingBinaries
 from pgrehearse.postgres.binaries import require_server
@@ -23,13 +25,33 @@ COMPARISONS = {">=": operator.ge, "<=": operator.le, "==": operator.eq, "<": ope
 
 _servers: dict[int, LocalServer | str] = {}
 _uats: dict[int, LocalServer] = {}
-_not_applicable: list[str] = []
+_left_out: list[str] = []
 _numbers = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fail-on-skip", action="store_true", help="a skipped test fails the run (CI)")
     parser.addoption("--pg", default="15,16,18", help="majors to run server tests on, e.g. --pg 18")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(feature): not made for a server that is built without this feature")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Cases that cannot exist on a server are no tests there: neither passed nor skipped, but told at the end."""
+    lacking = {item.nodeid: why for item in items if (why := _lacking(item)) is not None}
+    _left_out.extend(f"{nodeid} (built without {why})" for nodeid, why in lacking.items())
+    items[:] = [item for item in items if item.nodeid not in lacking]
+
+
+def _lacking(item: pytest.Item) -> str | None:
+    """What the item needs and its server has not."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or "server_major" not in callspec.params:
+        return None
+    needed = {feature for marker in item.iter_markers("needs") for feature in marker.args}
+    return ", ".join(sorted(needed & BUILT_WITHOUT[callspec.params["server_major"]])) or None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -70,15 +92,6 @@ def uat(server_major: int, server: LocalServer) -> LocalServer:
 
 
 @pytest.fixture
-def not_applicable(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Say that a case cannot exist on this server (no ICU, no libxml), so that the run's last lines tell it.
-
-    Unlike a skip it needs nothing that could be installed, and another major of the same run covers the case.
-    """
-    return lambda reason: _not_applicable.append(f"{request.node.name}: {reason}")
-
-
-@pytest.fixture
 def database(server: LocalServer) -> Iterator[Conninfo]:
     """A fresh, empty database of the superuser's; dropped afterwards."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
@@ -112,7 +125,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         f"servers: PostgreSQL {', '.join(map(str, started)) or 'none'}"
         + (f"; could not start {', '.join(map(str, missing))}" if missing else "")
     )
-    for line in _not_applicable:
-        terminalreporter.write_line(f"cannot exist on that server: {line}")
+    for line in _left_out:
+        terminalreporter.write_line(f"no such test on that server: {line}")
     counts = {kind: len(terminalreporter.stats.get(kind, [])) for kind in ("passed", "failed", "error", "skipped")}
     terminalreporter.write_line("tests: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
