@@ -171,12 +171,12 @@ def test_every_key_in_a_comment_is_valid_and_every_key_stands_there(tmp_path: Pa
 
 def test_comments_tell_the_defaults(tmp_path: Path) -> None:
     """What a commented key shows is what holds without it, unless it is an example."""
-    examples = {"role", "command", "path", "env_file", "max_block_s", "jobs", "directory"}
+    examples = {"role", "command", "path", "url_env", "env_file", "max_block_s", "jobs", "directory"}
     text = toml_text(discover(tmp_path))
     (tmp_path / "pgrehearse.toml").write_text(text)
     plain = load_config(tmp_path / "pgrehearse.toml")
     (tmp_path / "pgrehearse.toml").write_text(re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE))
     in_force = load_config(tmp_path / "pgrehearse.toml")
-    for name in ("migrations", "clone", "checks", "ledger"):
+    for name in ("migrations", "clone", "checks", "promotion", "backup", "ledger"):
         kept = getattr(plain, name).model_dump(exclude=examples)
         assert getattr(in_force, name).model_dump(exclude=examples) == kept
