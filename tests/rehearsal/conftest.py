@@ -10,7 +10,7 @@ DIGEST = "ab" * 32
 @pytest.fixture
 def document() -> dict[str, Any]:
     finding = {
-        "hazard": "drop-column", "classes": ["data-loss"], "level": "error", "file": "db/0001_drop.sql", "line": 3,
+        "hazard": "drop-column", "classes": ["data-loss"], "level": "error", "source_kind": "sql-folder", "file": "db/0001_drop.sql", "line": 3,
         "column": 1, "message": "drops the column a*b of public.t", "remedy": "-- Keep it:\nCREATE TABLE kept AS …",
         "evidence": "confirmed", "relation": "public.t", "measured": {"rows_lost": 0},
     }  # fmt: skip
@@ -67,7 +67,7 @@ def document() -> dict[str, Any]:
         "timings": {"dump_ms": 12.5},
         "receipt": {
             "recipe": "pgrehearse-receipt-1", "tool_version": "0.1.0", "created_at": "2026-01-01",
-            "rehearsed_by": "ann", "level": "error",
+            "rehearsed_by": "ann", "level": "error", "source_kind": "sql-folder",
             "plan_digest": DIGEST, "files": [], "statement_rows": [None], "commits": [], "settings": {"TimeZone": "UTC"},
             "schema_objects": {"recipe": "pgrehearse-schema-1", "before": "e30=", "after": "e30="},
             "table_sizes": {"public.t": {"rows": 50_000, "size_bytes": 8192, "writes": 50_000}},

@@ -1,5 +1,6 @@
 """The team's own checks: SQL files that must return no rows (or the same as before), and their application's tests."""
 
+import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from pgrehearse.postgres.conninfo import Conninfo
 
 COMMAND_TIMEOUT_S = 1800
 SHOWN_LINES = 15
+_BEFORE = re.compile(r"--\s*pgrehearse:\s*before\s*$", re.IGNORECASE)
 
 
 class CheckVerdict(Enum):
@@ -40,13 +42,22 @@ def run_sql_checks(
     """Run each ``*.sql`` of the directory, in the order of names, read-only, on both databases.
 
     A check passes when the migrated clone returns no rows, or exactly the rows that the pristine copy
-    returns.  The last statement of a file that returns rows counts.
+    returns.  The last statement of a file that returns rows counts.  A check of kind "before" (see
+    `run_before_checks`) asks the pristine copy alone.
     """
     files = sorted(directory.glob("*.sql"))
     if not files:
         return ()
     with pristine() as before, clone() as after:
-        return tuple(_run_sql_check(file, before, after) for file in files)
+        return tuple(
+            _run_before_check(file, before) if _is_before(file) else _run_sql_check(file, before, after)
+            for file in files
+        )
+
+
+def run_before_checks(directory: Path, session: Connection) -> tuple[CheckResult, ...]:
+    """Run each ``*.sql`` whose first line is ``-- pgrehearse: before``, read-only; it must return no rows."""
+    return tuple(_run_before_check(file, session) for file in sorted(directory.glob("*.sql")) if _is_before(file))
 
 
 def run_command_check(
@@ -101,6 +112,22 @@ def scrubbed_environment(
         and not value.startswith(("postgres://", "postgresql://", "prisma+postgres://"))
         and not any(secret in value for secret in secrets)
     }
+
+
+def _is_before(file: Path) -> bool:
+    with file.open(encoding="utf-8-sig", errors="replace") as text:
+        return _BEFORE.match(text.readline()) is not None
+
+
+def _run_before_check(file: Path, session: Connection) -> CheckResult:
+    try:
+        rows = _rows(session, file.read_text(encoding="utf-8-sig"))
+    except psycopg.Error as error:
+        detail = f"fails: {error.sqlstate}: {error.diag.message_primary or error}"
+        return CheckResult(name=file.name, verdict=CheckVerdict.UNMEASURED, detail=detail)
+    if rows:
+        return CheckResult(name=file.name, verdict=CheckVerdict.FAILED, detail=f"{len(rows)} rows, and none are wanted")
+    return CheckResult(name=file.name, verdict=CheckVerdict.PASSED, detail="no rows")
 
 
 def _run_sql_check(file: Path, before: Connection, after: Connection) -> CheckResult:

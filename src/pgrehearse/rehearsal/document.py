@@ -132,6 +132,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                 "created_at": now.isoformat(),
                 "rehearsed_by": seen.rehearsed_by,
                 "level": request.level.value,
+                "source_kind": request.plan.migrations[0].kind.value,
                 "plan_digest": request.plan.digest,
                 "files": files_of(
                     request.plan,

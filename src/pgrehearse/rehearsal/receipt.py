@@ -46,6 +46,11 @@ class Receipt:
         """The ``run`` answer: the receipt without what only the receipt holds."""
         return {key: value for key, value in self.document.items() if key != "receipt"}
 
+    @property
+    def is_untampered(self) -> bool:
+        """Whether the document is what its digest names."""
+        return digest_of(self.document) == self.digest
+
     def require_untampered(self) -> None:
         """Raises `ReceiptTampered` when the document is not what its digest names."""
         found = digest_of(self.document)
