@@ -60,6 +60,7 @@ approved_by_another = true
 max_change_percent = 10
 max_replay_lag_s = 5
 max_retained_wal_gb = 20
+precondition_timeout_s = 60
 lease_s = 30
 
 [backup]
@@ -111,7 +112,7 @@ def test_every_key_can_be_written(tmp_path: Path) -> None:
     assert config.environments["prd"].recoverability == ("before-images", "external")
     assert config.promotion == Promotion(
         max_age_hours=12, approvals=2, approved_by_another=True, max_change_percent=10, max_replay_lag_s=5,
-        max_retained_wal_gb=20, lease_s=30,
+        max_retained_wal_gb=20, precondition_timeout_s=60, lease_s=30,
     )  # fmt: skip
     assert config.backup.policy == ("dump",)
     assert config.backup.keep == 3

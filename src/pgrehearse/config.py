@@ -136,6 +136,7 @@ class Promotion(_Section):
     max_change_percent: Number = 20.0  # of a touched table's rows or bytes since the clone was taken
     max_replay_lag_s: Number = 60.0  # of any standby
     max_retained_wal_gb: Number = 50.0  # behind any replication slot
+    precondition_timeout_s: Seconds = 600.0  # of one question to production about the rows that the plan needs
     lease_s: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 60.0  # how long a silent promoter keeps its turn
 
 
