@@ -64,6 +64,63 @@ def test_a_maker_killed_at_any_step_leaves_what_prune_drops(
     assert prune_clones(ledger, now=now, temporary=empty).dropped == ()
 
 
+@pytest.fixture
+def roles_on_uat(clean_uat: LocalServer) -> Iterator[None]:
+    """Production's roles exist there with passwords that nobody knows here."""
+    with connect(clean_uat.conninfo(), verb="test") as admin:
+        for role in ("shop_owner LOGIN CREATEROLE", "shop_app LOGIN NOINHERIT", "shop_readers"):
+            admin.execute(f"CREATE ROLE {role}".encode())
+        yield
+        for role in ("shop_app", "shop_owner", "shop_readers"):
+            admin.execute(f"DROP ROLE {role}".encode())
+
+
+@pytest.mark.pg(">= 15")
+@pytest.mark.usefixtures("roles_on_uat")
+@pytest.mark.parametrize(("step", "keep"), [("dumping", False), (READY, False), (READY, True)])
+def test_a_killed_makers_login_role_is_recorded_bounded_and_dropped_by_prune(
+    clean_uat: LocalServer, shop: Conninfo, ledger: ReleaseLedger, empty: Path, step: str, keep: bool
+) -> None:
+    killed(ledger.path, shop, clean_uat.conninfo(), step, keep=keep)
+    (left,) = recorded_clones(ledger)
+    login = f"pgrehearse_{left.id}_login"
+    assert left.roles == (login,)
+    with connect(clean_uat.conninfo(), verb="test") as admin:
+        assert admin.execute(
+            "SELECT rolsuper OR rolinherit OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls, "
+            "rolvaliduntil < now() + interval '4 days', shobj_description(oid, 'pg_authid') FROM pg_roles "
+            "WHERE rolname = %s",
+            (login,),
+        ).fetchone() == (False, True, f"made by pgrehearse, clone {left.id}")
+        assert admin.execute(
+            "SELECT array_agg(roleid::regrole::text) FROM pg_auth_members WHERE member = %s::regrole", (login,)
+        ).fetchone() == (["shop_owner"],)
+    done = prune_clones(ledger, now=now, targets=[clean_uat.conninfo()], temporary=empty)
+    assert (done.dropped, done.failed) == ((left.id,), ())
+
+
+@pytest.mark.pg("== 18")
+@pytest.mark.usefixtures("roles_on_uat")
+def test_a_kept_clone_keeps_no_login(
+    clean_uat: LocalServer, shop: Conninfo, pair_of: MakePair, ledger: ReleaseLedger
+) -> None:
+    """What a plan makes where everybody may create things belongs to the login: then it only cannot log in."""
+    with pair_of(shop, clean_uat.conninfo(), keep=True) as pair:
+        assert f"pgrehearse_{pair.id}_login" in contents_of(clean_uat)[1]
+    assert f"pgrehearse_{pair.id}_login" not in contents_of(clean_uat)[1]
+    drop_clone(ledger, pair.id, now=now, targets=[clean_uat.conninfo()])
+    with pair_of(shop, clean_uat.conninfo(), keep=True) as pair:
+        with pair.session("clone", "test") as admin:
+            admin.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+        with pair.session_as_role("test") as session:
+            session.execute("SET ROLE NONE; CREATE TABLE public.made (id int)")
+    with connect(clean_uat.conninfo(), verb="test") as admin:
+        assert admin.execute(
+            "SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", (f"pgrehearse_{pair.id}_login",)
+        ).fetchone() == (False,)
+    drop_clone(ledger, pair.id, now=now, targets=[clean_uat.conninfo()])
+
+
 @pytest.mark.pg("== 18")
 @pytest.mark.parametrize(("step", "keep"), [("dumping", False), (READY, False), (READY, True)])
 def test_a_private_server_of_a_killed_maker_is_gone_after_prune(
