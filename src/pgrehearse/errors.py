@@ -129,6 +129,15 @@ class ServerUnreachable(PgRehearseError):
     default_remedy = "Check that the server runs, and host, port, user, password and database of the URL."
 
 
+class DatabaseFenced(ServerUnreachable):
+    """The database admits nobody: a restore that was ended half-way left its fence, or somebody else set one."""
+
+    default_remedy = (
+        "If a restore was interrupted, `pgrehearse rollback --resume` goes on with it and `pgrehearse rollback --undo` "
+        "takes the fence away.  Otherwise its owner opens it with ALTER DATABASE … ALLOW_CONNECTIONS true."
+    )
+
+
 # --- nobody foresaw it ------------------------------------------------------------------------------------
 
 
@@ -452,3 +461,72 @@ class PutBackFailed(PgRehearseError):
     """What the migration destroyed could not be put back; the rollback's transaction is rolled back."""
 
     default_remedy = "Nothing was changed. The images are kept in `pgrehearse_quarantine`, to be put back by hand."
+
+
+# --- promotion ----------------------------------------------------------------------------------------
+
+
+class GateClosed(GuardRefused):
+    """The gate says no; every reason is in the message, each with its own remedy."""
+
+    default_remedy = "Nothing was written.  Each reason above says what to do; `pgrehearse status` shows the same gate."
+
+
+class NotAsRehearsed(GuardRefused):
+    """Production answered otherwise than the clone did, and was asked before the COMMIT."""
+
+    default_remedy = (
+        "That transaction was rolled back.  Rehearse again, or declare how far a statement's rows may differ: "
+        "`-- pgrehearse: expect deletes TABLE <= 2%` on a line before it."
+    )
+
+
+class LeaseHeld(GuardRefused):
+    """Somebody else is doing the same to the same database."""
+
+    default_remedy = "Wait for that run; if its machine is gone, its lease ends by itself, and then run again."
+
+
+class LeaseLost(GuardRefused):
+    """This run stood still for longer than its lease, and another may have taken over."""
+
+    default_remedy = "Look with `pgrehearse status`, then run `pgrehearse resume`: it goes on with what is left."
+
+
+class NothingToResume(ConfigurationError):
+    """No promotion of this database was left unfinished."""
+
+    default_remedy = "`pgrehearse status` shows what is applied; `pgrehearse promote` begins a new one."
+
+
+# --- release: the restore beside production -----------------------------------------------------------
+
+
+class RestoreRefused(GuardRefused):
+    """Something is in the way of a restore beside production; nothing was changed."""
+
+    default_remedy = "Mend what is named above and run it again; production is as it was."
+
+
+class RestoreFailed(NotMeasured):
+    """A restore beside production stopped on the way; production serves as before, under its own name."""
+
+    default_remedy = "Mend the cause named above, then run `pgrehearse rollback` again."
+
+
+class FenceNotClosed(PgRehearseError):
+    """Sessions of others could not be ended, so nothing was swapped and the database was opened again."""
+
+    default_remedy = "End those sessions, or connect as a role that may (pg_signal_backend, or a superuser)."
+
+
+class NotReapplied(PgRehearseError):
+    """The exported writes could not be written back onto the restored database; nothing of them was."""
+
+    default_remedy = "The file names the line; write back what is missing by hand, or leave it exported."
+
+
+class UnknownRestore(ConfigurationError):
+    """No restore of that id is under way on this server."""
+
+    default_remedy = "`pgrehearse rollback --list` shows them."

@@ -19,6 +19,7 @@ from pgrehearse.postgres.locks import LockMode, strongest
 from pgrehearse.postgres.named_queries import named_queries
 
 SAMPLE_INTERVAL_S = 0.001
+PRODUCTION_INTERVAL_S = 0.2  # a look at pg_locks takes every partition of the lock table
 MOST_HELD = 1000  # tables; the lock table of a shared server has room for some thousands
 HELD_MODES = (  # given back in this order
     sql.SQL("LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE"),
@@ -31,11 +32,12 @@ _QUERIES = named_queries(__file__)
 class OutsideLocks(threading.Thread):
     """Watches one backend until `stop`; two sessions are opened where tables can be held.
 
-    Makes the statement wait for a few milliseconds, never longer than it takes to read `pg_locks`.
+    Makes the statement wait for a few milliseconds, never longer than it takes to read `pg_locks`; without
+    ``open_session`` never, and samples seldom.
     """
 
     def __init__(
-        self, watch: Connection, open_session: Callable[[], Connection], pid: int, oids: Sequence[int]
+        self, watch: Connection, open_session: Callable[[], Connection] | None, pid: int, oids: Sequence[int]
     ) -> None:
         super().__init__(name="pgrehearse-outside-locks", daemon=True)
         self._watch = watch
@@ -45,7 +47,8 @@ class OutsideLocks(threading.Thread):
         self._stopped = threading.Event()
         self._holders: list[Connection] = []
         self._waited_for = 0
-        if 0 < len(self._oids) <= MOST_HELD:
+        self._interval_s = SAMPLE_INTERVAL_S if open_session is not None else PRODUCTION_INTERVAL_S
+        if open_session is not None and 0 < len(self._oids) <= MOST_HELD:
             with contextlib.suppress(psycopg.Error):  # a right or a slot is missing: sampling is left
                 self._hold(open_session)
 
@@ -64,7 +67,7 @@ class OutsideLocks(threading.Thread):
                 self._waited_for += 1
                 self._release()
             else:
-                self._stopped.wait(SAMPLE_INTERVAL_S)
+                self._stopped.wait(self._interval_s)
         while self._holders:
             self._release()
 
@@ -89,7 +92,8 @@ class OutsideLocks(threading.Thread):
     def _sample(self) -> list[int]:
         # Who blocks is asked first: a request that came between the two questions is then released one round later,
         # when its mode was read.
-        row = self._watch.execute("SELECT pg_catalog.pg_blocking_pids(%s)", (self._pid,)).fetchone()
+        blocking = "SELECT pg_catalog.pg_blocking_pids(%s)"
+        row = self._watch.execute(blocking, (self._pid,)).fetchone() if self._holders else None
         for oid, mode in self._watch.execute(_QUERIES["locks_of"], (self._pid, self._oids)):
             self._found[oid] = strongest(self._found.get(oid), LockMode(mode))
         return list(row[0]) if row is not None else []

@@ -13,7 +13,7 @@ from pgrehearse.schema.schema_object import ObjectKind, Schema, SchemaObject
 # the role's own rights are what the rehearsal and the server check.
 MOVES_ON_ITS_OWN = frozenset({"grants", "statistics target", "statistics targets", "clustered", "comment"})
 ALWAYS = frozenset({ObjectKind.EVENT_TRIGGER, ObjectKind.CAST})  # they act without being named
-_WORD = re.compile(r"\w+", re.ASCII | re.UNICODE)
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

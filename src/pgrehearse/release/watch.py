@@ -1,0 +1,237 @@
+"""Watches a promotion: what production does is held against the receipt before each COMMIT, never afterwards."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pgrehearse.errors import NotAsRehearsed
+from pgrehearse.hazards.trace import StatementTrace
+from pgrehearse.migrations.expectations import Expectation, parse_expectations
+from pgrehearse.migrations.migration import Migration
+from pgrehearse.migrations.observer import Running
+from pgrehearse.migrations.secrets import redact
+from pgrehearse.migrations.segments import PendingFile
+from pgrehearse.migrations.statements import Statement, split_file
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.rehearsal.commits import CommitEvidence, CommitRecorder, StatementRows
+from pgrehearse.release.rows import compare_rows
+from pgrehearse.release.touched import Touched, differences_where_touched, find_touched
+from pgrehearse.schema.catalog_evidence import CatalogEvidence, RelationEvidence, compare_evidence, read_evidence
+from pgrehearse.schema.packed import unpack
+from pgrehearse.schema.schema_object import Schema
+from pgrehearse.schema.snapshot import read_schema
+
+MOST_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementCompared:
+    """One statement, as the rehearsal predicted it and as it went."""
+
+    file: str
+    line: int
+    sql: str
+    rows: tuple[int | None, int | None]  # predicted, actual
+    duration_ms: tuple[float | None, float]
+    locks: tuple[Mapping[str, str] | None, Mapping[str, str]]
+    locks_sampled: bool  # it ran outside transactions: the actual locks are a lower bound
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "file": self.file,
+            "line": self.line,
+            "sql": self.sql,
+            "rows": {"predicted": self.rows[0], "actual": self.rows[1]},
+            "duration_ms": {"predicted": self.duration_ms[0], "actual": round(self.duration_ms[1], 3)},
+            "locks": {"predicted": self.locks[0], "actual": dict(self.locks[1]), "sampled": self.locks_sampled},
+        }
+
+
+class Rehearsed:
+    """A receipt as a promotion needs it: what was predicted for each statement and each commit."""
+
+    def __init__(self, document: Mapping[str, Any], migrations: Sequence[Migration]) -> None:
+        self.document = document
+        self.migrations = tuple(migrations)
+        self.statements: dict[str, tuple[Statement, ...]] = {
+            each.version: split_file(each.content, path=each.path, kind=each.kind) for each in migrations
+        }
+        self.expectations: dict[tuple[str, int], tuple[Expectation, ...]] = {
+            (each.version, index): found
+            for each in migrations
+            for index, found in parse_expectations(each, self.statements[each.version]).items()
+        }
+        self.commits = {commit.last: commit for commit in map(CommitEvidence.from_json, document["receipt"]["commits"])}
+        self.rows = {statement.key: statement for commit in self.commits.values() for statement in commit.statements}
+        objects = document["receipt"]["schema_objects"]
+        self.before: Schema = unpack(objects["before"])
+        self.after: Schema = unpack(objects["after"])
+        texts = [statement.text for found in self.statements.values() for statement in found]
+        self.touched: Touched = find_touched(document, self.before, self.after, texts)
+        self._by_place = self._statements_by_place()
+
+    def _statements_by_place(self) -> dict[tuple[str, int], Mapping[str, Any]]:
+        """The document's statements by version and index: it has their lines, and several may stand on one."""
+        versions = {file["path"]: file["version"] for file in self.document["receipt"]["files"]}
+        on_line: dict[tuple[str, int], list[Mapping[str, Any]]] = defaultdict(list)
+        for statement in self.document["statements"]:
+            on_line[versions.get(statement["file"], ""), statement["line"]].append(statement)
+        found = {}
+        for version, statements in self.statements.items():
+            for statement in statements:
+                waiting = on_line[version, statement.line]
+                if waiting:
+                    found[version, statement.index] = waiting.pop(0)
+        return found
+
+    def predicted(self, key: tuple[str, int]) -> Mapping[str, Any] | None:
+        """The receipt's statement: duration, locks."""
+        return self._by_place.get(key)
+
+    def evidence_of(self, pending: Sequence[PendingFile]) -> CatalogEvidence:
+        """What the commits that are done by now left behind, as the rehearsal saw it."""
+        left = {file.migration.version: file.statements_done for file in pending}
+        relations: dict[str, RelationEvidence | None] = {}
+        others: dict[str, str | None] = {}
+        for (version, index), commit in self.commits.items():
+            if version not in left or index < left[version]:
+                relations |= commit.catalog.relations
+                others |= commit.catalog.others
+        return CatalogEvidence(relations=relations, others=others)
+
+
+class Watch(CommitRecorder):
+    """Raises `NotAsRehearsed` wherever production is not what the receipt says: under the lock and before each COMMIT.
+
+    ``tell`` gets what differs and stops nobody.
+    """
+
+    def __init__(
+        self,
+        rehearsed: Rehearsed,
+        look: Callable[[], Connection],
+        *,
+        ignored: frozenset[str],
+        tell: Callable[[str], None],
+    ) -> None:
+        super().__init__(look, ignored=ignored)
+        self._rehearsed = rehearsed
+        self._tell = tell
+        self._expected: tuple[str, ...] = ()
+
+    def under_lock(self, session: Connection, pending: Sequence[PendingFile]) -> None:
+        """Plan and schema once more, now that nobody else migrates."""
+        planned = {entry["version"]: entry["sha256"] for entry in self._rehearsed.document["plan"]}
+        for file in pending:
+            if planned.get(file.migration.version) != file.migration.sha256:
+                raise NotAsRehearsed(f"{file.migration.path} is not the file that was rehearsed")
+        if not pending:
+            return
+        done = self._rehearsed.evidence_of(pending)
+        begun = len(pending) < len(planned) or any(file.statements_done for file in pending)
+        if begun:
+            self._refuse(compare_evidence(done, self._read(done)).differences, "what is applied already")
+        schema = read_schema(session, ignore_relations=self._ignored)
+        touched = self._rehearsed.touched
+        if begun:  # what the commits that are done have changed was compared just now
+            changed = done.relations.keys() | {name.partition(" ")[2] for name in done.others}
+            touched = Touched(
+                relations=touched.relations - changed,
+                named=frozenset(key for key in touched.named if key[2] not in changed and key[1] not in changed),
+                made=frozenset(),
+            )
+        self._refuse(
+            differences_where_touched(self._rehearsed.before, schema, touched), "the schema that it was rehearsed on"
+        )
+
+    def _names_to_read(self) -> Sequence[str]:
+        commit = self._commit_of(self._open.statements[-1]) if self._open is not None else None
+        return tuple(commit.catalog.relations) if commit is not None else ()
+
+    def _commit_of(self, statement: StatementRows) -> CommitEvidence | None:
+        return self._rehearsed.commits.get(statement.key)
+
+    def _saw_statement(self, running: Running, statement: StatementRows) -> None:
+        self._compare_rows(running.migration, running.statement, statement)
+
+    def _compare_rows(self, migration: Migration, written: Statement, statement: StatementRows) -> None:
+        place = f"{migration.path}:{written.line}"
+        rehearsed = self._rehearsed.rows.get(statement.key)
+        if rehearsed is None:
+            raise NotAsRehearsed(f"{place}: the rehearsal did not commit this statement")
+        refused, told = compare_rows(
+            rehearsed,
+            statement,
+            kind=written.kind,
+            expectations=self._rehearsed.expectations.get(statement.key, ()),
+        )
+        for differs in told:
+            self._tell(f"{place}: {differs}")
+        if refused:
+            raise NotAsRehearsed("\n".join(f"{place}: {differs}" for differs in refused))
+
+    def _finish(self, session: Connection, found: CommitEvidence) -> None:
+        last = found.statements[-1]
+        rehearsed = self._commit_of(last)
+        if rehearsed is None or rehearsed.outside != found.outside:
+            raise NotAsRehearsed(
+                f"{last.version}, line {last.line}: the rehearsal did not commit here, so there is nothing to compare"
+            )
+        if found.outside:
+            migration = next(each for each in self._rehearsed.migrations if each.version == last.version)
+            self._compare_rows(migration, self._rehearsed.statements[last.version][last.index], last)
+        compared = compare_evidence(rehearsed.catalog, found.catalog)
+        for line in compared.told:
+            self._tell(line)
+        self._refuse(compared.differences, "what the rehearsal left")
+
+    def _look_before_outside(self, running: Running) -> None:
+        """Nothing: its commit is compared by the names that the rehearsal saw changing."""
+
+    def _look_after_outside(self, statement: StatementRows) -> CatalogEvidence:
+        rehearsed = self._commit_of(statement)
+        if rehearsed is None:
+            return CatalogEvidence(relations={}, others={})
+        return self._read(rehearsed.catalog)
+
+    def _read(self, wanted: CatalogEvidence) -> CatalogEvidence:
+        found = read_evidence(self._look, wanted.relations, others=bool(wanted.others))
+        return CatalogEvidence(
+            relations=found.relations, others={name: found.others.get(name) for name in wanted.others}
+        )
+
+    @staticmethod
+    def _refuse(differences: Sequence[str], what: str) -> None:
+        if differences:
+            shown = [f"  {line}" for line in differences[:MOST_SHOWN]]
+            rest = [f"  and {len(differences) - MOST_SHOWN} more"] if len(differences) > MOST_SHOWN else []
+            raise NotAsRehearsed("\n".join([f"production is not {what}:", *shown, *rest]))
+
+
+def compare_statements(rehearsed: Rehearsed, traces: Sequence[StatementTrace]) -> tuple[StatementCompared, ...]:
+    """Predicted and actual, side by side, of the statements that this run executed."""
+    compared = []
+    for trace in traces:
+        key = (trace.migration.version, trace.statement.index)
+        predicted = rehearsed.predicted(key)
+        rows = rehearsed.rows.get(key)
+        compared.append(
+            StatementCompared(
+                file=trace.migration.path,
+                line=trace.statement.line,
+                sql=redact(trace.statement.text, trace.statement.kind),
+                rows=(rows.rows if rows is not None else None, trace.rows_affected),
+                duration_ms=(predicted["duration_ms"] if predicted is not None else None, trace.duration_ms),
+                locks=(
+                    predicted["locks"] if predicted is not None else None,
+                    {
+                        name: mode.value
+                        for name, mode in trace.locks.items()
+                        if not name.startswith("pgrehearse_quarantine.")
+                    },
+                ),
+                locks_sampled=trace.sampled,
+            )
+        )
+    return tuple(compared)
