@@ -78,12 +78,14 @@ def start_dump(
 
     Holds ACCESS SHARE on every table until it ends.  Not compressed unless asked: gzip costs five times
     what writing does.  Subscriptions are left out unless asked for (a backup is whole): a clone that subscribes
-    would take changes that are meant for production's subscriber.
+    would take changes that are meant for production's subscriber.  So is the quarantine namespace of before-images.
     """
     arguments = [
         binaries.program("pg_dump"), "--format=directory", f"--jobs={jobs}", f"--snapshot={snapshot}",
         f"--file={directory}", f"--compress={1 if compress else 0}", "--no-sync", "--no-password",
         f"--lock-wait-timeout={LOCK_WAIT_MS}", *(() if subscriptions else ("--no-subscriptions",)),
+        # What earlier migrations destroyed, kept to put it back: for its owner's eyes, and nothing to rehearse on.
+        *(() if subscriptions else ("--exclude-schema=pgrehearse_quarantine",)),
     ]  # fmt: skip
     return ChildProgram(arguments, conninfo=source, log=log)
 

@@ -10,7 +10,7 @@ SELECT c.oid,
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p', 'm')
    AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-   AND n.nspname <> 'pgrehearse';
+   AND n.nspname NOT IN ('pgrehearse', 'pgrehearse_quarantine');
 
 -- name: own_state
 -- After a statement, in its transaction: every lock this backend holds on those relations, with what

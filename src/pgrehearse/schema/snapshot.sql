@@ -8,7 +8,7 @@
 -- Ours and the server's own never count; a temporary namespace is one session's.
 SELECT n.oid, pg_catalog.quote_ident(n.nspname)
 FROM pg_catalog.pg_namespace n
-WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse');
+WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse', 'pgrehearse_quarantine');
 
 -- name: members
 -- Whatever an extension owns comes and goes with the extension's version.
