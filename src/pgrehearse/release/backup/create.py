@@ -1,31 +1,27 @@
 """Take a backup: dump one snapshot, restore it elsewhere, compare, and only then give it its name."""
 
 import os
-import re
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-import psycopg
 
 from pgrehearse.clones.dump_restore import start_dump
 from pgrehearse.clones.snapshot import Snapshot, exported_snapshot
-from pgrehearse.errors import BackupDiffers, BackupFailed, CloneFailed, PgRehearseError
+from pgrehearse.errors import BackupDiffers, PgRehearseError
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.binaries import require_client
-from pgrehearse.postgres.connect import connect, scrub
+from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.identity import read_identity
 from pgrehearse.postgres.local_server import MARKER
 from pgrehearse.postgres.owner import Owner
 from pgrehearse.postgres.pooler import require_direct_name, require_session
 from pgrehearse.progress import Progress, Silent
+from pgrehearse.release.backup import record
 from pgrehearse.release.backup.compare import (
     find_content_differences,
     find_sequences_outside,
@@ -42,6 +38,7 @@ from pgrehearse.release.backup.contents import (
 )
 from pgrehearse.release.backup.disk import require_room
 from pgrehearse.release.backup.dump_backup import DUMP, FAILED, SCHEMA, UNPROVED, DumpBackup
+from pgrehearse.release.backup.failure import told_as_failure
 from pgrehearse.release.backup.files import record_files, sync_directory
 from pgrehearse.release.backup.manifest import Manifest, write_manifest
 from pgrehearse.release.backup.restore import restore_dump
@@ -49,11 +46,6 @@ from pgrehearse.release.backup.scratch import ScratchOptions, open_scratch, requ
 from pgrehearse.release.backup.shape import Shape, find_differences, shape_of, start_schema_dump
 from pgrehearse.release.backup.surroundings import JSON_FILE, SQL_FILE, Surroundings, read_surroundings
 from pgrehearse.release.backup.writes import Counters, read_counters
-
-BEGUN = "backup-begun"
-PROVED = "backup-proved"
-FAILED_ENTRY = "backup-failed"
-DISK_FULL = re.compile(r"No space left|Disk quota|could not extend file|File too large|SIGXFSZ", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +91,7 @@ def create_dump(
     ledger: ReleaseLedger,
     now: Callable[[], datetime],
     scratch: ScratchOptions | None = None,
+    label: str | None = None,
     jobs: int = 2,
     progress: Progress | None = None,
     on_restored: Callable[[Conninfo], None] | None = None,
@@ -107,7 +100,8 @@ def create_dump(
 
     In one exported snapshot: ``pg_dump -Fd`` (gzip), rows and fingerprints of every table, large objects, the schema's
     text.  Then a restore into the scratch, where all of it, and the sequences, must be the same.  Written to
-    ``NAME.unproved``, renamed when proved.  ``on_restored`` gets the restored scratch before it is compared.
+    ``NAME.unproved``, renamed when proved.  ``label`` is the environment's name; ``on_restored`` gets the restored
+    scratch before it is compared.
 
     Reads the source twice (dump and fingerprints; ACCESS SHARE on every table, one long snapshot).  Cost: about two
     and a half dumps.  A failure removes what was written, unless the copy differed: that is kept as ``NAME.failed``.
@@ -121,13 +115,17 @@ def create_dump(
     with connect(source, verb="backup") as session:
         identity = read_identity(session)
     request = _Request(
-        id=_new_id(identity.database, now()), source=source, home=directory, scratch=scratch, jobs=jobs, ledger=ledger,
-        now=now, progress=progress or Silent(), on_restored=on_restored,
+        id=record.new_id(identity.database, now()), source=source, home=directory, scratch=scratch, jobs=jobs,
+        ledger=ledger, now=now, progress=progress or Silent(), on_restored=on_restored,
     )  # fmt: skip
-    ledger.append(BEGUN, request.id, _begun(request, identity.as_json()), now())
+    body = record.begun_body(
+        policy="dump", label=label, source=identity, owner=Owner.of(os.getpid()), directory=str(directory),
+        scratch=scratch.server.address if scratch.server else None,
+    )  # fmt: skip
+    ledger.append(record.BEGUN, request.id, body, now())
     with _undone_unless_proved(request):
         backup = _make(request)
-    ledger.append(PROVED, backup.id, _proved(backup), now())
+    ledger.append(record.PROVED, backup.id, record.proved_body(backup), now())
     return backup
 
 
@@ -230,22 +228,10 @@ def _prove(request: _Request, taken: _Taken) -> None:
 @contextmanager
 def _undone_unless_proved(request: _Request) -> Iterator[None]:
     """A failure removes what was made, is recorded, and becomes one clear error."""
+    scratch = request.scratch.server
     try:
-        try:
+        with told_as_failure(f"backing up {request.source.address}", request.source, *((scratch,) if scratch else ())):
             yield
-        except CloneFailed as error:
-            raise BackupFailed(_clean(str(error), request), remedy=_remedy(str(error), error.remedy)) from error
-        except psycopg.Error as error:
-            told = error.diag.message_primary or scrub(str(error), request.source)
-            raise BackupFailed(
-                f"backing up {request.source.address} failed: {told} ({error.sqlstate or 'no SQLSTATE'})",
-                remedy=_remedy(told, None),
-            ) from error
-        except OSError as error:
-            told = error.strerror or str(error)
-            raise BackupFailed(
-                f"writing the backup to {request.home} failed: {told}", remedy=_remedy(told, None)
-            ) from error
     except BaseException as error:
         kept = _put_aside(request, keep=isinstance(error, BackupDiffers))
         reason = str(error) if isinstance(error, PgRehearseError) else type(error).__name__
@@ -254,7 +240,7 @@ def _undone_unless_proved(request: _Request) -> Iterator[None]:
             error.args = (f"{error}\n{where}",)
         with suppress(PgRehearseError):  # the disk that is full may be the ledger's too
             body = {"reason": reason, "kept": str(kept) if kept else None}
-            request.ledger.append(FAILED_ENTRY, request.id, body, request.now())
+            request.ledger.append(record.FAILED, request.id, body, request.now())
         raise
 
 
@@ -285,45 +271,3 @@ def _left_out(taken: _Taken) -> tuple[str, ...]:
         for namespace, name in outward.foreign_matviews
     ]
     return (*told, "materialized views are refreshed by a restore", "passwords of roles")
-
-
-def _begun(request: _Request, identity: dict[str, object]) -> dict[str, Any]:
-    return {
-        "policy": "dump",
-        "directory": str(request.home),
-        "source": identity,
-        "scratch": request.scratch.server.address if request.scratch.server else None,
-        "owner": Owner.of(os.getpid()).as_json(),
-    }
-
-
-def _proved(backup: DumpBackup) -> dict[str, Any]:
-    manifest = backup.manifest
-    return {
-        "policy": "dump",
-        "directory": str(backup.directory),
-        "digest": backup.digest,
-        "source": manifest.source.as_json(),
-        "lsn": manifest.lsn,
-        "taken_at": manifest.taken_at.astimezone(UTC).isoformat(),
-        "rows": manifest.contents.rows,
-        "tables": len(manifest.contents.tables),
-        "size_bytes": manifest.dump_bytes,
-        "left_out": list(manifest.left_out),
-    }
-
-
-def _new_id(database: str, now: datetime) -> str:
-    """Names sort by database, then time."""
-    slug = re.sub(r"[^A-Za-z0-9_-]+", "_", database)[:40] or "database"
-    return f"{slug}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-
-
-def _remedy(told: str, otherwise: str | None) -> str | None:
-    if DISK_FULL.search(told):
-        return "Free disk space, or name a larger place with backup.directory, then run the command again."
-    return otherwise
-
-
-def _clean(message: str, request: _Request) -> str:
-    return scrub(message, request.source, *((request.scratch.server,) if request.scratch.server else ()))
