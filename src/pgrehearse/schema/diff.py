@@ -59,7 +59,7 @@ def diff(before: Schema, after: Schema, *, same_oids: bool = False) -> tuple[Cha
     another name is the same object renamed.  Columns of a relation that came or went are not listed one by one.
     Cost: a few µs per object.
     """
-    pairs = _pair(before, after, same_oids=same_oids)
+    pairs = pair_objects(before, after, same_oids=same_oids)
     came_and_went = {
         one.identity
         for old, new in pairs
@@ -78,7 +78,8 @@ def diff(before: Schema, after: Schema, *, same_oids: bool = False) -> tuple[Cha
 Pair = tuple[SchemaObject | None, SchemaObject | None]
 
 
-def _pair(before: Schema, after: Schema, *, same_oids: bool) -> list[Pair]:
+def pair_objects(before: Schema, after: Schema, *, same_oids: bool) -> list[Pair]:
+    """Each object with what it became; by oid first where oids persist, then by kind, relation and name."""
     pairs: list[Pair] = []
     left = list(before.objects)
     right = {found.key: found for found in after.objects}
