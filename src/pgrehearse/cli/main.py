@@ -32,6 +32,7 @@ COMMANDS = {
     "clones": ("clones", "List, drop or prune the copies that pgrehearse made."),
     "run": ("run", "Rehearse the pending migrations on a clone; writes a receipt."),
     "report": ("report", "Show a receipt as text, Markdown or JSON."),
+    "approve": ("approve", "Say yes to a receipt, under your name; or take that back."),
 }
 
 

@@ -1,0 +1,165 @@
+"""Everything that the gate asks of a receipt, of the release ledger and of production itself.  Writes nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pgrehearse.migrations.migration import Plan
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.rehearsal.checks import CheckVerdict, run_before_checks
+from pgrehearse.rehearsal.receipt import Receipt
+from pgrehearse.release.approval import Approval, accepted_names, judge_approvals
+from pgrehearse.release.freshness import Bounds, judge_freshness, judge_identity, read_production
+from pgrehearse.release.gate import Gate, Reason, ReasonKind, judge_grade, judge_verdict
+from pgrehearse.release.preconditions import check_preconditions, derive_preconditions, was_seen_in_rehearsal
+from pgrehearse.release.standbys import StandbyBounds, judge_standbys, read_standbys
+from pgrehearse.release.touched import judge_state
+from pgrehearse.release.watch import Rehearsed
+from pgrehearse.schema.schema_object import Schema
+from pgrehearse.schema.snapshot import read_schema
+
+STATEMENT_TIMEOUT_MS = 600_000  # of one precondition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatePolicy:
+    """What the team's configuration asks for."""
+
+    bounds: Bounds = field(default_factory=Bounds)
+    standby_bounds: StandbyBounds = field(default_factory=StandbyBounds)
+    approvals: int = 1
+    approved_by_another: bool = False
+    checks_directory: Path | None = None
+    precondition_timeout_ms: int = STATEMENT_TIMEOUT_MS
+
+
+def examine(
+    receipt: Receipt,
+    pending: Plan,
+    session: Connection,
+    *,
+    approvals: Sequence[Approval],
+    policy: GatePolicy,
+    ledger_table: str,
+) -> Gate:
+    """Every reason why not, and what a person should know.
+
+    ``pending`` is production's pending plan with the bytes on disk; ``session`` is production's own, of the
+    role that would promote.  Read-only; its longest part are the preconditions, which scan what they ask.
+    """
+    document = receipt.document
+    reasons: list[Reason] = []
+    told: list[str] = []
+    if (tampered := _judge_seal(receipt)) is not None:
+        return Gate.of([tampered])  # nothing that it says can be believed
+    now = read_production(session)
+    reasons += judge_identity(document, now)
+    reasons += judge_grade(document)
+    reasons += judge_verdict(document, accepted_names(approvals))
+    reasons += judge_approvals(document, approvals, needed=policy.approvals, by_another=policy.approved_by_another)
+    plan_reasons = judge_plan(document, pending)
+    reasons += plan_reasons
+    if plan_reasons:  # of another plan nothing more can be said
+        return Gate.of(reasons, told)
+    rehearsed = Rehearsed(document, pending.migrations)
+    schema = read_schema(session, ignore_relations=frozenset({ledger_table}))
+    for found, also_told in (
+        judge_state(rehearsed.before, schema, rehearsed.touched),
+        judge_freshness(document, now, policy.bounds, rehearsed.touched.relations),
+        _judge_preconditions(document, rehearsed, schema, session, policy),
+        _judge_standbys(document, session, policy),
+        _judge_checks(session, policy.checks_directory),
+    ):
+        reasons += found
+        told += also_told
+    return Gate.of(reasons, told)
+
+
+def _judge_seal(receipt: Receipt) -> Reason | None:
+    if receipt.is_untampered:
+        return None
+    return Reason(
+        kind=ReasonKind.RECEIPT,
+        message=f"the receipt calls itself {receipt.digest[:12]}, and its content is something else",
+        remedy="Rehearse again; somebody changed the release ledger.",
+    )
+
+
+def judge_plan(document: Mapping[str, Any], pending: Plan) -> list[Reason]:
+    """The pending plan must be the receipt's, byte for byte and in its order."""
+    rehearsed = [(entry["version"], entry["sha256"]) for entry in document["plan"]]
+    here = [(migration.version, migration.sha256) for migration in pending.migrations]
+    if rehearsed == here and document["receipt"]["plan_digest"] == pending.digest:
+        return []
+    details = []
+    known, wanted = dict(here), dict(rehearsed)
+    for version, digest in rehearsed:
+        if version not in known:
+            details.append(f"{version} was rehearsed, and is not pending any more or has no file")
+        elif known[version] != digest:
+            details.append(f"{version} was rehearsed as {digest[:12]}, and its file is {known[version][:12]} now")
+    details += [f"{version} is pending, and was not rehearsed" for version, _ in here if version not in wanted]
+    if not details and rehearsed != here:
+        details.append(
+            f"rehearsed in the order {', '.join(version for version, _ in rehearsed)}; "
+            f"pending in the order {', '.join(version for version, _ in here)}"
+        )
+    return [
+        Reason(
+            kind=ReasonKind.PLAN,
+            message="what is pending is not what was rehearsed",
+            remedy="Rehearse what is pending now, or restore the rehearsed files.",
+            details=tuple(details) or ("the names of the migrations differ",),
+        )
+    ]
+
+
+def _judge_preconditions(
+    document: Mapping[str, Any], rehearsed: Rehearsed, schema: Schema, session: Connection, policy: GatePolicy
+) -> tuple[list[Reason], list[str]]:
+    files = [(migration, rehearsed.statements[migration.version]) for migration in rehearsed.migrations]
+    results = check_preconditions(
+        session, derive_preconditions(files, schema), statement_timeout_ms=policy.precondition_timeout_ms
+    )
+    reasons, told = [], []
+    for result in results:
+        if result.refuses and not was_seen_in_rehearsal(result, document["tables"]):
+            reasons.append(
+                Reason(
+                    kind=ReasonKind.PRECONDITION,
+                    message=result.sentence,
+                    remedy="Mend these rows in production, then try again."
+                    if result.holds is False
+                    else "Find out by hand, or raise promotion.precondition_timeout_s.",
+                    details=tuple(", ".join(f"{name}={value}" for name, value in key.items()) for key in result.keys),
+                )
+            )
+        elif not result.holds:
+            told.append(result.sentence)
+    return reasons, told
+
+
+def _judge_standbys(
+    document: Mapping[str, Any], session: Connection, policy: GatePolicy
+) -> tuple[list[Reason], list[str]]:
+    reasons, told = [], []
+    for judged in judge_standbys(read_standbys(session, document), policy.standby_bounds):
+        if judged.refused:
+            reasons.append(Reason(kind=ReasonKind.STANDBY, message=judged.sentence, remedy=judged.remedy))
+        else:
+            told.append(judged.sentence)
+    return reasons, told
+
+
+def _judge_checks(session: Connection, directory: Path | None) -> tuple[list[Reason], list[str]]:
+    results = run_before_checks(directory, session) if directory is not None and directory.is_dir() else ()
+    return [
+        Reason(
+            kind=ReasonKind.CHECK,
+            message=f"{result.name} does not hold in production: {result.detail}",
+            remedy="Mend the data that the check names, then try again.",
+        )
+        for result in results
+        if result.verdict is not CheckVerdict.PASSED
+    ], []

@@ -1,0 +1,240 @@
+"""The switchboard's second half: from configuration and words to approvals, gates, promotions and the way back."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pgrehearse.config import Backup, Promotion, ResolvedDatabase
+from pgrehearse.errors import ConfigurationError, UnknownReceipt, WrongUsage
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.migrations.migration import Plan, SourceKind
+from pgrehearse.migrations.sources.find import ad_hoc_source
+from pgrehearse.migrations.sources.source import Source
+from pgrehearse.migrations.status import read_status
+from pgrehearse.postgres.connect import Connection, connect, fetch_value
+from pgrehearse.project import Project, utc_now
+from pgrehearse.rehearsal.receipt import ENTRY_KIND, Receipt, find_receipt
+from pgrehearse.release.approval import (
+    Accepted,
+    Approval,
+    approve,
+    read_approvals,
+    read_person,
+    withdraw,
+)
+from pgrehearse.release.backup.external import ExternalOptions
+from pgrehearse.release.backup.scratch import ScratchOptions
+from pgrehearse.release.examine import GatePolicy, examine
+from pgrehearse.release.freshness import Bounds
+from pgrehearse.release.gate import Gate
+from pgrehearse.release.recoverability import RecoverabilityPolicy, choose_ways, judge_recoverability
+from pgrehearse.release.standbys import StandbyBounds
+
+DATABASE_SIZE = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """A receipt held against production as it is now."""
+
+    receipt: Receipt
+    approvals: tuple[Approval, ...]
+    gate: Gate
+    ways: tuple[str, ...]  # of taking it back, as the policy chooses them for this database
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "receipt": self.receipt.digest,
+            "verdict": self.receipt.verdict,
+            "approvals": [approval.as_json() for approval in self.approvals],
+            "recoverability": list(self.ways),
+            **self.gate.as_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Releasing:
+    """What a project can do with its receipts."""
+
+    project: Project
+
+    # --- approval ------------------------------------------------------------------------------------------
+
+    def approve(self, prefix: str | None, *, accept: Sequence[str], remark: str) -> Approval:
+        """This person's yes to the receipt; ``accept`` holds ``FINDING=REASON``.  Raises `ApprovalRefused`."""
+        with self.project.releases() as releases:
+            receipt = find_receipt(releases, prefix)
+            return approve(
+                releases,
+                receipt,
+                by=read_person(self.project.directory),
+                remark=remark,
+                accepted=[_accepted(text) for text in accept],
+                now=utc_now(),
+            )
+
+    def withdraw(self, prefix: str | None, *, remark: str) -> tuple[str, tuple[Approval, ...]]:
+        """Take this person's yes back; the receipt's digest and the approvals that are left."""
+        with self.project.releases() as releases:
+            receipt = find_receipt(releases, prefix)
+            by = read_person(self.project.directory)
+            return receipt.digest, withdraw(releases, receipt, by=by, remark=remark, now=utc_now())
+
+    def approvals(self, digest: str) -> tuple[Approval, ...]:
+        """The valid approvals of a receipt, by its whole digest."""
+        with self.project.releases() as releases:
+            return read_approvals(releases, digest)
+
+    # --- the gate -------------------------------------------------------------------------------------------
+
+    def examine(self, database: ResolvedDatabase, prefix: str | None, folder: Path | None = None) -> Examined | None:
+        """The gate for this database; None where no receipt was named and none speaks of it.  Writes nothing."""
+        with self.project.releases() as releases:
+            try:
+                receipt = self.find_receipt(releases, database, prefix)
+            except UnknownReceipt:
+                if prefix is not None:
+                    raise
+                return None
+            with connect(database.conninfo, verb="gate") as session:
+                sources = self.sources_of(receipt, folder)
+                return self.examine_open(releases, database, receipt, sources, session)
+
+    def examine_open(
+        self,
+        releases: ReleaseLedger,
+        database: ResolvedDatabase,
+        receipt: Receipt,
+        sources: Sequence[Source],
+        session: Connection,
+    ) -> Examined:
+        """The same, in a session and a ledger that are open already."""
+        approvals = read_approvals(releases, receipt.digest)
+        gate = examine(
+            receipt,
+            pending_of(sources, session),
+            session,
+            approvals=approvals,
+            policy=self.gate_policy(),
+            ledger_table=sources[0].ledger.table,
+        )
+        size = fetch_value(session, DATABASE_SIZE)
+        policy = self.recoverability(database)
+        reasons, told = judge_recoverability(receipt.document, policy, size)
+        return Examined(
+            receipt=receipt,
+            approvals=approvals,
+            gate=gate.joined(Gate.of(reasons, told)),
+            ways=choose_ways(policy, size),
+        )
+
+    def find_receipt(self, releases: ReleaseLedger, database: ResolvedDatabase, prefix: str | None) -> Receipt:
+        """The receipt that was named, else the newest one of this environment.  Raises `UnknownReceipt`."""
+        if prefix is not None:
+            return find_receipt(releases, prefix)
+        for entry in reversed(releases.entries(kind=ENTRY_KIND)):
+            source = entry.body["source"]
+            if source["environment"] == database.environment or source["address"] == database.conninfo.address:
+                return Receipt(entry.body)
+        raise UnknownReceipt(
+            f"no receipt of {database.label} in {releases.place}", remedy="Make one with `pgrehearse run`."
+        )
+
+    def sources_of(self, receipt: Receipt, folder: Path | None) -> tuple[Source, ...]:
+        """Where the receipt's plan comes from, as it is on disk now: the folder, or each single file."""
+        if receipt.document["receipt"]["source_kind"] == SourceKind.AD_HOC.value:
+            if folder is not None:
+                raise WrongUsage("the receipt is of single files, not of a folder")
+            files = receipt.document["receipt"]["files"]
+            return tuple(ad_hoc_source(self.project.directory / file["path"], display=file["path"]) for file in files)
+        source = self.project.source(folder)
+        source.require_whole()
+        return (source,)
+
+    # --- policies, from the configuration --------------------------------------------------------------------
+
+    @property
+    def _promotion(self) -> Promotion:
+        return self.project.config.promotion if self.project.config else Promotion()
+
+    @property
+    def _backup(self) -> Backup:
+        return self.project.config.backup if self.project.config else Backup()
+
+    def gate_policy(self) -> GatePolicy:
+        """What the gate asks for."""
+        asked, config = self._promotion, self.project.config
+        return GatePolicy(
+            bounds=Bounds(max_age=timedelta(hours=asked.max_age_hours), max_change=asked.max_change_percent / 100),
+            standby_bounds=StandbyBounds(
+                max_replay_lag_s=asked.max_replay_lag_s, max_retained_wal_gb=asked.max_retained_wal_gb
+            ),
+            approvals=asked.approvals,
+            approved_by_another=asked.approved_by_another,
+            checks_directory=config.located(config.checks.directory) if config else None,
+            precondition_timeout_ms=round(asked.precondition_timeout_s * 1000),
+        )
+
+    def recoverability(self, database: ResolvedDatabase) -> RecoverabilityPolicy:
+        """How a promotion to this database can be taken back."""
+        asked, project = self._backup, self.project
+        environment = (
+            project.config.environments[database.environment] if project.config and database.environment else None
+        )
+        ways = environment.recoverability if environment else None
+        return RecoverabilityPolicy(
+            ways=ways or asked.policy,
+            directory=self.backup_directory(),
+            dump_limit_gb=asked.dump_limit_gb,
+            scratch=self.scratch(),
+            jobs=asked.jobs or 2,
+            external=self._external(),
+        )
+
+    def backup_directory(self) -> Path:
+        """Where dumps lie."""
+        config = self.project.config
+        return config.located(config.backup.directory) if config else self.project.directory / self._backup.directory
+
+    def scratch(self) -> ScratchOptions:
+        """Where dumps are proved."""
+        asked, project = self._backup, self.project
+        return ScratchOptions(
+            server=project.database(asked.scratch).conninfo if asked.scratch is not None else None,
+            protected=project.protected(),
+        )
+
+    def _external(self) -> ExternalOptions | None:
+        asked = self._backup
+        if asked.external_command is None:
+            return None
+        return ExternalOptions(
+            command=asked.external_command,
+            working_directory=self.project.directory,
+            environment=dict(os.environ),  # the team's own tool needs its own variables
+            timeout_s=asked.external_timeout_s,
+            drill_command=asked.drill_command,
+            max_drill_age_days=asked.max_drill_age_days,
+        )
+
+
+def pending_of(sources: Sequence[Source], session: Connection) -> Plan:
+    """What this database has not applied of all of them, in their order."""
+    return Plan.of(migration for source in sources for migration in read_status(session, source).pending.migrations)
+
+
+def _accepted(text: str) -> Accepted:
+    finding, equals, reason = text.partition("=")
+    if not equals or not finding.strip():
+        raise ConfigurationError(
+            f"--accept {text!r}: expected FINDING=REASON", remedy="Write --accept 'drop-column:public.users=agreed'."
+        )
+    return Accepted(finding=finding.strip(), reason=reason.strip())
+
+
+def accepted_by(approvals: Sequence[Approval]) -> Mapping[str, str]:
+    """Every accepted finding with its reason."""
+    return {each.finding: each.reason for approval in approvals for each in approval.accepted}
