@@ -1,15 +1,16 @@
 """The release ledger: the append-only record of clones, receipts, approvals and promotions.
 
-A SQLite file by default.  Rows are only ever added: triggers refuse UPDATE and DELETE, and each row
-carries the digest of the one before it, so that a row changed behind the triggers is noticed by
-`ReleaseLedger.verify`.
+A SQLite file by default, or two tables in any PostgreSQL database for a team.  Rows are only ever added:
+triggers refuse UPDATE and DELETE, and each row carries the digest of the one before it, so that a row changed
+behind the triggers is noticed by `ReleaseLedger.verify`.  Beside the entries stand the leases, which come and go.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,9 +18,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from pgrehearse.errors import LedgerDamaged, LedgerUnusable
+from pgrehearse.postgres.connect import connect, scrub
+from pgrehearse.postgres.conninfo import Conninfo
 
 CHAIN_RECIPE = "pgrehearse-ledger-1"
 BUSY_TIMEOUT_S = 30
+NAMESPACE = "pgrehearse"  # which never counts as schema, should the database also be one that is migrated
+APPEND_LOCK = 0x7067_7265_6C65_6467  # 'pgreledg': appenders and makers of the tables one after another
 
 _metadata = sa.MetaData()
 _entries = sa.Table(
@@ -33,11 +38,39 @@ _entries = sa.Table(
     sa.Column("digest", sa.Text, nullable=False, unique=True),
     sqlite_autoincrement=True,
 )
+_leases = sa.Table(
+    "leases",
+    _metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("token", sa.Text, nullable=False),
+    sa.Column("doing", sa.Text, nullable=False),
+    # seconds since 1970 by the ledger's own clock
+    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+)
+_NOW = {
+    "sqlite": sa.text("(julianday('now') - 2440587.5) * 86400.0"),
+    "postgresql": sa.text("extract(epoch FROM pg_catalog.clock_timestamp())::float8"),
+}
 _APPEND_ONLY = (
     "CREATE TRIGGER IF NOT EXISTS entries_are_not_updated BEFORE UPDATE ON entries "
     "BEGIN SELECT RAISE(ABORT, 'the release ledger is append-only'); END",
     "CREATE TRIGGER IF NOT EXISTS entries_are_not_deleted BEFORE DELETE ON entries "
     "BEGIN SELECT RAISE(ABORT, 'the release ledger is append-only'); END",
+)
+# The owner could grant himself the rights back: this keeps mistakes away, the chain tells the rest.
+_APPEND_ONLY_POSTGRESQL = (
+    """
+    CREATE FUNCTION pgrehearse.refuse_change() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'the release ledger is append-only'; END $$
+    """,
+    """
+    CREATE TRIGGER entries_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON pgrehearse.entries
+    FOR EACH STATEMENT EXECUTE FUNCTION pgrehearse.refuse_change()
+    """,
+    "REVOKE ALL ON pgrehearse.entries, pgrehearse.leases FROM PUBLIC",
+    "REVOKE UPDATE, DELETE, TRUNCATE ON pgrehearse.entries FROM CURRENT_USER",
 )
 
 
@@ -53,16 +86,40 @@ class Entry:
     digest: str  # over this entry and the digest of the one before
 
 
-class ReleaseLedger:
-    """An open ledger.  Context manager; safe for several processes (each append is one IMMEDIATE transaction)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRow:
+    """Who holds a lease; times are the ledger's own."""
 
-    def __init__(self, engine: sa.Engine, path: Path) -> None:
+    name: str
+    holder: str
+    token: str
+    doing: str
+    since: datetime
+    until: datetime
+    has_ended: bool
+
+
+class ReleaseLedger:
+    """An open ledger.  Context manager; safe for several processes: appends come one after another."""
+
+    def __init__(self, engine: sa.Engine, path: Path | Conninfo) -> None:
         self._engine = engine
-        self.path = path
+        self._address = path if isinstance(path, Conninfo) else None
+        self.path = path  # prints without secrets
+        self._now = _NOW[engine.dialect.name]
 
     @classmethod
-    def open(cls, path: Path) -> "ReleaseLedger":
-        """Open or make the file, readable by its owner only.  Raises `LedgerUnusable`."""
+    def open(cls, place: Path | Conninfo | str) -> "ReleaseLedger":
+        """Open or make the ledger: a file, readable by its owner only, or the tables of a PostgreSQL database.
+
+        A string is a PostgreSQL URL where it looks like one.  Raises `LedgerUnusable`, `ServerUnreachable`.
+        """
+        if isinstance(place, str):
+            place = Conninfo.parse(place) if place.startswith(("postgresql://", "postgres://")) else Path(place)
+        return cls._open_database(place) if isinstance(place, Conninfo) else cls._open_file(place)
+
+    @classmethod
+    def _open_file(cls, path: Path) -> "ReleaseLedger":
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
@@ -72,16 +129,49 @@ class ReleaseLedger:
         # pysqlite would begin a deferred transaction by itself; two appenders would then read the same last digest.
         sa.event.listen(engine, "connect", lambda raw, _record: setattr(raw, "isolation_level", None))
         sa.event.listen(engine, "begin", lambda session: session.exec_driver_sql("BEGIN IMMEDIATE"))
+        ledger = cls(engine, path)
+        with ledger._session("cannot be used as a release ledger") as session:
+            _metadata.create_all(session)
+            for statement in _APPEND_ONLY:
+                session.exec_driver_sql(statement)
+        return ledger
+
+    @classmethod
+    def _open_database(cls, conninfo: Conninfo) -> "ReleaseLedger":
+        # No pool: a connection that was lost meanwhile would be found out by the append that must not fail.
+        engine = sa.create_engine(
+            "postgresql+psycopg://",
+            creator=lambda: connect(conninfo, verb="ledger", autocommit=False),
+            poolclass=sa.pool.NullPool,
+        ).execution_options(schema_translate_map={None: NAMESPACE})
+        ledger = cls(engine, conninfo)
+        with ledger._session("cannot be used as a release ledger") as session:
+            if not sa.inspect(session).has_table("entries", schema=NAMESPACE):
+                session.execute(sa.select(sa.func.pg_advisory_xact_lock(APPEND_LOCK)))
+                if not sa.inspect(session).has_table("entries", schema=NAMESPACE):
+                    if not sa.inspect(session).has_schema(NAMESPACE):
+                        session.execute(sa.schema.CreateSchema(NAMESPACE))
+                    _metadata.create_all(session)
+                    for statement in _APPEND_ONLY_POSTGRESQL:
+                        session.exec_driver_sql(statement)
+        return ledger
+
+    @contextmanager
+    def _session(self, what_fails: str) -> Iterator[sa.Connection]:
+        """One transaction; a failure tells the reason without a secret."""
         try:
-            with engine.begin() as session:
-                _metadata.create_all(session)
-                for statement in _APPEND_ONLY:
-                    session.exec_driver_sql(statement)
+            with self._engine.begin() as session:
+                yield session
         except sa.exc.SQLAlchemyError as error:
-            engine.dispose()
-            reason = str(getattr(error, "orig", error))
-            raise LedgerUnusable(f"{path} cannot be used as a release ledger: {reason}") from error
-        return cls(engine, path)
+            reason = str(getattr(error, "orig", error)).strip()
+            if self._address is not None:
+                reason = scrub(reason, self._address)
+            raise LedgerUnusable(f"the release ledger {self.path} {what_fails}: {reason}") from error
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people: the file's path, or host/database."""
+        return str(self.path)
 
     def __enter__(self) -> "ReleaseLedger":
         return self
@@ -97,15 +187,13 @@ class ReleaseLedger:
     def append(self, kind: str, subject: str, body: Mapping[str, Any], now: datetime) -> Entry:
         """Record one fact; ``body`` must be JSON.  Durable when this returns.  Raises `LedgerUnusable`."""
         at, text = now.isoformat(), _canonical(body)
-        try:
-            with self._engine.begin() as session:
-                previous = session.scalar(sa.select(_entries.c.digest).order_by(_entries.c.seq.desc()).limit(1))
-                digest = _chain(previous or "", at, kind, subject, text)
-                row = {"at": at, "kind": kind, "subject": subject, "body": text, "digest": digest}
-                done = session.execute(_entries.insert().values(row))
-        except sa.exc.SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", error))
-            raise LedgerUnusable(f"cannot write to the release ledger {self.path}: {reason}") from error
+        with self._session("cannot be written") as session:
+            if self._address is not None:
+                session.execute(sa.select(sa.func.pg_advisory_xact_lock(APPEND_LOCK)))
+            previous = session.scalar(sa.select(_entries.c.digest).order_by(_entries.c.seq.desc()).limit(1))
+            digest = _chain(previous or "", at, kind, subject, text)
+            row = {"at": at, "kind": kind, "subject": subject, "body": text, "digest": digest}
+            done = session.execute(_entries.insert().values(row))
         seq = int(done.inserted_primary_key[0]) if done.inserted_primary_key else 0
         return Entry(seq=seq, at=now, kind=kind, subject=subject, body=dict(body), digest=digest)
 
@@ -116,17 +204,71 @@ class ReleaseLedger:
             query = query.where(_entries.c.kind == kind)
         if subject is not None:
             query = query.where(_entries.c.subject == subject)
-        with self._engine.begin() as session:
+        with self._session("cannot be read") as session:
             return tuple(_from_row(row) for row in session.execute(query))
 
     def verify(self) -> None:
         """Walk the whole chain; raises `LedgerDamaged` at the first entry that is not what was recorded."""
         previous = ""
-        with self._engine.begin() as session:
+        with self._session("cannot be read") as session:
             for row in session.execute(sa.select(_entries).order_by(_entries.c.seq)):
                 if _chain(previous, row.at, row.kind, row.subject, row.body) != row.digest:
                     raise LedgerDamaged(f"{self.path}: entry {row.seq} ({row.kind}) is not what was recorded")
                 previous = row.digest
+
+    # --- leases ------------------------------------------------------------------------------------------
+
+    def try_lease(self, name: str, *, holder: str, token: str, ttl_s: float, doing: str) -> LeaseRow:
+        """Take the lease, or renew the one of this token; hands back what is there then: another token means no."""
+        with self._session("cannot be written") as session:
+            now = float(session.scalar(sa.select(self._now)) or 0)
+            if self._address is not None:
+                session.execute(sa.select(sa.func.pg_advisory_xact_lock(APPEND_LOCK)))
+            found = session.execute(sa.select(_leases).where(_leases.c.name == name)).one_or_none()
+            if found is not None and found.token != token and found.until > now:
+                return _lease_from(found, now)
+            since = found.since if found is not None and found.token == token else now
+            row = {"holder": holder, "token": token, "doing": doing, "since": since, "until": now + ttl_s}
+            if found is None:
+                session.execute(_leases.insert().values(name=name, **row))
+            else:
+                session.execute(_leases.update().where(_leases.c.name == name).values(**row))
+            return _lease_from(session.execute(sa.select(_leases).where(_leases.c.name == name)).one(), now)
+
+    def renew_lease(self, name: str, *, token: str, ttl_s: float, doing: str) -> bool:
+        """False: it is another's by now, or nobody's."""
+        with self._session("cannot be written") as session:
+            now = float(session.scalar(sa.select(self._now)) or 0)
+            done = session.execute(
+                _leases.update()
+                .where(_leases.c.name == name, _leases.c.token == token, _leases.c.until > now)
+                .values(doing=doing, until=now + ttl_s)
+            )
+            return done.rowcount == 1
+
+    def release_lease(self, name: str, *, token: str) -> None:
+        """Give it back; one that is another's by now is left alone."""
+        with self._session("cannot be written") as session:
+            session.execute(_leases.delete().where(_leases.c.name == name, _leases.c.token == token))
+
+    def read_lease(self, name: str) -> LeaseRow | None:
+        """Who holds it, or held it last; None where nobody does."""
+        with self._session("cannot be read") as session:
+            now = float(session.scalar(sa.select(self._now)) or 0)
+            found = session.execute(sa.select(_leases).where(_leases.c.name == name)).one_or_none()
+            return None if found is None else _lease_from(found, now)
+
+
+def _lease_from(row: sa.Row[Any], now: float) -> LeaseRow:
+    return LeaseRow(
+        name=row.name,
+        holder=row.holder,
+        token=row.token,
+        doing=row.doing,
+        since=datetime.fromtimestamp(row.since, UTC),
+        until=datetime.fromtimestamp(row.until, UTC),
+        has_ended=row.until <= now,
+    )
 
 
 def _from_row(row: sa.Row[Any]) -> Entry:
