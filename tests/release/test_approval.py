@@ -122,7 +122,7 @@ def test_nobody_can_accept_what_failed_or_was_not_measured(ledger: ReleaseLedger
 def test_every_finding_that_counted_must_be_accepted_by_name(ledger: ReleaseLedger) -> None:
     wanted = ("drop-column:public.users", "rename-table:public.orders", "sequence-behind", "check:money.sql")
     assert names_to_accept(LOSSY.document) == wanted
-    with pytest.raises(ApprovalRefused, match="no finding 'slow:public.t'"):
+    with pytest.raises(ApprovalRefused, match=r"no finding 'slow:public\.t'"):
         yes(ledger, LOSSY, ANN, "slow:public.t")
     with pytest.raises(ApprovalRefused, match="without a reason"):
         approve(ledger, LOSSY, by=ANN, remark="", accepted=[Accepted(finding=wanted[0], reason=" ")], now=NOW)
