@@ -124,7 +124,6 @@ def test_a_migration_that_never_ends_is_ended(tmp_path: Path, urls: tuple[str, s
         (("--migrations", "empty"), "empty"),
         (("--migrations", "nowhere"), "nowhere"),
         (("--file", "psql.sql"), "psql.sql:2"),
-        (("--file", "syntax.sql"), "syntax.sql:1:8"),
         (("--file", "latin1.sql"), "UTF-8"),
     ],
 )
@@ -133,7 +132,6 @@ def test_bad_files_are_refused_before_anything_is_copied(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "psql.sql").write_text("SELECT 1;\n\\i other.sql\n")
-    (tmp_path / "syntax.sql").write_text("CREATE TABEL t ();")
     (tmp_path / "latin1.sql").write_bytes(b"SELECT '\xe9';")
     before = databases(uat)
     done = pgrehearse(tmp_path, "run", "--source", urls[0], "--target", urls[1], *arguments)
@@ -142,6 +140,16 @@ def test_bad_files_are_refused_before_anything_is_copied(
     assert "->" in done.stderr
     assert "Traceback" not in done.stderr
     assert databases(uat) == before
+
+
+def test_a_syntax_error_is_a_failed_rehearsal_with_a_receipt(tmp_path: Path, urls: tuple[str, str]) -> None:
+    (tmp_path / "syntax.sql").write_text("SELECT 1;\nCREATE TABEL t ();")
+    done = pgrehearse(tmp_path, "run", "--source", urls[0], "--target", urls[1], "--file", "syntax.sql", "--json")
+    assert done.returncode == 1, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["verdict"] == "failed"
+    assert answer["statements"][0]["error"]["sqlstate"] == "42601"
+    assert "syntax.sql:2:8" in pgrehearse(tmp_path, "report").stdout
 
 
 def test_production_as_its_own_target_is_refused(tmp_path: Path, urls: tuple[str, str], server: LocalServer) -> None:

@@ -18,7 +18,7 @@ from pgrehearse.migrations.transaction_need import (
     unsupported_transaction_control,
 )
 
-__all__ = ["Statement", "TransactionNeed", "split_file"]
+__all__ = ["Statement", "TransactionNeed", "find_unparsed", "split_file"]
 
 DRIZZLE_BREAKPOINT = "--> statement-breakpoint"  # split on this very text, wherever it stands, as drizzle does
 DRIZZLE_KINDS = frozenset({SourceKind.DRIZZLE_JOURNAL, SourceKind.DRIZZLE_FOLDER})
@@ -82,6 +82,36 @@ def split_file(content: bytes, *, path: str, kind: SourceKind) -> tuple[Statemen
                 )
             )
     return tuple(statements)
+
+
+def find_unparsed(content: bytes, *, path: str, kind: SourceKind) -> tuple[Statement, ...]:
+    """The parts of the file that are sent by themselves and that our parser, of one major, cannot read as SQL.
+
+    Each as one `Statement` of no kind, for a server to judge; empty where psql's commands or COPY data are the
+    reason, which no server accepts.  Raises `UnreadableSql` for bytes that are not UTF-8.
+    """
+    text = _decode(content, path)
+    lines = _Lines(path, text)
+    found: list[Statement] = []
+    for offset, chunk in _drizzle_chunks(text) if kind in DRIZZLE_KINDS else iter([(0, text)]):
+        try:
+            pglast.parser.parse_sql_json(chunk)
+        except pglast.parser.ParseError as error:
+            if _psqls_own(error, chunk, offset, lines) is not None:
+                return ()
+            line, column = lines.place(offset)
+            found.append(
+                Statement(
+                    index=len(found),
+                    text=chunk,
+                    line=line,
+                    column=column,
+                    kind="",
+                    need=TransactionNeed.ANY,
+                    beyond=None,
+                )
+            )
+    return tuple(found)
 
 
 class _Lines:
@@ -193,26 +223,37 @@ def _copy_data(at: int, lines: _Lines) -> UnreadableSql:
     )
 
 
+def _place_in(error: pglast.parser.ParseError, chunk: str) -> int:
+    """The character of the chunk at which the parser gave up."""
+    index = error.args[1] if len(error.args) > 1 else None
+    return len(chunk.rstrip()) if index is None else int(index)
+
+
 def _syntax_error(error: pglast.parser.ParseError, chunk: str, offset: int, lines: _Lines) -> UnreadableSql:
     """psql's own inventions are told apart from plain mistakes, since their remedy is another."""
-    message = str(error.args[0])
-    index = error.args[1] if len(error.args) > 1 else None
-    if index is None:
-        index = len(chunk.rstrip())
-    at = offset + index
+    told = _psqls_own(error, chunk, offset, lines)
+    if told is not None:
+        return told
+    message, index = str(error.args[0]), _place_in(error, chunk)
+    if chunk[index : index + 1] == ":":
+        message += ": if this is a psql variable, write its value instead"
+    return lines.error(offset + index, message)
+
+
+def _psqls_own(error: pglast.parser.ParseError, chunk: str, offset: int, lines: _Lines) -> UnreadableSql | None:
+    """What only psql understands: backslash commands, and the data behind COPY … FROM STDIN."""
+    index = _place_in(error, chunk)
     line_start = chunk.rfind("\n", 0, index) + 1
     line_text = chunk[line_start:].split("\n", 1)[0].strip()
     copies = list(_COPY_FROM_STDIN.finditer(chunk, 0, index))
     if copies and ";" not in chunk[copies[-1].end() : index].split("\n", 1)[0]:
         return _copy_data(offset + copies[-1].start(), lines)
-    if chunk[index : index + 1] == "\\" or line_text.startswith("\\"):
-        if not line_text.startswith("\\"):
-            line_text = chunk[index:].split("\n", 1)[0].strip()
-        return lines.error(
-            at,
-            f"{line_text.split()[0]} is a command of psql, not SQL",
-            remedy="Remove psql's backslash commands; files are sent to the server as SQL alone.",
-        )
-    if chunk[index : index + 1] == ":":
-        return lines.error(at, f"{message}: if this is a psql variable, write its value instead")
-    return lines.error(at, message)
+    if chunk[index : index + 1] != "\\" and not line_text.startswith("\\"):
+        return None
+    if not line_text.startswith("\\"):
+        line_text = chunk[index:].split("\n", 1)[0].strip()
+    return lines.error(
+        offset + index,
+        f"{line_text.split()[0]} is a command of psql, not SQL",
+        remedy="Remove psql's backslash commands; files are sent to the server as SQL alone.",
+    )

@@ -5,7 +5,7 @@
 
 import getpass
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,17 +16,18 @@ from pgrehearse.data.loss import compare_data
 from pgrehearse.data.session import prepare_session
 from pgrehearse.data.sizes import read_table_sizes
 from pgrehearse.data.verdicts import TableVerdict
-from pgrehearse.errors import MigrationFailed
+from pgrehearse.errors import MigrationFailed, UnreadableSql
 from pgrehearse.hazards.lint import lint_files
 from pgrehearse.hazards.trace import Tracer
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.expectations import parse_expectations
 from pgrehearse.migrations.limits import Limits
+from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.observer import Observers
 from pgrehearse.migrations.own_ledger import NAMESPACE as OWN_NAMESPACE
 from pgrehearse.migrations.progress import ProgressTable
-from pgrehearse.migrations.statements import split_file
+from pgrehearse.migrations.statements import Statement, find_unparsed, split_file
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress
@@ -38,18 +39,12 @@ from pgrehearse.rehearsal.plan_session import PlanSession
 from pgrehearse.rehearsal.receipt import Receipt, save_receipt
 from pgrehearse.rehearsal.references import find_broken_references
 from pgrehearse.rehearsal.request import Request
+from pgrehearse.rehearsal.settings import read_settings
+from pgrehearse.rehearsal.syntax import ask_server
 from pgrehearse.schema.snapshot import read_schema
 
 # Nobody waits behind us on a clone, and nothing there may time out before it was measured.
 CLONE_LIMITS = Limits(lock_timeout_ms=60_000, attempts=2, max_block_s=None, wait_s=60.0)
-
-SETTINGS_QUERY = """
-SELECT name, setting FROM pg_catalog.pg_settings
- WHERE name IN ('server_version', 'server_encoding', 'TimeZone', 'search_path', 'DateStyle', 'wal_level',
-                'default_transaction_isolation', 'default_table_access_method', 'default_toast_compression',
-                'session_replication_role', 'row_security', 'lock_timeout', 'statement_timeout',
-                'max_locks_per_transaction', 'check_function_bodies', 'standard_conforming_strings')
-"""
 
 MAY_CREATE_SCHEMA = "SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')"
 GRANT_NAMESPACE = "GRANT ALL ON SCHEMA {namespace} TO {role}"
@@ -64,12 +59,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
     Raises what `make_pair` raises (nothing could be measured then); a plan that fails is not an error but
     the verdict ``failed``.
     """
-    statements = {
-        migration.version: split_file(migration.content, path=migration.path, kind=migration.kind)
-        for migration in request.plan.migrations
-    }
-    for migration in request.plan.migrations:
-        parse_expectations(migration, statements[migration.version])  # a mistake in one is told before the clone is made
+    statements, unparsed = _read_files(request.plan)
     seen = Seen(request=request, statements=statements, started_at=now(), rehearsed_by=getpass.getuser())
     with make_pair(
         request.source,
@@ -82,21 +72,49 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
     ) as pair:
         seen.pair = pair
         _read_pristine(pair, seen)
-        _apply_plan(pair, seen, progress)
+        if unparsed:
+            _ask_server(pair, seen, unparsed, progress)
+        else:
+            _apply_plan(pair, seen, progress)
         _compare(pair, seen, progress)
         _check(pair, seen, progress)
         progress.step("judging")
-        seen.predicted = lint_files(request.plan.migrations).findings
+        readable = [migration for migration in request.plan.migrations if migration.version not in unparsed]
+        seen.predicted += lint_files(readable).findings
         receipt = receipt_of(seen, now())
         save_receipt(releases, receipt, now())  # before the copies go: nothing that was measured is lost by that
         progress.step("keeping the copies" if request.copying["keep"] else "dropping the copies")
     return receipt
 
 
+def _read_files(plan: Plan) -> tuple[dict[str, tuple[Statement, ...]], dict[str, tuple[Statement, ...]]]:
+    """Every file's statements by version, and those parts that our parser cannot read; a psql command raises."""
+    statements, unparsed = {}, {}
+    for migration in plan.migrations:
+        try:
+            statements[migration.version] = split_file(migration.content, path=migration.path, kind=migration.kind)
+        except UnreadableSql:
+            unparsed[migration.version] = find_unparsed(migration.content, path=migration.path, kind=migration.kind)
+            if not unparsed[migration.version]:
+                raise
+            statements[migration.version] = unparsed[migration.version]
+            continue
+        parse_expectations(migration, statements[migration.version])  # a mistake is told before the clone is made
+    return statements, unparsed
+
+
+def _ask_server(pair: ClonePair, seen: Seen, unparsed: Mapping[str, tuple[Statement, ...]], progress: Progress) -> None:
+    progress.step("asking the server about files that cannot be read here")
+    with pair.session("clone", "apply") as session:
+        asked = ask_server(session, seen.request.plan, unparsed)
+    seen.failure, seen.traces, seen.predicted = asked.failure, asked.traces, asked.findings
+    seen.unmeasured += asked.unmeasured
+
+
 def _read_source(session: Connection, seen: Seen) -> None:
     """In the snapshot that the copy is made from."""
     seen.source_schema = read_schema(session)
-    seen.settings = dict(session.execute(SETTINGS_QUERY).fetchall())
+    seen.settings = read_settings(session)
     seen.table_sizes = read_table_sizes(session)
 
 
