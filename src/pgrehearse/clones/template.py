@@ -57,17 +57,7 @@ def create_pristine(admin: Connection, names: CloneNames, locale: DatabaseLocale
 
     Raises `CloneImpossible` where this server does not know the locale.
     """
-    options = [sql.SQL("TEMPLATE template0"), sql.SQL("ENCODING {}").format(sql.Literal(locale.encoding))]
-    options.append(sql.SQL("LC_COLLATE {}").format(sql.Literal(locale.collate)))
-    options.append(sql.SQL("LC_CTYPE {}").format(sql.Literal(locale.ctype)))
-    if admin.info.server_version >= 150000:
-        options.append(sql.SQL("LOCALE_PROVIDER {}").format(sql.Identifier(locale.provider)))
-    if locale.provider == "icu" and locale.locale is not None:
-        options.append(sql.SQL("ICU_LOCALE {}").format(sql.Literal(locale.locale)))
-    if locale.provider == "builtin" and locale.locale is not None:
-        options.append(sql.SQL("BUILTIN_LOCALE {}").format(sql.Literal(locale.locale)))
-    if locale.icu_rules:
-        options.append(sql.SQL("ICU_RULES {}").format(sql.Literal(locale.icu_rules)))
+    options = locale_options(locale, admin.info.server_version)
     if owner is not None:
         options.append(sql.SQL("OWNER {}").format(sql.Identifier(owner)))
     statement = sql.SQL("CREATE DATABASE {} ").format(sql.Identifier(names.pristine))
@@ -81,6 +71,23 @@ def create_pristine(admin: Connection, names: CloneNames, locale: DatabaseLocale
             "run locale-gen; ICU needs a server built with it), or name a server that has it with --target.",
         ) from error
     _comment(admin, names.pristine, names)
+
+
+def locale_options(locale: DatabaseLocale, server_version: int) -> list[sql.Composable]:
+    """What CREATE DATABASE needs to make an empty database of this encoding and locale."""
+    options: list[sql.Composable] = [sql.SQL("TEMPLATE template0")]
+    options.append(sql.SQL("ENCODING {}").format(sql.Literal(locale.encoding)))
+    options.append(sql.SQL("LC_COLLATE {}").format(sql.Literal(locale.collate)))
+    options.append(sql.SQL("LC_CTYPE {}").format(sql.Literal(locale.ctype)))
+    if server_version >= 150000:
+        options.append(sql.SQL("LOCALE_PROVIDER {}").format(sql.Identifier(locale.provider)))
+    if locale.provider == "icu" and locale.locale is not None:
+        options.append(sql.SQL("ICU_LOCALE {}").format(sql.Literal(locale.locale)))
+    if locale.provider == "builtin" and locale.locale is not None:
+        options.append(sql.SQL("BUILTIN_LOCALE {}").format(sql.Literal(locale.locale)))
+    if locale.icu_rules:
+        options.append(sql.SQL("ICU_RULES {}").format(sql.Literal(locale.icu_rules)))
+    return options
 
 
 def create_clone(admin: Connection, names: CloneNames, *, size_bytes: int, owner: str | None) -> str:

@@ -5,7 +5,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from pgrehearse.errors import ServerUnreachable, UnsupportedServer
+from pgrehearse.errors import DatabaseFenced, ServerUnreachable, UnsupportedServer
 from pgrehearse.postgres.conninfo import Conninfo
 
 OLDEST_MAJOR = 14
@@ -19,8 +19,8 @@ def connect(conninfo: Conninfo, *, verb: str, autocommit: bool = True) -> Connec
     """Open a session whose ``application_name`` is ``pgrehearse:VERB``.
 
     The caller closes it.  ``search_path`` is left as the role has it: whoever reads catalogs writes
-    ``pg_catalog.`` or pins it.  Raises `ServerUnreachable` (exit 4) when libpq cannot connect and
-    `UnsupportedServer` (exit 2) outside 14-18.
+    ``pg_catalog.`` or pins it.  Raises `ServerUnreachable` (exit 4) when libpq cannot connect (`DatabaseFenced`: to
+    a database that admits nobody) and `UnsupportedServer` (exit 2) outside 14-18.
     """
     extra: dict[str, Any] = {"application_name": f"pgrehearse:{verb}"}
     if "client_encoding" not in conninfo.parameters:  # SQL_ASCII, a database's or PGCLIENTENCODING's, gives bytes
@@ -30,6 +30,8 @@ def connect(conninfo: Conninfo, *, verb: str, autocommit: bool = True) -> Connec
     try:
         connection = psycopg.connect(conninfo.text, autocommit=autocommit, **extra)
     except psycopg.OperationalError as error:
+        if "is not currently accepting connections" in str(error):
+            raise DatabaseFenced(f"{conninfo.address} is not accepting connections") from None
         raise ServerUnreachable(f"cannot connect to {conninfo.address}: {scrub(str(error), conninfo)}") from None
     # A script's '%' must reach the server as it stands, and a prepared plan must not outlive the DDL we run.
     connection.prepare_threshold = None
