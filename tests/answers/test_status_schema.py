@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 from pgrehearse.migrations.migration import SourceKind
 from pgrehearse.migrations.sources import ProblemKind, Severity
+from pgrehearse.release.gate import ReasonKind
 
 SCHEMA: dict[str, Any] = json.loads((files("pgrehearse.answers") / "status.schema.json").read_text(encoding="utf-8"))
 
@@ -37,6 +38,15 @@ ANSWER: dict[str, Any] = {
         {"kind": "skipped", "severity": "error", "subject": "0001_b", "message": "below the watermark",
          "remedy": "Apply it."},
     ],
+    "gate": {
+        "receipt": DIGEST, "verdict": "loss", "recoverability": ["dump"], "open": False,
+        "told": ["a drift"],
+        "approvals": [
+            {"receipt": DIGEST, "by": {"login": "ann", "host": "here", "git": None}, "at": "2026-01-31T12:00:00Z",
+             "remark": "", "accepted": [{"finding": "drop-column:public.t", "reason": "agreed"}]}
+        ],
+        "reasons": [{"kind": "age", "message": "too old", "remedy": "Again.", "details": []}],
+    },
 }  # fmt: skip
 
 Change = Callable[[dict[str, Any]], object]
@@ -49,6 +59,10 @@ BREAKING: dict[str, Change] = {
     "an unknown key of the plan": lambda answer: answer["plan"].update(extra=1),
     "an unknown key of a problem": lambda answer: answer["problems"][0].update(extra=1),
     "an unknown key of an ad-hoc file": lambda answer: answer["ad_hoc"][0].update(extra=1),
+    "an unknown key of the gate": lambda answer: answer["gate"].update(extra=1),
+    "an unknown key of an approval": lambda answer: answer["gate"]["approvals"][0].update(extra=1),
+    "an unknown kind of reason": lambda answer: answer["gate"]["reasons"][0].update(kind="mood"),
+    "a missing gate": lambda answer: answer.pop("gate"),
     "an unknown state": lambda answer: answer["migrations"][0].update(state="fine"),
     "an unknown problem": lambda answer: answer["problems"][0].update(kind="odd"),
     "a missing count": lambda answer: answer["counts"].pop("edited"),
@@ -81,3 +95,7 @@ def test_its_closed_sets_are_those_of_the_code() -> None:
     assert problem["kind"]["enum"] == [kind.value for kind in ProblemKind]
     assert problem["severity"]["enum"] == [severity.value for severity in Severity]
     assert SCHEMA["properties"]["source"]["properties"]["kind"]["enum"] == [kind.value for kind in SourceKind]
+
+
+def test_the_schema_knows_every_kind_of_reason() -> None:
+    assert set(SCHEMA["$defs"]["reason"]["properties"]["kind"]["enum"]) == {kind.value for kind in ReasonKind}

@@ -34,6 +34,13 @@ Examples:
 @click.argument("folder", metavar="[FOLDER]", required=False, type=click.Path(path_type=Path))
 @click.option("--check", is_flag=True, help="Exit code 1 also when anything is pending.")
 @click.option("--all", "show_all", is_flag=True, help="List every applied migration, not only the newest.")
+@click.option(
+    "--gate/--no-gate",
+    "with_gate",
+    default=None,
+    help="Also say whether the newest receipt could be promoted, and every reason why not; "
+    "default: where the environment is protected and something is pending.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (status.schema.json).")
 @click.pass_obj
 def command(
@@ -43,6 +50,7 @@ def command(
     folder: Path | None,
     check: bool,
     show_all: bool,
+    with_gate: bool | None,
     as_json: bool,
 ) -> int:
     """Compare the migrations folder with what the database says is applied.
@@ -51,17 +59,30 @@ def command(
 
     Exit code 0: all is well, or merely pending.  1: something is edited, skipped, missing, not in the
     journal, there without a record, or half done.  3: the ledger may not be read, or a run holds it.
+    A closed gate changes nothing about that: `promote` is what it stops.
     """
     from pgrehearse.project import Project
 
     project = Project.open(config_file)
     resolved = project.database(database)
     status = project.status(resolved, project.source(folder))
+    examined = None
+    if with_gate or (with_gate is None and resolved.protected and status.pending.migrations):
+        from pgrehearse.releasing import Releasing
+
+        examined = Releasing(project=project).examine(resolved, None, folder)
     if as_json:
         answer = status.as_json(environment=resolved.environment, database=resolved.conninfo.address)
+        answer["gate"] = None if examined is None else examined.as_json()
         print(json.dumps(answer, ensure_ascii=False, indent=2))
-    else:
-        _show(status, resolved, show_all=show_all)
+        return status.exit_code(check=check)
+    _show(status, resolved, show_all=show_all)
+    if examined is not None:
+        from pgrehearse.cli.gate import show_gate
+        from pgrehearse.cli.output import stdout_console
+
+        print()
+        show_gate(examined, stdout_console())
     return status.exit_code(check=check)
 
 
