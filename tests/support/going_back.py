@@ -59,7 +59,7 @@ class GoingBack:
             admin.execute(f"CREATE DATABASE {self.rehearsed} TEMPLATE {self.database}")
         with self.session() as before, self.session(self.rehearsed) as after:
             after.execute(migration)
-            data = compare_data(lambda: self.session(), lambda: self.session(self.rehearsed))
+            data = compare_data(self.session, lambda: self.session(self.rehearsed))
             schema = read_schema(before)
             changes = diff(schema, read_schema(after), same_oids=True)
         self.plans = plan_images(

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, LiteralString
 
+import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
@@ -89,6 +90,25 @@ def _require_table(session: Connection, image: Image) -> LiveTable:
 
 def _put_rows_back(session: Connection, tables: Sequence[tuple[Image, LiveTable]]) -> tuple[TableBack, ...]:
     keys = _read_foreign_keys(session, [table.oid for _, table in tables])
+    circular = _find_circular(keys, {table.oid for _, table in tables})
+    if circular:
+        try:
+            with session.transaction(), _checked_at_the_end(session, circular):
+                return _work_in_rounds(session, tables, keys, deferred=circular)
+        except psycopg.errors.DatabaseError as error:
+            # A parent is gone for good, or a partition's own key cannot be altered: then row by row, as far as it goes.
+            if error.sqlstate is None or error.sqlstate[:2] not in ("23", "42"):
+                raise
+    return _work_in_rounds(session, tables, keys, deferred=())
+
+
+def _work_in_rounds(
+    session: Connection,
+    tables: Sequence[tuple[Image, LiveTable]],
+    keys: Sequence[ForeignKey],
+    *,
+    deferred: Sequence[ForeignKey],
+) -> tuple[TableBack, ...]:
     works = [
         TablePutBack(
             session,
@@ -96,10 +116,12 @@ def _put_rows_back(session: Connection, tables: Sequence[tuple[Image, LiveTable]
             table,
             parents=tuple(key for key in keys if key.child == table.oid),
             children=tuple(key for key in keys if table.oid in key.parents),
+            deferred=deferred,
         )
         for image, table in tables
     ]
-    ordered = _parents_first(works, keys)
+    by_oid = {work.table.oid: work for work in works}
+    ordered = [by_oid[oid] for oid in _parents_first(list(by_oid), keys)]
     while True:  # each round can only make sense of what the one before brought: a parent, a unique value set free
         progress = sum([work.remove_added() for work in reversed(ordered)])
         for work in ordered:
@@ -110,20 +132,55 @@ def _put_rows_back(session: Connection, tables: Sequence[tuple[Image, LiveTable]
     return tuple(work.finish() for work in works)
 
 
-def _parents_first(works: Sequence[TablePutBack], keys: Sequence[ForeignKey]) -> list[TablePutBack]:
-    waiting = list(works)
-    ordered: list[TablePutBack] = []
+def _parents_first(oids: Sequence[int], keys: Sequence[ForeignKey]) -> list[int]:
+    """In a circle any may be first."""
+    waiting, ordered = list(oids), list[int]()
     while waiting:
-        left = {work.table.oid for work in waiting}
-        free = [
-            work for work in waiting
-            if not any(key.child == work.table.oid and (set(key.parents) & left) - {work.table.oid} for key in keys)
-        ]  # fmt: skip
-        # A circle of foreign keys: their rows come back round by round, as far as NULLs and deferring let them.
-        chosen = free or waiting[:1]
-        ordered += chosen
-        waiting = [work for work in waiting if work not in chosen]
+        free = [oid for oid in waiting if not _waits_for(oid, waiting, keys)]
+        ordered += free or waiting[:1]
+        waiting = [oid for oid in waiting if oid not in ordered]
     return ordered
+
+
+def _waits_for(oid: int, others: Sequence[int], keys: Sequence[ForeignKey]) -> set[int]:
+    return {parent for key in keys if key.child == oid for parent in key.parents if parent in others} - {oid}
+
+
+def _find_circular(keys: Sequence[ForeignKey], oids: set[int]) -> tuple[ForeignKey, ...]:
+    """Foreign keys of tables that wait for each other; one that points into its own table needs nothing."""
+    reached = {oid: _waits_for(oid, list(oids), keys) for oid in oids}
+    for _ in oids:
+        reached = {oid: found.union(*(reached[each] for each in found)) for oid, found in reached.items()}
+    return tuple(
+        key for key in keys
+        if key.child in oids and any(
+            parent != key.child and parent in reached[key.child] and key.child in reached[parent]
+            for parent in key.parents
+        )
+    )  # fmt: skip
+
+
+@contextmanager
+def _checked_at_the_end(session: Connection, keys: Sequence[ForeignKey]) -> Iterator[None]:
+    """These foreign keys wait until everything is there; then they are as they were."""
+
+    def alter(key: ForeignKey, words: LiteralString) -> None:
+        session.execute(
+            sql.SQL("ALTER TABLE {} ALTER CONSTRAINT {} {}").format(
+                sql.Identifier(*key.child_name), sql.Identifier(key.name), sql.SQL(words)
+            )
+        )
+
+    for key in keys:
+        if not key.deferrable:
+            alter(key, "DEFERRABLE INITIALLY DEFERRED")
+    names = sql.SQL(", ").join(sql.Identifier(key.child_name[0], key.name) for key in keys)
+    session.execute(sql.SQL("SET CONSTRAINTS {} DEFERRED").format(names))
+    yield
+    session.execute(sql.SQL("SET CONSTRAINTS {} IMMEDIATE").format(names))
+    for key in keys:
+        if not key.deferrable:
+            alter(key, "NOT DEFERRABLE")
 
 
 def _read_foreign_keys(session: Connection, oids: list[int]) -> tuple[ForeignKey, ...]:
@@ -131,10 +188,11 @@ def _read_foreign_keys(session: Connection, oids: list[int]) -> tuple[ForeignKey
         ForeignKey(
             name=name, child=child, child_name=tuple(child_name), child_columns=tuple(child_columns),
             parents=tuple(parents), parent_name=tuple(parent_name), parent_columns=tuple(parent_columns),
+            deferrable=deferrable,
         )
-        for name, child, child_name, child_columns, parents, parent_name, parent_columns in session.execute(
-            QUERIES["foreign_keys"], {"oids": oids}
-        )
+        for (
+            name, child, child_name, child_columns, parents, parent_name, parent_columns, deferrable
+        ) in session.execute(QUERIES["foreign_keys"], {"oids": oids})
     )  # fmt: skip
 
 

@@ -12,7 +12,8 @@ SELECT con.conname, con.conrelid::int8, ARRAY[n.nspname::text, c.relname::text],
        ARRAY(SELECT line.oid::int8 FROM line WHERE line.ancestor = con.confrelid),
        ARRAY[pn.nspname::text, pc.relname::text],
        ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(con.confkey) WITH ORDINALITY k (number, position)
-             JOIN pg_catalog.pg_attribute a ON a.attrelid = con.confrelid AND a.attnum = k.number ORDER BY k.position)
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = con.confrelid AND a.attnum = k.number ORDER BY k.position),
+       con.condeferrable
 FROM pg_catalog.pg_constraint con
 JOIN pg_catalog.pg_class c ON c.oid = con.conrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -39,6 +39,7 @@ class ForeignKey:
     parents: tuple[int, ...]  # which of the tables it points at; a partitioned parent's leaves
     parent_name: tuple[str, ...]
     parent_columns: tuple[str, ...]
+    deferrable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ class TablePutBack:
         *,
         parents: Sequence[ForeignKey],
         children: Sequence[ForeignKey],
+        deferred: Sequence[ForeignKey],
     ) -> None:
         if image.settled is None:
             raise PutBackFailed(f"the image of {image.relation} was never settled")
@@ -75,6 +77,7 @@ class TablePutBack:
         self._settled = image.settled
         self._parents = parents
         self._children = children
+        self._deferred = deferred
         self._live = {column.name: self._require_column(column.name) for column in image.columns}
         self._canonical = [self._canonical_after(position) for position in range(len(image.columns))]
         self._left = sql.Identifier(NAMESPACE, image.companion(LEFT))
@@ -304,9 +307,13 @@ class TablePutBack:
     def _insert(self, condition: Expression) -> int:
         columns = [column for column in self._image.columns if not self._live[column.name].generated]
         return self._session.execute(
-            sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} i WHERE {}").format(
+            sql.SQL("INSERT INTO {} {} SELECT {} FROM {} i WHERE {}").format(
                 self.table.identifier,
-                sql.SQL(", ").join(column.identifier for column in columns),
+                sql.SQL("({}) OVERRIDING SYSTEM VALUE").format(
+                    sql.SQL(", ").join(column.identifier for column in columns)
+                )
+                if columns
+                else sql.SQL(""),
                 sql.SQL(", ").join(self._restored(column) for column in columns),
                 self._image.identifier,
                 condition,
@@ -317,7 +324,7 @@ class TablePutBack:
         """A row that refers into its own table is tried with the others: its parent may come with it."""
         conditions: list[Expression] = [sql.SQL("true")]
         for key in self._parents:
-            if self.table.oid in key.parents or not set(key.child_columns) <= set(self._live):
+            if self.table.oid in key.parents or key in self._deferred or not set(key.child_columns) <= set(self._live):
                 continue
             values = [self._restored(self._image_column(name)) for name in key.child_columns]
             conditions.append(

@@ -1,0 +1,3 @@
+UPDATE left_half SET other = NULL;
+DELETE FROM right_half;
+DELETE FROM left_half;

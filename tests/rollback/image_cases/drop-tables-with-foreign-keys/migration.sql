@@ -1,0 +1,3 @@
+DROP TABLE users CASCADE;
+DROP TABLE orders CASCADE;
+DROP TABLE lines;

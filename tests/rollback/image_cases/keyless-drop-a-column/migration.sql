@@ -1,0 +1,2 @@
+ALTER TABLE log DROP COLUMN note;
+UPDATE log SET n = 9 WHERE n = 1;

@@ -1,0 +1,1 @@
+ALTER TABLE "Order ""Lines"" 100%s" ADD COLUMN "ünïcødé" text;

@@ -1,0 +1,18 @@
+CREATE TABLE noise (what text);
+CREATE TABLE guarded (id int PRIMARY KEY, v text, changed_at timestamptz);
+INSERT INTO guarded SELECT i, 'v', '2026-01-01' FROM generate_series(1, 20) i;
+CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO noise VALUES (TG_OP); NEW.changed_at := now(); NEW.v := upper(NEW.v); RETURN NEW; END $$;
+CREATE TRIGGER shouting BEFORE INSERT OR UPDATE ON guarded FOR EACH ROW EXECUTE FUNCTION shout();
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'never'; END $$;
+CREATE TRIGGER never AFTER DELETE ON guarded FOR EACH STATEMENT EXECUTE FUNCTION refuse();
+ALTER TABLE guarded DISABLE TRIGGER never;
+CREATE TRIGGER always AFTER INSERT ON guarded FOR EACH ROW EXECUTE FUNCTION refuse();
+ALTER TABLE guarded ENABLE ALWAYS TRIGGER always;
+CREATE TABLE ruled (id int PRIMARY KEY, v text);
+INSERT INTO ruled SELECT i, 'v' FROM generate_series(1, 20) i;
+CREATE RULE keep_out AS ON INSERT TO ruled DO INSTEAD NOTHING;
+CREATE RULE keep_still AS ON UPDATE TO ruled DO INSTEAD NOTHING;
+CREATE TABLE partitioned_guarded (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+CREATE TABLE partitioned_guarded_1 PARTITION OF partitioned_guarded FOR VALUES FROM (0) TO (100);
+INSERT INTO partitioned_guarded SELECT i, 'v' FROM generate_series(1, 20) i;
+CREATE TRIGGER always AFTER INSERT ON partitioned_guarded FOR EACH ROW EXECUTE FUNCTION refuse();

@@ -1,0 +1,2 @@
+CREATE TABLE empty_one (id int PRIMARY KEY, v text);
+CREATE TABLE no_columns ();

@@ -1,0 +1,3 @@
+DELETE FROM cache;
+DROP TABLE empty_one;
+DROP TABLE no_columns;

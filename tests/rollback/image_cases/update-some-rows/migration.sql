@@ -1,0 +1,1 @@
+UPDATE orders SET note = 'x', customer = NULL WHERE id < 100;
