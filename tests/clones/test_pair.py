@@ -217,9 +217,13 @@ def test_another_role_than_the_url_s_runs_the_migrations(
             assert session.execute("SELECT session_user::text").fetchone() == ("shop_app",)
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 session.execute("DROP TABLE shop.orders")
-    uat = clean_uat.conninfo()
-    with pair_of(shop, uat, role="shop_readers", create_roles=True) as pair, pair.session_as_role("run") as session:
-        assert session.execute("SELECT current_user::text").fetchone() == ("shop_readers",)
+    for target in (clean_uat.conninfo(), None):  # it may not log in: a login of our own becomes it
+        source = as_admin(production, shop)
+        made = pair_of(source, target, role="shop_readers", create_roles=True)
+        with made as pair, pair.session_as_role("run") as session:
+            assert session.execute("SELECT current_user::text").fetchone() == ("shop_readers",)
+            session.execute("DISCARD ALL")
+            assert session.execute("SELECT current_user::text").fetchone() == ("shop_readers",)
 
 
 @pytest.mark.pg("== 18")

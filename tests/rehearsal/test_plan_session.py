@@ -250,7 +250,7 @@ def test_a_superusers_function_that_a_trigger_runs_is_found_while_it_runs(
     )
     document = rehearse("CREATE TABLE other (id int);\nINSERT INTO t VALUES (1);")
     assert document["verdict"] == "unmeasured", reasons(document)
-    assert "m.sql:2 does to the server: audit() ran in it as a superuser" in reasons(document)
+    assert "m.sql:2 does to the server: audit() ran in it as a role that may reach" in reasons(document)
     assert rehearse("ALTER TABLE t ADD COLUMN v int;")["verdict"] == "clean"
 
 
@@ -273,3 +273,42 @@ def test_what_fails_after_a_statement_that_was_not_run_is_no_measured_failure(re
     document = rehearse("DO $$ BEGIN EXECUTE 'CREATE TABLE a' || 'b (id int)'; END $$;\nALTER TABLE ab ADD v int;")
     assert document["verdict"] == "unmeasured", reasons(document)
     assert "which was not run here, may be why" in reasons(document)
+
+
+@pytest.mark.pg("== 18")
+def test_a_table_may_carry_the_name_of_a_function_that_is_not_seen_through(
+    rehearse: Rehearse, connection: Connection
+) -> None:
+    connection.execute(
+        "CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN EXECUTE format('INSERT INTO %I VALUES (1)', 'log'); RETURN new; END $$"
+    )
+    document = rehearse("CREATE TABLE audit (id int);\nINSERT INTO audit (id) VALUES (1);")
+    assert document["verdict"] == "clean", reasons(document)
+
+
+@pytest.mark.pg(">= 15")
+def test_a_superuser_through_our_login_is_one_and_what_only_it_may_is_not_called_a_failure(
+    rehearse: Rehearse, connection: Connection, role: str, server: LocalServer, uat: LocalServer
+) -> None:
+    for each in (server, uat):
+        with connect(each.conninfo(), verb="test") as admin:
+            admin.execute(f"ALTER ROLE {role} SUPERUSER".encode())
+    connection.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    document = rehearse("ALTER TABLE t ADD COLUMN v int;\nSET session_replication_role = replica;", role=role)
+    assert document["verdict"] == "clean", reasons(document)
+    document = rehearse("SET ROLE postgres;\nALTER TABLE t ADD COLUMN v int;", role=role)
+    assert document["verdict"] == "unmeasured", reasons(document)
+    assert "whether it fails in production" in reasons(document)
+
+
+@pytest.mark.pg(">= 15")
+def test_a_role_that_may_run_programs_is_held_like_a_superuser(
+    rehearse: Rehearse, role: str, server: LocalServer, uat: LocalServer, marker: Path
+) -> None:
+    for each in (server, uat):
+        with connect(each.conninfo(), verb="test") as admin:
+            admin.execute(f"GRANT pg_execute_server_program TO {role}".encode())
+    document = rehearse(f"DO $$ BEGIN {PROGRAM.format(marker=marker)} END $$;", role=role)
+    assert document["verdict"] == "unmeasured", reasons(document)
+    assert not marker.exists()

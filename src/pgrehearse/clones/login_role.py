@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from pgrehearse.clones.as_role import RoleAccess, open_as_role
 from pgrehearse.clones.roles import Setting, apply_settings
 from pgrehearse.clones.template import CloneNames
-from pgrehearse.errors import ServerUnreachable
-from pgrehearse.postgres.connect import Connection, connect, fetch_value
-from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.errors import CloneFailed, ServerUnreachable
+from pgrehearse.postgres.connect import Connection, fetch_value
 
 VALID_DAYS = 3  # longer than any rehearsal: what SIGKILL leaves behind is then a name that nobody can use
 HAS_CONNECT = "SELECT pg_catalog.has_database_privilege(%s, %s, 'CONNECT')"
@@ -77,11 +77,11 @@ def furnish_login(admin: Connection, names: CloneNames, becomes: str, settings: 
     return failed
 
 
-def find_refusal(address: Conninfo) -> str | None:
-    """Why the server does not let this login in (pg_hba.conf has the last word); None where it does."""
+def find_refusal(access: RoleAccess) -> str | None:
+    """Why this login does not get in as the role (pg_hba.conf has the last word); None where it does."""
     try:
-        connect(address, verb="clone").close()
-    except ServerUnreachable as error:
+        open_as_role(access, verb="clone").close()
+    except (ServerUnreachable, CloneFailed) as error:
         return f"{error}; {REMEDY}"
     return None
 

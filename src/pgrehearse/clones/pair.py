@@ -92,6 +92,7 @@ class ClonePair:
     origin: Origin
     role: str  # who runs migrations in production
     role_is_superuser: bool
+    role_is_powerful: bool  # a superuser, or may run programs or write files on the server's machine
     role_access: RoleAccess | None
     role_problem: str | None  # why no session can be had as that role: a rehearsal is then not measured
     is_private: bool  # a server of our own: what reaches beyond the database harms nobody
@@ -248,6 +249,7 @@ def _make(request: _Request, making: Making, path: SessionPath, not_asked: tuple
         origin=Origin(identity=identity, lsn=snapshot.lsn, taken_at=snapshot.taken_at, path=path),
         role=roles.role,
         role_is_superuser=roles.catalog.roles[roles.role].superuser,
+        role_is_powerful=place.role_is_powerful,
         role_access=place.access_as_role(names.clone),
         role_problem=place.find_role_problem(),
         is_private=place.is_private,

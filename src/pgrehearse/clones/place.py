@@ -29,6 +29,8 @@ from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 
+REACH_THE_MACHINE = frozenset({"pg_execute_server_program", "pg_read_server_files", "pg_write_server_files"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRoles:
@@ -139,7 +141,16 @@ class Place:
         self.lowered += furnish_login(admin, names, self.login.becomes, settings)
         access = self.access_as_role(names.clone)
         assert access is not None
-        self.login_problem = find_refusal(access.conninfo)
+        self.login_problem = find_refusal(access)
+
+    @property
+    def role_is_powerful(self) -> bool:
+        """Whether the role may reach the server's machine: a superuser, or a member of what may."""
+        role, catalogs = self.roles.role, [self.roles.catalog, *([self.here] if self.here is not None else [])]
+        return any(
+            (role in catalog.roles and catalog.roles[role].superuser) or catalog.groups_of([role]) & REACH_THE_MACHINE
+            for catalog in catalogs
+        )
 
     def find_role_problem(self) -> str | None:
         """Why a session as production's role cannot be had here; None where it can."""

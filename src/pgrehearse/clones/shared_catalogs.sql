@@ -9,19 +9,23 @@ SELECT 'database ' || d.datname,
 FROM pg_catalog.pg_database d WHERE d.datname !~ '^pgrehearse_';
 
 -- name: roles
--- pg_authid is for superusers; pg_roles has no xmin.
+-- Not those that a rehearsal made for itself and drops again: another one may run on this server.  pg_authid is for superusers; pg_roles has no xmin.
 SELECT 'role ' || r.rolname,
        ROW(r.oid, r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin, r.rolreplication,
            r.rolbypassrls, r.rolconnlimit, r.rolvaliduntil)::pg_catalog.text,
        NULL::pg_catalog.int8
-FROM pg_catalog.pg_roles r WHERE r.rolname !~ '^pgrehearse_';
+FROM pg_catalog.pg_roles r
+WHERE r.rolname !~ '^pgrehearse_'
+  AND COALESCE(pg_catalog.shobj_description(r.oid, 'pg_authid'), '') !~ '^made by pgrehearse, clone ';
 
 -- name: roles_as_superuser
 SELECT 'role ' || r.rolname,
        ROW(r.oid, r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin, r.rolreplication,
            r.rolbypassrls, r.rolconnlimit, r.rolvaliduntil, pg_catalog.md5(r.rolpassword))::pg_catalog.text,
        r.xmin::pg_catalog.text::pg_catalog.int8
-FROM pg_catalog.pg_authid r WHERE r.rolname !~ '^pgrehearse_';
+FROM pg_catalog.pg_authid r
+WHERE r.rolname !~ '^pgrehearse_'
+  AND COALESCE(pg_catalog.shobj_description(r.oid, 'pg_authid'), '') !~ '^made by pgrehearse, clone ';
 
 -- name: memberships
 -- Since 16 one membership may have several grantors.
@@ -29,7 +33,8 @@ SELECT 'membership of ' || pg_catalog.pg_get_userbyid(m.member) || ' in ' || pg_
            || ', granted by ' || pg_catalog.pg_get_userbyid(m.grantor),
        (pg_catalog.to_jsonb(m) - 'oid')::pg_catalog.text, m.xmin::pg_catalog.text::pg_catalog.int8
 FROM pg_catalog.pg_auth_members m
-WHERE pg_catalog.pg_get_userbyid(m.member) !~ '^pgrehearse_' AND pg_catalog.pg_get_userbyid(m.roleid) !~ '^pgrehearse_';
+WHERE COALESCE(pg_catalog.shobj_description(m.member, 'pg_authid'), '') !~ '^made by pgrehearse, clone '
+  AND pg_catalog.pg_get_userbyid(m.member) !~ '^pgrehearse_' AND pg_catalog.pg_get_userbyid(m.roleid) !~ '^pgrehearse_';
 
 -- name: settings
 SELECT 'settings of ' || COALESCE('role ' || r.rolname, 'every role') || COALESCE(' in database ' || d.datname, ''),

@@ -25,6 +25,7 @@ from pgrehearse.migrations.statements import Statement, TransactionNeed
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rehearsal.judge import Unmeasured
 from pgrehearse.rehearsal.unseen import (
+    POWERFUL,
     QUERIES,
     REMEDY,
     UnseenFunction,
@@ -53,7 +54,7 @@ class PlanSession(NoObserver):
         self._pair = pair
         self._statements = statements
         self._login = pair.role_access.login if pair.role_access is not None else None
-        self._as_superuser = pair.role_is_superuser
+        self._powerful = pair.role_is_powerful
         self._functions: tuple[UnseenFunction, ...] = ()
         self._called: dict[int, str] = {}  # unseen functions that ran: where first
         self._left_role_at: str | None = None
@@ -74,8 +75,8 @@ class PlanSession(NoObserver):
                 self.lowered += self._asking_who_logged_in(admin)
             if self._pair.is_private:
                 return
-            self._functions = read_unseen_functions(admin, as_superuser=self._as_superuser)
-            if self._as_superuser or self._functions:  # by name only calls in the files are known
+            self._functions = read_unseen_functions(admin, powerful=self._powerful)
+            if self._powerful or self._functions:  # by name only calls in the files are known
                 admin.execute(sql.SQL(TRACK_FUNCTIONS).format(sql.Identifier(admin.info.dbname)))
             self._before = read_shared_catalogs(admin)
             self._next_xid = self._before.next_xid
@@ -92,9 +93,7 @@ class PlanSession(NoObserver):
             )
         for function in self._functions:
             if (place := self._called.get(function.oid)) is not None:
-                reason = (
-                    f"{function.name}() ran in it as a superuser on a shared server, and {function.reason}; {REMEDY}"
-                )
+                reason = f"{function.name}() ran in it as {POWERFUL}, and {function.reason}; {REMEDY}"
                 self.unmeasured.append(
                     Unmeasured(what=f"what {place} does to the server", reason=reason, decisive=True)
                 )
@@ -117,7 +116,7 @@ class PlanSession(NoObserver):
         """For `apply`: why this statement is not run here."""
         if self._pair.is_private:
             return None
-        return why_unseen_statement(statement, self._functions, as_superuser=self._as_superuser)
+        return why_unseen_statement(statement, self._functions, powerful=self._powerful)
 
     # --- the observer's part ---------------------------------------------------------------------------------
 
@@ -128,7 +127,7 @@ class PlanSession(NoObserver):
         if error is not None or statement.need in _CONTROL or not (running.in_transaction or running.outside):
             return
         if not self._pair.is_private and statement.kind in _CREATES_FUNCTIONS:
-            self._functions = read_unseen_functions(running.session, as_superuser=self._as_superuser)
+            self._functions = read_unseen_functions(running.session, powerful=self._powerful)
         oids = [function.oid for function in self._functions]
         row = running.session.execute(QUERIES["state"], (oids,)).fetchone()
         assert row is not None
@@ -159,7 +158,7 @@ class PlanSession(NoObserver):
         return compare_shared_catalogs(self._before, after, plan)
 
     def _changes_user(self) -> bool:
-        pattern = _LEAVES_ROLE + (_TAKES_ROLE if self._as_superuser else "")
+        pattern = _LEAVES_ROLE + (_TAKES_ROLE if self._pair.role_is_superuser else "")
         ours = re.compile(pattern.replace(r"\y", r"\b"), re.IGNORECASE)
         if any(ours.search(statement.text) for statement in self._statements):
             return True

@@ -5,7 +5,9 @@ FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 JOIN pg_catalog.pg_roles o ON o.oid = p.proowner
 WHERE p.oid OPERATOR(pg_catalog.>=) 16384 AND p.prokind IN ('f', 'p') AND l.lanname NOT IN ('internal', 'c')
-  AND (%s OR (p.prosecdef AND o.rolsuper));
+  AND (%s OR (p.prosecdef AND (o.rolsuper
+                               OR pg_catalog.pg_has_role(o.oid, 'pg_execute_server_program', 'MEMBER')
+                               OR pg_catalog.pg_has_role(o.oid, 'pg_write_server_files', 'MEMBER'))));
 
 -- name: state
 -- One look after each statement: who we are, our transaction, and which of these functions ran in it.
@@ -26,4 +28,10 @@ WHERE p.oid OPERATOR(pg_catalog.>=) 16384 AND p.prosrc OPERATOR(pg_catalog.~*) '
 UNION ALL
 SELECT 'a default of ' || d.adrelid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_attrdef d
 WHERE pg_catalog.pg_get_expr(d.adbin, d.adrelid) OPERATOR(pg_catalog.~*) '\msession_user\M'
+UNION ALL SELECT 'a policy of ' || p.polrelid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_policy p
+WHERE pg_catalog.concat(pg_catalog.pg_get_expr(p.polqual, p.polrelid), pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid))
+      OPERATOR(pg_catalog.~*) '\msession_user\M'
+UNION ALL SELECT 'the view ' || c.oid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_class c
+WHERE c.relkind IN ('v', 'm') AND c.oid OPERATOR(pg_catalog.>=) 16384
+  AND pg_catalog.pg_get_viewdef(c.oid) OPERATOR(pg_catalog.~*) '\msession_user\M'
 ORDER BY 1 LIMIT 5;
