@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pgrehearse.clones.kept import KeptClone
 from pgrehearse.clones.pair import CopyOptions, make_pair
@@ -171,20 +171,23 @@ class Project:
             source,
             protected=self.protected(),
             mode=TransactionMode(mode),
-            limits=limits_of(options, self._environment(database)),
+            limits=limits_of(options, self.environment(database)),
             dry_run=options.dry_run,
             end_orphan=options.end_orphan,
-            resolve=_resolutions(options.resolutions),
+            resolve=read_resolutions(options.resolutions),
             tell=tell,
         )
 
-    def _environment(self, database: ResolvedDatabase) -> Environment | None:
+    def environment(self, database: ResolvedDatabase) -> Environment | None:
+        """What the configuration says of it; None for a plain address."""
         if self.config is None or database.environment is None:
             return None
         return self.config.environments[database.environment]
 
     def releases(self) -> ReleaseLedger:
         """The release ledger, opened; the caller closes it."""
+        if self.config is not None and (shared := self.config.ledger_conninfo()) is not None:
+            return ReleaseLedger.open(shared)
         path = self.config.located(self.config.ledger.path) if self.config else self.directory / LEDGER_WITHOUT_CONFIG
         return ReleaseLedger.open(path)
 
@@ -329,7 +332,8 @@ class Project:
         )
 
 
-def _resolutions(given: Iterable[str]) -> dict[str, Resolution]:
+def read_resolutions(given: Iterable[str]) -> dict[str, Resolution]:
+    """VERSION:ANSWER by version; raises `ConfigurationError`."""
     found = {}
     for text in given:
         version, colon, answer = text.rpartition(":")
@@ -342,7 +346,18 @@ def _resolutions(given: Iterable[str]) -> dict[str, Resolution]:
     return found
 
 
-def limits_of(options: MigrateOptions, environment: Environment | None) -> Limits:
+class Waits(Protocol):
+    """What a command says about waiting; None: as the configuration, or the default, has it."""
+
+    @property
+    def lock_timeout_s(self) -> float | None: ...
+    @property
+    def max_block_s(self) -> float | None: ...
+    @property
+    def wait_s(self) -> float | None: ...
+
+
+def limits_of(options: Waits, environment: Environment | None) -> Limits:
     """What the command line says, else what the environment's configuration says, else the defaults."""
     limits = Limits()
     if environment is not None:

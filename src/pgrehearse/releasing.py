@@ -1,21 +1,26 @@
 """The switchboard's second half: from configuration and words to approvals, gates, promotions and the way back."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pgrehearse.config import Backup, Promotion, ResolvedDatabase
-from pgrehearse.errors import ConfigurationError, UnknownReceipt, WrongUsage
+from pgrehearse.config import Backup, ResolvedDatabase
+from pgrehearse.config import Promotion as PromotionRules
+from pgrehearse.errors import ConfigurationError, NothingUnfinished, UnknownReceipt, WrongUsage
 from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migration import Plan, SourceKind
 from pgrehearse.migrations.sources.find import ad_hoc_source
 from pgrehearse.migrations.sources.source import Source
 from pgrehearse.migrations.status import read_status
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
-from pgrehearse.project import Project, utc_now
+from pgrehearse.postgres.identity import read_identity
+from pgrehearse.progress import Progress
+from pgrehearse.project import Project, limits_of, read_resolutions, utc_now
 from pgrehearse.rehearsal.receipt import ENTRY_KIND, Receipt, find_receipt
 from pgrehearse.release.approval import (
     Accepted,
@@ -29,8 +34,17 @@ from pgrehearse.release.backup.external import ExternalOptions
 from pgrehearse.release.backup.scratch import ScratchOptions
 from pgrehearse.release.examine import GatePolicy, examine
 from pgrehearse.release.freshness import Bounds
-from pgrehearse.release.gate import Gate
-from pgrehearse.release.recoverability import RecoverabilityPolicy, choose_ways, judge_recoverability
+from pgrehearse.release.gate import Gate, Reason, ReasonKind
+from pgrehearse.release.promote import Around, promote
+from pgrehearse.release.promotion import Promotion, PromotionRequest, database_key, find_unfinished
+from pgrehearse.release.recoverability import (
+    Proof,
+    RecoverabilityPolicy,
+    choose_ways,
+    judge_recoverability,
+    require_proofs,
+    secure,
+)
 from pgrehearse.release.standbys import StandbyBounds
 
 DATABASE_SIZE = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"
@@ -53,6 +67,22 @@ class Examined:
             "recoverability": list(self.ways),
             **self.gate.as_json(),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromoteOptions:
+    """What `pgrehearse promote` was asked for; None: as the configuration, or the default, has it."""
+
+    receipt: str | None = None  # the beginning of its digest
+    to: str | None = None  # an environment's name, env:NAME or a URL
+    folder: Path | None = None
+    file: Path | None = None  # only with `unrehearsed`
+    unrehearsed: str | None = None  # why nobody rehearsed it
+    lock_timeout_s: float | None = None
+    max_block_s: float | None = None
+    wait_s: float | None = None
+    end_orphan: bool = False
+    resolutions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,11 +184,124 @@ class Releasing:
         source.require_whole()
         return (source,)
 
+    # --- promotion ---------------------------------------------------------------------------------------------
+
+    def promote(self, options: PromoteOptions, *, progress: Progress, tell: Callable[[str], None]) -> Promotion:
+        """Promote a receipt, or what nobody rehearsed, or go on with either.  See `pgrehearse.release.promote`."""
+        with self.project.releases() as releases:
+            receipt = self._receipt_to_promote(releases, options)
+            database = self._destination(options, receipt)
+            sources = self._sources_to_promote(options, receipt)
+            request = self._request(options, database, receipt, sources)
+            policy = self.recoverability(database)
+
+            def gate() -> Gate:
+                with connect(database.conninfo, verb="gate") as session:
+                    if receipt is not None:
+                        return self.examine_open(releases, database, receipt, sources, session).gate
+                    size = fetch_value(session, DATABASE_SIZE)
+                    return judge_unrehearsed(session, policy, size)
+
+            def secure_ways() -> Sequence[Proof]:
+                with connect(database.conninfo, verb="gate") as session:
+                    ways = choose_ways(policy, fetch_value(session, DATABASE_SIZE))
+                return secure(database.conninfo, policy, ways, ledger=releases, now=utc_now, progress=progress)
+
+            return promote(
+                request,
+                releases=releases,
+                now=utc_now,
+                nonce=lambda: secrets.token_hex(8),
+                around=Around(gate=gate, secure=secure_ways, require=require_proofs),
+                progress=progress,
+                tell=tell,
+            )
+
+    def resume(self, options: PromoteOptions, *, progress: Progress, tell: Callable[[str], None]) -> Promotion:
+        """Go on with the promotion of this database that has not ended.  Raises `NothingUnfinished`."""
+        database = self.project.database(options.to)
+        with self.project.releases() as releases, connect(database.conninfo, verb="promote") as session:
+            unfinished = find_unfinished(releases, database_key(session))
+        if unfinished is None:
+            raise NothingUnfinished(f"no promotion of {database.label} is unfinished")
+        return self.promote(
+            replace(options, receipt=unfinished.receipt, unrehearsed=unfinished.unrehearsed),
+            progress=progress,
+            tell=tell,
+        )
+
+    def _receipt_to_promote(self, releases: ReleaseLedger, options: PromoteOptions) -> Receipt | None:
+        if options.unrehearsed is not None:
+            if options.receipt is not None:
+                raise WrongUsage("--allow-unrehearsed promotes what has no receipt")
+            if not options.unrehearsed.strip():
+                raise WrongUsage("--allow-unrehearsed needs a reason", remedy="Say why it cannot be rehearsed first.")
+            return None
+        if options.file is not None:
+            raise WrongUsage("--file belongs to --allow-unrehearsed; a receipt knows its own files")
+        if options.receipt is not None or options.to is None:
+            return find_receipt(releases, options.receipt)
+        return self.find_receipt(releases, self.project.database(options.to), None)
+
+    def _destination(self, options: PromoteOptions, receipt: Receipt | None) -> ResolvedDatabase:
+        if options.to is not None or receipt is None:
+            return self.project.database(options.to)
+        environment = receipt.document["source"]["environment"]
+        if environment is None:
+            address = receipt.document["source"]["address"]
+            raise ConfigurationError(
+                f"receipt {receipt.digest[:12]} is of {address}, which no environment names",
+                remedy="Say where to: promote RECEIPT --to ENV|URL.",
+            )
+        return self.project.database(environment)
+
+    def _sources_to_promote(self, options: PromoteOptions, receipt: Receipt | None) -> tuple[Source, ...]:
+        if receipt is not None:
+            return self.sources_of(receipt, options.folder)
+        if options.file is not None:
+            return (ad_hoc_source(options.file),)
+        source = self.project.source(options.folder)
+        source.require_whole()
+        return (source,)
+
+    def _request(
+        self,
+        options: PromoteOptions,
+        database: ResolvedDatabase,
+        receipt: Receipt | None,
+        sources: Sequence[Source],
+    ) -> PromotionRequest:
+        person = read_person(self.project.directory)
+        on_disk = [migration for source in sources for migration in source.migrations]
+        if receipt is not None:
+            planned = [entry["version"] for entry in receipt.document["plan"]]
+            migrations = [migration for version in planned for migration in on_disk if migration.version == version]
+            mode = receipt.document["transaction"]
+        else:
+            with connect(database.conninfo, verb="gate") as session:
+                migrations = list(pending_of(sources, session).migrations)
+            mode = self.project.config.migrations.transaction if self.project.config else TransactionMode.AUTO.value
+        return PromotionRequest(
+            production=database.conninfo,
+            environment=database.environment,
+            receipt=receipt,
+            unrehearsed=options.unrehearsed,
+            migrations=migrations,
+            ledger=sources[0].ledger,
+            mode=TransactionMode(mode),
+            limits=limits_of(options, self.project.environment(database)),
+            by=person.as_json(),
+            holder=f"{person} on {person.host}, pid {os.getpid()}",
+            lease_ttl_s=self._promotion.lease_s,
+            end_orphan=options.end_orphan,
+            resolve=read_resolutions(options.resolutions),
+        )
+
     # --- policies, from the configuration --------------------------------------------------------------------
 
     @property
-    def _promotion(self) -> Promotion:
-        return self.project.config.promotion if self.project.config else Promotion()
+    def _promotion(self) -> PromotionRules:
+        return self.project.config.promotion if self.project.config else PromotionRules()
 
     @property
     def _backup(self) -> Backup:
@@ -224,6 +367,16 @@ class Releasing:
 def pending_of(sources: Sequence[Source], session: Connection) -> Plan:
     """What this database has not applied of all of them, in their order."""
     return Plan.of(migration for source in sources for migration in read_status(session, source).pending.migrations)
+
+
+def judge_unrehearsed(session: Connection, policy: RecoverabilityPolicy, size_bytes: int) -> Gate:
+    """What is asked even of a plan that nobody rehearsed: that it can be taken back, and that this is a primary."""
+    reasons, told = judge_recoverability(None, policy, size_bytes)
+    identity = read_identity(session)
+    if identity.in_recovery:
+        message = f"{identity.address} is a standby: nothing can be promoted to it"
+        reasons.append(Reason(kind=ReasonKind.IDENTITY, message=message, remedy="Give the primary's address."))
+    return Gate.of(reasons, [*told, "NOBODY REHEARSED THIS: what it does to production is not known"])
 
 
 def _accepted(text: str) -> Accepted:

@@ -33,6 +33,8 @@ COMMANDS = {
     "run": ("run", "Rehearse the pending migrations on a clone; writes a receipt."),
     "report": ("report", "Show a receipt as text, Markdown or JSON."),
     "approve": ("approve", "Say yes to a receipt, under your name; or take that back."),
+    "promote": ("promote", "Promote exactly what was rehearsed to a protected environment."),
+    "resume": ("resume", "Go on with a promotion that was killed."),
 }
 
 
