@@ -179,6 +179,7 @@ def test_nothing_is_settled_that_was_not_refreshed_in_the_same_transaction(world
         session.execute("BEGIN")
         with pytest.raises(ImagesNotKept, match="not refreshed"):
             settle_images(session, world.images)
+        session.execute("ROLLBACK")
 
 
 def test_a_hidden_snapshot_is_refused(world: GoingBack) -> None:
@@ -187,6 +188,7 @@ def test_a_hidden_snapshot_is_refused(world: GoingBack) -> None:
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         with pytest.raises(ImagesNotKept, match="READ COMMITTED"):
             refresh_images(session, world.images)
+        session.execute("ROLLBACK")
 
 
 def test_rows_that_go_though_only_values_should_are_stopped_before_the_commit(world: GoingBack) -> None:
@@ -198,4 +200,5 @@ def test_rows_that_go_though_only_values_should_are_stopped_before_the_commit(wo
         session.execute("DELETE FROM stock WHERE item < 3")
         with pytest.raises(ImagesNotKept, match=r"2 rows of public\.stock went"):
             settle_images(session, world.images)
+        session.execute("ROLLBACK")
     assert world.rows("SELECT count(*) FROM orders WHERE note IS NOT NULL") == [(1000,)]
