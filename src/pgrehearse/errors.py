@@ -382,6 +382,12 @@ class ReceiptTampered(PgRehearseError):
 # --- release: approval, promotion, rollback -----------------------------------------------------------
 
 
+class NothingUnfinished(GuardRefused):
+    """There is no promotion to go on with."""
+
+    default_remedy = "`pgrehearse promote` begins one."
+
+
 class ApprovalRefused(GuardRefused):
     """An approval that cannot be given or taken back."""
 
@@ -530,3 +536,10 @@ class UnknownRestore(ConfigurationError):
     """No restore of that id is under way on this server."""
 
     default_remedy = "`pgrehearse rollback --list` shows them."
+
+
+class PromotionDiffers(PgRehearseError):
+    """The plan is applied, and production's schema is not the receipt's `after`."""
+
+    exit_code = 1
+    default_remedy = "Look at what differs; `pgrehearse rollback` takes it back, a new migration mends it."

@@ -1,14 +1,26 @@
 """A folder of migrations rehearsed on another server, and production as it is when the receipt is promoted."""
 
+import secrets
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from tests.support.applying import QUICK
+
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.sources.find import open_source
 from pgrehearse.migrations.sources.source import Source
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
-from pgrehearse.project import Project, RehearsalOptions
+from pgrehearse.progress import Silent
+from pgrehearse.project import Project, RehearsalOptions, utc_now
 from pgrehearse.rehearsal.receipt import Receipt
+from pgrehearse.release.gate import Gate
+from pgrehearse.release.promote import Around, promote
+from pgrehearse.release.promotion import Promotion, PromotionRequest
+from pgrehearse.release.recoverability import Proof
 
 LEDGER = "pgrehearse.migrations"
 
@@ -33,3 +45,40 @@ def rehearse_folder(directory: Path, production: Conninfo, uat: LocalServer, *te
 
 def plan_of_source(source: Source) -> Plan:
     return Plan.of(source.migrations)
+
+
+def request_for(production: Conninfo, receipt: Receipt, source: Source, **more: Any) -> PromotionRequest:
+    """A promotion with short limits."""
+    given: dict[str, Any] = {
+        "production": production,
+        "environment": "prd",
+        "receipt": receipt,
+        "migrations": source.migrations,
+        "ledger": source.ledger,
+        "mode": TransactionMode.AUTO,
+        "limits": QUICK,
+        "by": {"login": "ann", "host": "here", "git": None},
+        "holder": "ann on here",
+        **more,
+    }
+    return PromotionRequest(**given)
+
+
+def run_promotion(
+    request: PromotionRequest,
+    releases: ReleaseLedger,
+    *,
+    gate: Callable[[], Gate] = Gate,
+    secure: Callable[[], tuple[Proof, ...]] = lambda: (),
+    told: list[str] | None = None,
+) -> Promotion:
+    """`promote` with a gate that is open, and nothing but images to take it back with."""
+    return promote(
+        request,
+        releases=releases,
+        now=utc_now,
+        nonce=lambda: secrets.token_hex(4),
+        around=Around(gate=gate, secure=secure, require=lambda _proofs: None),
+        progress=Silent(),
+        tell=(told if told is not None else []).append,
+    )

@@ -1,0 +1,491 @@
+"""Promote exactly what was rehearsed: lease, gate, recoverability, images, apply, verify.
+
+Each step is recorded before and after.  Killed anywhere and run again, from whatever machine, it goes on: what is
+applied the migration ledger in the database says, what is imaged the images say, the rest the release ledger.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from pgrehearse.errors import (
+    CommitOutcomeUnknown,
+    GateClosed,
+    ImagesNotKept,
+    LedgerUnreadable,
+    NotAsRehearsed,
+    PgRehearseError,
+    PromotionDiffers,
+)
+from pgrehearse.hazards.trace import Tracer
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.migrations.applied import Applied
+from pgrehearse.migrations.apply import apply
+from pgrehearse.migrations.migration import Plan
+from pgrehearse.migrations.migration_ledger import LedgerRow
+from pgrehearse.migrations.observer import NoObserver, Observer, Observers
+from pgrehearse.migrations.progress import ProgressTable
+from pgrehearse.migrations.runner_lock import take_turn
+from pgrehearse.migrations.segments import Segment
+from pgrehearse.postgres.connect import Connection, connect
+from pgrehearse.postgres.pooler import require_session
+from pgrehearse.progress import Progress
+from pgrehearse.release.backup.writes import Counters, read_counters, writes_since
+from pgrehearse.release.gate import Gate, Reason, ReasonKind
+from pgrehearse.release.lease import Lease, hold_lease
+from pgrehearse.release.promotion import (
+    BEGUN,
+    Position,
+    Promotion,
+    PromotionRequest,
+    Unfinished,
+    database_key,
+    find_unfinished,
+    read_position,
+)
+from pgrehearse.release.quarantine import RefreshImages, SettleImages
+from pgrehearse.release.recoverability import Proof
+from pgrehearse.release.steps import Steps
+from pgrehearse.release.verify import Verified, verify
+from pgrehearse.release.watch import Rehearsed, StatementCompared, Watch, compare_statements
+from pgrehearse.rollback.image import Image, find_images
+from pgrehearse.rollback.image_plan import plan_images
+from pgrehearse.rollback.images import drop_images, take_images
+
+GATE, RECOVERABILITY, IMAGES, APPLY, VERIFY = "gate", "recoverability", "images", "apply", "verify"
+PROOFS_LAST = timedelta(hours=1)  # of a promotion that stopped before anything was applied
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What the migration ledger in the database says of a plan."""
+
+    applied: tuple[str, ...]
+    half: tuple[str, ...]  # versions of which a part is committed
+
+    @property
+    def begun(self) -> bool:
+        return bool(self.applied or self.half)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """What the switchboard knows and a promotion must ask."""
+
+    gate: Callable[[], Gate]
+    secure: Callable[[], Sequence[Proof]]  # make and prove what takes it back
+    require: Callable[[Sequence[Proof]], None]  # that what was proved is still there, byte for byte
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run of a promotion."""
+
+    request: PromotionRequest
+    releases: ReleaseLedger
+    now: Callable[[], datetime]
+    progress: Progress
+    around: Around
+    session: Connection  # idle; for looking and for images
+    steps: Steps
+    rehearsed: Rehearsed | None
+    unfinished: Unfinished | None
+    told: list[str] = field(default_factory=list)
+    say: Callable[[str], None] = lambda _: None
+
+    def tell(self, line: str) -> None:
+        self.told.append(line)
+        self.say(line)
+
+    @property
+    def ignored(self) -> frozenset[str]:
+        return frozenset({self.request.ledger.table})
+
+
+def promote(
+    request: PromotionRequest,
+    *,
+    releases: ReleaseLedger,
+    now: Callable[[], datetime],
+    nonce: Callable[[], str],
+    around: Around,
+    progress: Progress,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Promotion:
+    """Bring production to what the receipt says, or go on with a promotion of it that was left unfinished.
+
+    ``nonce()`` gives some random hexadecimal digits.  Raises `LeaseHeld` (who, since when, doing what), `GateClosed`
+    with every reason, `NotAsRehearsed` where production answers otherwise than the clone did (that transaction is
+    rolled back), `PromotionDiffers` when it is applied and the schema is another than the receipt's, and what `apply`,
+    `take_images` and the callbacks raise.  After an error `promote` again goes on where it is safe to.
+    """
+    require_session(request.production)
+    with ExitStack() as stack:
+        session = stack.enter_context(connect(request.production, verb="promote"))
+        key = database_key(session)
+        lease = stack.enter_context(
+            hold_lease(releases, f"promote {key}", request.holder, token=nonce(), ttl_s=request.lease_ttl_s)
+        )
+        rehearsed = Rehearsed(request.receipt.document, request.migrations) if request.receipt is not None else None
+        standing = _read_standing(session, request, tell)
+        unfinished = _find_own(session, request, releases, key, now)
+        position = read_position(session)
+        promotion_id = unfinished.id if unfinished is not None else f"{now():%Y%m%d-%H%M%S}-{nonce()[:6]}"
+        run = _Run(
+            request=request,
+            releases=releases,
+            now=now,
+            progress=progress,
+            around=around,
+            session=session,
+            steps=Steps(releases, promotion_id, lease=lease, now=now),
+            rehearsed=rehearsed,
+            unfinished=unfinished,
+            say=tell,
+        )
+        if unfinished is None:
+            releases.append(BEGUN, promotion_id, _begun(request, key, position), now())
+        else:
+            _tell_resumed(run, unfinished, standing, position)
+        return _promote(run, lease, standing)
+
+
+def _promote(run: _Run, lease: Lease, standing: Standing) -> Promotion:
+    """The story, from the gate on."""
+    request, steps, unfinished = run.request, run.steps, run.unfinished
+    going_on = standing.begun and unfinished is not None and unfinished.is_done(IMAGES)
+    if not going_on:
+        run.progress.step("asking the gate")
+        steps.run(GATE, "asking the gate", lambda: _pass_gate(run))
+    proofs, counters = _secured(run, going_on=going_on)
+    images = _images(run, going_on=going_on)
+    writes = writes_since(run.session, counters).as_json() if counters is not None else {}
+    writes = _without_quarantine(writes)
+    for table in writes.get("tables", ()):
+        run.tell(f"written since it was secured: {table['name']}: {table['inserted']} rows inserted, "
+                 f"{table['updated']} updated, {table['deleted']} deleted")  # fmt: skip
+    run.progress.step("applying")
+    applied, statements = _apply(run, images)
+    position = read_position(run.session)
+    verified = Verified(differences=(), counts=())
+    if run.rehearsed is not None:
+        run.progress.step("verifying")
+        found = verify(run.session, run.rehearsed, ignored=run.ignored)
+        verified = found
+        steps.run(VERIFY, "verifying", found.as_json)
+    promotion = Promotion(
+        id=steps.id,
+        receipt=request.receipt.digest if request.receipt is not None else None,
+        database=request.production.address,
+        applied=applied.applied,
+        already_applied=applied.already_applied,
+        statements=statements,
+        proofs=tuple(proof.as_json() for proof in proofs),
+        images=tuple(_image_json(image) for image in find_images(run.session, id=steps.id)),
+        writes=writes,
+        counts=verified.counts,
+        position=position,
+        told=tuple(run.told),
+    )
+    if verified.differences:
+        steps.end("differs", {**promotion.as_json(), "differences": list(verified.differences)})
+        raise PromotionDiffers(
+            "\n".join(
+                ["the plan is applied, and production's schema is not what the rehearsal left:"]
+                + [f"  {line}" for line in verified.differences]
+            )
+        )
+    lease.renew("writing it down")
+    steps.end("promoted", promotion.as_json())
+    return promotion
+
+
+# --- before anything is written ----------------------------------------------------------------------------
+
+
+def _read_standing(session: Connection, request: PromotionRequest, tell: Callable[[str], None]) -> Standing:
+    """Waits for a runner that holds the migration ledger's table; what a killed one left is ended if so asked."""
+    rows = _read_rows(session, request, tell)
+    applied = tuple(each.version for each in request.migrations if request.ledger.is_applied(each, rows))
+    kind = request.migrations[0].kind if request.migrations else None
+    if kind is None:
+        return Standing(applied=applied, half=())
+    progress = ProgressTable(ledger=f"{kind.value}:{request.ledger.table}").read(session)
+    half = tuple(
+        each.version
+        for each in request.migrations
+        if (found := progress.get(each.version)) is not None and not found.is_nothing
+    )
+    return Standing(applied=applied, half=half)
+
+
+def _read_rows(session: Connection, request: PromotionRequest, tell: Callable[[str], None]) -> tuple[LedgerRow, ...]:
+    deadline = time.monotonic() + request.limits.wait_s
+    told = False
+    while True:
+        try:
+            return request.ledger.read(session)
+        except LedgerUnreadable as error:
+            if not request.ledger.holders(session) or time.monotonic() >= deadline:
+                raise
+            if request.end_orphan:
+                with take_turn(session, wait_s=max(deadline - time.monotonic(), 0), end_orphan=True, tell=tell):
+                    pass
+            elif not told:
+                tell(f"waiting: {error}")
+                told = True
+        time.sleep(POLL_S)
+
+
+def _find_own(
+    session: Connection,
+    request: PromotionRequest,
+    releases: ReleaseLedger,
+    key: str,
+    now: Callable[[], datetime],
+) -> Unfinished | None:
+    """The unfinished promotion of this very receipt; one of another is ended if nothing of it is applied.
+
+    Raises `GateClosed` when something of another one is.
+    """
+    digest = request.receipt.digest if request.receipt is not None else None
+    plan = tuple((each.version, each.sha256) for each in request.migrations)
+    while (found := find_unfinished(releases, key)) is not None:
+        if found.receipt == digest and found.plan == plan:
+            return found
+        if is_begun(session, request, found):
+            raise GateClosed(
+                _as_text(
+                    Gate.of(
+                        [
+                            Reason(
+                                kind=ReasonKind.UNFINISHED,
+                                message=f"promotion {found.id} of {found.began_at} is not finished",
+                                remedy="Finish it: `pgrehearse resume`; or take it back: `pgrehearse rollback`.",
+                            )
+                        ]
+                    )
+                )
+            )
+        releases.append("promotion-ended", found.id, {"outcome": "abandoned"}, now())
+        drop_images(session, find_images(session, id=found.id))
+    return None
+
+
+def is_begun(session: Connection, request: PromotionRequest, found: Unfinished) -> bool:
+    """Whether anything of that promotion's plan is in the database."""
+    digests = {sha256 for _version, sha256 in found.plan}
+    if any(row.sha256 in digests for row in request.ledger.read(session)):
+        return True
+    if not request.migrations:
+        return False
+    kind = request.migrations[0].kind
+    progress = ProgressTable(ledger=f"{kind.value}:{request.ledger.table}").read(session)
+    return any(each.sha256 in digests and not each.is_nothing for each in progress.values())
+
+
+def _begun(request: PromotionRequest, key: str, position: Position) -> dict[str, Any]:
+    return {
+        "key": key,
+        "database": request.production.address,
+        "environment": request.environment,
+        "receipt": request.receipt.digest if request.receipt is not None else None,
+        "unrehearsed": request.unrehearsed,
+        "plan": [{"version": each.version, "sha256": each.sha256} for each in request.migrations],
+        "by": dict(request.by),
+        **position.as_json(),
+    }
+
+
+def _tell_resumed(run: _Run, unfinished: Unfinished, standing: Standing, position: Position) -> None:
+    run.tell(f"going on with promotion {unfinished.id}, begun at {unfinished.began_at}")
+    if position.timeline != unfinished.position.timeline:
+        run.tell(
+            f"production is on timeline {position.timeline} now, and was on {unfinished.position.timeline}: "
+            "what is really there was looked at again"
+        )
+    lost = [version for version in unfinished.committed if version not in standing.applied]
+    if lost:
+        run.tell(f"{', '.join(lost)} had been committed, and is not there any more: a failover lost it")
+
+
+def _pass_gate(run: _Run) -> Mapping[str, Any]:
+    gate = run.around.gate()
+    for line in gate.told:
+        run.tell(line)
+    if not gate.is_open:
+        run.steps.note(GATE, "closed", gate.as_json())
+        run.steps.end("refused", gate.as_json())
+        raise GateClosed(_as_text(gate))
+    return gate.as_json()
+
+
+def _as_text(gate: Gate) -> str:
+    lines = [f"the gate is closed, for {len(gate.reasons)} reason{'s' if len(gate.reasons) > 1 else ''}:"]
+    for reason in gate.reasons:
+        lines.append(f"  {reason.kind.value}: {reason.message}")
+        lines += [f"    {detail}" for detail in reason.details]
+        lines.append(f"    {reason.remedy}")
+    return "\n".join(lines)
+
+
+# --- recoverability ------------------------------------------------------------------------------------------
+
+
+def _secured(run: _Run, *, going_on: bool) -> tuple[tuple[Proof, ...], Counters | None]:
+    """Proofs made now, or by this promotion's earlier run where that is not long ago or something is applied."""
+    recorded = run.unfinished.steps.get(RECOVERABILITY) if run.unfinished is not None else None
+    if recorded is not None and (going_on or run.now() - datetime.fromisoformat(recorded["began_at"]) < PROOFS_LAST):
+        proofs = tuple(Proof.from_json(proof) for proof in recorded["proofs"])
+        if not going_on:  # of what is half-way only the rest can be done; a damaged backup is no reason to leave it so
+            run.around.require(proofs)
+        return proofs, Counters.from_json(recorded["counters"])
+    counters = read_counters(run.session)
+    began_at = run.now().isoformat()
+    made: list[Proof] = []
+
+    def work() -> Mapping[str, Any]:
+        made.extend(run.around.secure())
+        return {
+            "began_at": began_at,
+            "proofs": [proof.as_json() for proof in made],
+            "counters": counters.as_json(),
+        }
+
+    run.steps.run(RECOVERABILITY, "making it recoverable", work)
+    for proof in made:
+        run.tell(f"recoverable: {proof.summary}")
+    run.around.require(made)
+    return tuple(made), counters
+
+
+def _images(run: _Run, *, going_on: bool) -> tuple[Image, ...]:
+    """Copies of what the plan destroys, committed before it runs."""
+    if run.rehearsed is None or not run.request.take_images:
+        if not going_on:
+            run.steps.run(IMAGES, "taking no images", lambda: {"images": []})
+        return ()
+    if going_on:
+        return find_images(run.session, id=run.steps.id)
+    document = run.rehearsed.document
+    plans = plan_images(document["tables"], document["schema"]["changes"], run.rehearsed.before)
+    taken: list[Image] = []
+
+    def work() -> Mapping[str, Any]:
+        taken.extend(take_images(run.session, plans, id=run.steps.id) if plans else ())
+        return {"images": [_image_json(image) for image in taken]}
+
+    if plans:
+        run.progress.step("copying what will be destroyed")
+    run.steps.run(IMAGES, "copying what will be destroyed", work)
+    for image in taken:
+        run.tell(f"recoverable: {image.rows} rows of {image.relation} are copied")
+    return tuple(taken)
+
+
+def _image_json(image: Image) -> dict[str, Any]:
+    return {"relation": image.relation, "why": image.plan.why, "rows": image.rows, "state": image.state.value}
+
+
+def _without_quarantine(writes: Mapping[str, Any]) -> dict[str, Any]:
+    tables = [each for each in writes.get("tables", ()) if not each["name"].startswith("pgrehearse_quarantine.")]
+    return {**writes, "tables": tables} if writes else {}
+
+
+# --- the migration itself --------------------------------------------------------------------------------
+
+
+class _Commits(NoObserver):
+    """Records each commit as it happens: after a failover that lost one, a resumed run can say so."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        self._completes: tuple[str, ...] = ()
+
+    def transaction_begun(self, session: Connection, segment: Segment) -> None:
+        self._completes = tuple(part.migration.version for part in segment.parts if part.completes)
+
+    def transaction_ended(self, *, committed: bool) -> None:
+        versions, self._completes = self._completes, ()
+        if not committed or not versions:
+            return
+        try:
+            position = read_position(self._run.session).as_json()
+        except psycopg.Error:
+            position = {}
+        problem = self._run.steps.note(APPLY, "committed", {"versions": list(versions), **position})
+        if problem is not None:
+            self._run.tell(problem)
+
+
+def _apply(run: _Run, images: Sequence[Image]) -> tuple[Applied, tuple[StatementCompared, ...]]:
+    request = run.request
+
+    def look(verb: str = "watch") -> Connection:
+        return connect(request.production, verb=verb)
+
+    with ExitStack() as stack:
+        observers: list[Observer] = []
+        tracer: Tracer | None = None
+        if run.rehearsed is not None:
+            tracer = Tracer(look, may_hold_up=False)
+            stack.callback(tracer.close)
+            watch = Watch(run.rehearsed, look, ignored=run.ignored, tell=run.tell)
+            stack.callback(watch.close)
+            inside = [key for key, commit in run.rehearsed.commits.items() if not commit.outside]
+            last = inside[-1] if inside else None
+            observers = [RefreshImages(images), watch, tracer, SettleImages(images, last=last)]
+        observers.append(_Commits(run))
+        done: list[Applied] = []
+
+        def work() -> Mapping[str, Any]:
+            done.append(
+                apply(
+                    look,
+                    Plan.of(request.migrations),
+                    ledger=request.ledger,
+                    mode=request.mode,
+                    limits=request.limits,
+                    observer=Observers(*observers),
+                    end_orphan=request.end_orphan,
+                    resolve=request.resolve,
+                    tell=run.tell,
+                )
+            )
+            return {"applied": list(done[0].applied), **read_position(run.session).as_json()}
+
+        try:
+            run.steps.run(APPLY, "applying", work)
+        except PgRehearseError as error:
+            _after_failure(run, error)
+            raise
+        statements = (
+            compare_statements(run.rehearsed, tracer.statements)
+            if run.rehearsed is not None and tracer is not None
+            else ()
+        )
+    return done[0], statements
+
+
+def _after_failure(run: _Run, error: PgRehearseError) -> None:
+    """A refusal before anything was committed ends the promotion; whatever else can be gone on with."""
+    if isinstance(error, CommitOutcomeUnknown) or not isinstance(error, (NotAsRehearsed, ImagesNotKept)):
+        return
+    try:
+        standing = _read_standing(run.session, run.request, run.tell)
+        if not standing.begun:
+            drop_images(run.session, find_images(run.session, id=run.steps.id))
+            run.steps.end("refused", {"error": type(error).__name__, "message": str(error)})
+            return
+        run.tell(
+            f"applied and kept: {', '.join(standing.applied) or 'nothing whole'}"
+            + (f"; half-way: {', '.join(standing.half)}" if standing.half else "")
+        )
+    except (psycopg.Error, PgRehearseError) as problem:
+        run.say(f"what is applied could not be looked up: {problem}")

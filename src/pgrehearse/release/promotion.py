@@ -1,0 +1,154 @@
+"""What a promotion is, what the release ledger says of one, and which one was left unfinished."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.migrations.limits import Limits, TransactionMode
+from pgrehearse.migrations.migration import Migration
+from pgrehearse.migrations.migration_ledger import MigrationLedger
+from pgrehearse.migrations.standing import Resolution
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.identity import read_identity
+from pgrehearse.rehearsal.receipt import Receipt
+from pgrehearse.release.lease import DEFAULT_TTL_S
+from pgrehearse.release.watch import StatementCompared
+
+FORMAT = 1
+BEGUN, STEP, ENDED = "promotion-begun", "promotion-step", "promotion-ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionRequest:
+    """One receipt, or without one an unrehearsed plan, for one database."""
+
+    production: Conninfo  # logs in as the role that migrates
+    environment: str | None
+    receipt: Receipt | None  # None: `unrehearsed` says why
+    unrehearsed: str | None = None
+    migrations: Sequence[Migration]  # the whole plan with the bytes on disk, applied ones included
+    ledger: MigrationLedger
+    mode: TransactionMode
+    limits: Limits = field(default_factory=Limits)
+    by: Mapping[str, Any]  # who promotes, for the record
+    holder: str  # the same for people: "ann on host, pid 12"
+    take_images: bool = True
+    lease_ttl_s: float = DEFAULT_TTL_S
+    end_orphan: bool = False
+    resolve: Mapping[str, Resolution] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where production's WAL stood.  After a failover the timeline is another."""
+
+    lsn: str
+    timeline: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {"lsn": self.lsn, "timeline": self.timeline}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """A promotion that came to its end."""
+
+    id: str
+    receipt: str | None  # digest
+    database: str  # host/database
+    applied: tuple[str, ...]  # versions that this run applied
+    already_applied: tuple[str, ...]  # by an earlier run of the same promotion
+    statements: tuple[StatementCompared, ...]  # that this run executed
+    proofs: tuple[Mapping[str, Any], ...]
+    images: tuple[Mapping[str, Any], ...]
+    writes: Mapping[str, Any]  # between the proof of recoverability and the first statement
+    counts: tuple[Mapping[str, Any], ...]  # rows of changed tables, predicted and actual: evidence, no verdict
+    position: Position  # after the last commit
+    told: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The ``promote`` answer, and the body of the entry that ends it."""
+        return {
+            "format": FORMAT,
+            "promotion": self.id,
+            "receipt": self.receipt,
+            "database": self.database,
+            "outcome": "promoted",
+            "applied": list(self.applied),
+            "already_applied": list(self.already_applied),
+            "statements": [statement.as_json() for statement in self.statements],
+            "recoverability": [dict(proof) for proof in self.proofs],
+            "images": [dict(image) for image in self.images],
+            "writes": dict(self.writes),
+            "counts": [dict(count) for count in self.counts],
+            **self.position.as_json(),
+            "told": list(self.told),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """A promotion that began and has not ended."""
+
+    id: str
+    receipt: str | None
+    unrehearsed: str | None  # why nobody rehearsed it
+    plan: tuple[tuple[str, str], ...]  # version, SHA-256
+    began_at: str
+    by: Mapping[str, Any]
+    position: Position
+    steps: Mapping[str, Mapping[str, Any]]  # of each step that is done: what was recorded then
+    committed: tuple[str, ...]  # versions whose commit was recorded
+
+    def is_done(self, step: str) -> bool:
+        return step in self.steps
+
+
+def database_key(session: Connection) -> str:
+    """What names a database in the release ledger: the same after a failover, another after a restore beside it."""
+    identity = read_identity(session)
+    if identity.system_identifier is None:
+        return identity.address
+    return f"{identity.system_identifier}/{identity.database_oid}"
+
+
+POSITION = """
+SELECT pg_catalog.pg_current_wal_lsn()::text, pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn())
+"""
+
+
+def read_position(session: Connection) -> Position:
+    """Where the WAL stands now, on a primary.  Any role may ask; the file's name begins with the timeline."""
+    row = session.execute(POSITION).fetchone()
+    assert row is not None
+    return Position(lsn=row[0], timeline=int(row[1][:8], 16))
+
+
+def find_unfinished(releases: ReleaseLedger, key: str) -> Unfinished | None:
+    """The newest promotion of this database that has not ended."""
+    ended = {entry.subject for entry in releases.entries(kind=ENDED)}
+    for entry in reversed(releases.entries(kind=BEGUN)):
+        if entry.body["key"] != key or entry.subject in ended:
+            continue
+        steps: dict[str, Mapping[str, Any]] = {}
+        committed: list[str] = []
+        for step in releases.entries(kind=STEP, subject=entry.subject):
+            if step.body["state"] == "done":
+                steps[step.body["step"]] = step.body
+            elif step.body["state"] == "committed":
+                committed += step.body["versions"]
+        body = entry.body
+        return Unfinished(
+            id=entry.subject,
+            receipt=body["receipt"],
+            unrehearsed=body["unrehearsed"],
+            plan=tuple((each["version"], each["sha256"]) for each in body["plan"]),
+            began_at=entry.at.isoformat(),
+            by=body["by"],
+            position=Position(lsn=body["lsn"], timeline=body["timeline"]),
+            steps=steps,
+            committed=tuple(committed),
+        )
+    return None

@@ -1,0 +1,51 @@
+"""The steps of a promotion, each recorded in the release ledger before and after, so that a killed one can go on."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from pgrehearse.errors import PgRehearseError
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.release.lease import Lease
+from pgrehearse.release.promotion import ENDED, STEP
+
+Body = Mapping[str, Any]
+
+
+class Steps:
+    """Records one promotion.  Each step first renews the lease, so a run that stood still too long stops there."""
+
+    def __init__(self, releases: ReleaseLedger, id: str, *, lease: Lease, now: Callable[[], datetime]) -> None:  # noqa: A002
+        self.id = id
+        self._releases = releases
+        self._lease = lease
+        self._now = now
+
+    def run(self, step: str, doing: str, work: Callable[[], Body]) -> Body:
+        """Do it, and record what it gives back.  Whatever it raises is recorded and passed on."""
+        self._lease.renew(doing)
+        self._record(step, "begun", {})
+        try:
+            body = work()
+        except PgRehearseError as error:
+            self._record(step, "failed", {"error": type(error).__name__, "message": str(error)})
+            raise
+        self._record(step, "done", body)
+        return body
+
+    def note(self, step: str, state: str, body: Body) -> str | None:
+        """Record something that happened within a step; why it could not be recorded, else None.
+
+        What is in the database is not undone because the release ledger cannot be reached for a moment.
+        """
+        try:
+            self._record(step, state, body)
+        except PgRehearseError as error:
+            return f"not recorded in the release ledger: {error}"
+        return None
+
+    def end(self, outcome: str, body: Body) -> None:
+        self._releases.append(ENDED, self.id, {**body, "outcome": outcome}, self._now())
+
+    def _record(self, step: str, state: str, body: Body) -> None:
+        self._releases.append(STEP, self.id, {**body, "step": step, "state": state}, self._now())

@@ -1,0 +1,287 @@
+"""A promotion from its lease to its last entry: what it leaves, what it refuses, and how it goes on."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tests.support.applying import recorded, rows, wait_until
+from tests.support.dumps import dump_text
+from tests.support.promoting import rehearse_folder, request_for, run_promotion
+
+from pgrehearse.errors import GateClosed, LeaseHeld, LeaseLost, MigrationFailed, NotAsRehearsed, PromotionDiffers
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.postgres.connect import Connection, connect
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.release.gate import Gate, Reason, ReasonKind
+from pgrehearse.release.lease import hold_lease, take_lease
+
+ALL = pytest.mark.pg(">= 15")
+NEWEST = pytest.mark.pg("== 18")
+
+SHOP = """
+CREATE TABLE users (id int PRIMARY KEY, name text);
+CREATE TABLE orders (id int PRIMARY KEY, user_id int, note text);
+INSERT INTO users SELECT i, 'n' || i FROM generate_series(1, 50) i;
+INSERT INTO orders SELECT i, i, 'o' FROM generate_series(1, 80) i;
+"""
+PLAN = (
+    "DELETE FROM orders WHERE user_id NOT IN (SELECT id FROM users);",
+    "CREATE INDEX CONCURRENTLY orders_user ON orders (user_id); ALTER TABLE users DROP COLUMN name;",
+    "ALTER TABLE orders ADD FOREIGN KEY (user_id) REFERENCES users;",
+)
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> ReleaseLedger:
+    return ReleaseLedger.open(tmp_path / "ledger.db")
+
+
+def steps(releases: ReleaseLedger) -> list[str]:
+    return [
+        f"{entry.body['step']} {entry.body['state']}" if entry.kind == "promotion-step" else entry.kind
+        for entry in releases.entries()
+        if entry.kind.startswith("promotion")
+    ]
+
+
+def state(database: Conninfo) -> str:
+    return dump_text(database, "--exclude-schema=pgrehearse", "--exclude-schema=pgrehearse_quarantine")
+
+
+@ALL
+def test_a_promotion_applies_what_was_rehearsed_and_records_every_step(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger
+) -> None:
+    connection.execute(SHOP)
+    receipt, source = rehearse_folder(tmp_path, database, uat, *PLAN)
+    promotion = run_promotion(request_for(database, receipt, source), releases)
+    assert promotion.applied == ("0001_step", "0002_step", "0003_step")
+    assert recorded(connection) == list(promotion.applied)
+    assert rows(connection, "SELECT count(*) FROM orders") == [(50,)]
+    assert {count["table"]: (count["predicted"], count["actual"]) for count in promotion.counts} == {
+        "public.orders": (50, 50), "public.users": (50, 50),
+    }  # fmt: skip
+    assert [image["relation"] for image in promotion.images] == ["public.orders", "public.users"]
+    assert promotion.position.timeline == 1
+    assert all(each.duration_ms[0] is not None for each in promotion.statements)
+    assert steps(releases) == [
+        "promotion-begun", "gate begun", "gate done", "recoverability begun", "recoverability done",
+        "images begun", "images done", "apply begun", "apply committed", "apply committed", "apply committed",
+        "apply done", "verify begun", "verify done", "promotion-ended",
+    ]  # fmt: skip
+    releases.verify()
+    assert releases.entries(kind="promotion-ended")[0].body["outcome"] == "promoted"
+    found = rows(connection, "SELECT count(*) FROM pg_tables WHERE schemaname = 'pgrehearse_quarantine'")
+    assert found[0][0] >= 2
+
+
+@NEWEST
+def test_a_closed_gate_writes_nothing_and_tells_every_reason(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger
+) -> None:
+    connection.execute(SHOP)
+    receipt, source = rehearse_folder(tmp_path, database, uat, PLAN[0])
+    before = dump_text(database)
+    gate = Gate.of(
+        [
+            Reason(kind=ReasonKind.APPROVAL, message="nobody approved", remedy="Approve it."),
+            Reason(kind=ReasonKind.AGE, message="it is old", remedy="Rehearse.", details=("25 hours",)),
+        ]
+    )
+    with pytest.raises(GateClosed) as caught:
+        run_promotion(request_for(database, receipt, source), releases, gate=lambda: gate)
+    assert str(caught.value).splitlines() == [
+        "the gate is closed, for 2 reasons:",
+        "  age: it is old", "    25 hours", "    Rehearse.",
+        "  approval: nobody approved", "    Approve it.",
+    ]  # fmt: skip
+    assert dump_text(database) == before
+    assert releases.entries(kind="promotion-ended")[0].body["outcome"] == "refused"
+
+
+@NEWEST
+def test_what_is_refused_before_the_commit_leaves_nothing_but_its_record(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger
+) -> None:
+    connection.execute(SHOP)
+    receipt, source = rehearse_folder(tmp_path, database, uat, *PLAN)
+    connection.execute("DELETE FROM users WHERE id = 7")
+    before = state(database)
+    with pytest.raises(NotAsRehearsed, match=r"public\.orders: 30 rows deleted in the rehearsal, 31 here"):
+        run_promotion(request_for(database, receipt, source), releases)
+    assert state(database) == before
+    assert rows(connection, "SELECT 1 FROM pg_namespace WHERE nspname = 'pgrehearse_quarantine'") == []
+    (ended,) = releases.entries(kind="promotion-ended")
+    assert (ended.body["outcome"], ended.body["error"]) == ("refused", "NotAsRehearsed")
+
+
+@NEWEST
+def test_a_failure_half_way_is_gone_on_with_and_the_gate_is_not_asked_again(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger
+) -> None:
+    connection.execute(SHOP)
+    receipt, source = rehearse_folder(tmp_path, database, uat, *PLAN)
+    request = request_for(database, receipt, source)
+    with connect(database, verb="reader", autocommit=False) as reader:
+        reader.execute("SELECT * FROM users")  # so that 0002 cannot drop the column
+        with pytest.raises(MigrationFailed, match="lock timeout"):
+            run_promotion(request, releases)
+    assert recorded(connection) == ["0001_step"]
+    told: list[str] = []
+
+    def closed() -> Gate:
+        raise AssertionError("half of it is applied")
+
+    promotion = run_promotion(request, releases, gate=closed, told=told)
+    assert promotion.already_applied == ("0001_step",)
+    assert promotion.applied == ("0002_step", "0003_step")
+    assert any(line.startswith(f"going on with promotion {promotion.id}") for line in told)
+    assert rows(connection, "SELECT count(*) FROM orders") == [(50,)]
+    assert len(releases.entries(kind="promotion-begun")) == 1
+    assert {image["state"] for image in promotion.images} == {"settled"}
+
+
+@NEWEST
+def test_drift_between_two_runs_of_one_promotion_is_refused(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger
+) -> None:
+    connection.execute(SHOP)
+    receipt, source = rehearse_folder(tmp_path, database, uat, *PLAN)
+    request = request_for(database, receipt, source)
+    with connect(database, verb="reader", autocommit=False) as reader:
+        reader.execute("SELECT * FROM users")
+        with pytest.raises(MigrationFailed):
+            run_promotion(request, releases)
+    connection.execute("ALTER TABLE orders ALTER note SET DEFAULT 'drifted'")
+    before = state(database)
+    with pytest.raises(NotAsRehearsed, match=r"public\.orders: column note is not as the rehearsal left it"):
+        run_promotion(request, releases)
+    assert state(database) == before
+    connection.execute("ALTER TABLE orders ALTER note DROP DEFAULT")
+    assert run_promotion(request, releases).applied == ("0002_step", "0003_step")
+
+
+@NEWEST
+def test_an_unfinished_promotion_of_another_receipt_stands_in_the_way_only_while_it_is_half_applied(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger
+) -> None:
+    connection.execute(SHOP)
+    receipt, source = rehearse_folder(tmp_path, database, uat, *PLAN[:2])
+    with connect(database, verb="reader", autocommit=False) as reader:
+        reader.execute("SELECT * FROM users")
+        with pytest.raises(MigrationFailed):
+            run_promotion(request_for(database, receipt, source), releases)
+    other, wider = rehearse_folder(tmp_path, database, uat, *PLAN)
+    with pytest.raises(GateClosed, match=r"unfinished: promotion \S+ of \S+ is not finished"):
+        run_promotion(request_for(database, other, wider), releases)
+    assert run_promotion(request_for(database, receipt, source), releases).applied == ("0002_step",)
+
+
+@NEWEST
+def test_a_schema_that_is_another_afterwards_is_told_as_such(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    connection.execute(SHOP + "DELETE FROM orders WHERE user_id > 50;")
+    receipt, source = rehearse_folder(tmp_path, database, uat, PLAN[2])
+    original = run_promotion.__globals__["promote"].__globals__["verify"]
+
+    def meddled(*arguments: object, **more: object) -> object:
+        connection.execute("ALTER TABLE orders ADD meddled int")
+        return original(*arguments, **more)
+
+    monkeypatch.setitem(run_promotion.__globals__["promote"].__globals__, "verify", meddled)
+    with pytest.raises(PromotionDiffers, match=r"public\.orders\.meddled: added"):
+        run_promotion(request_for(database, receipt, source), releases)
+    assert releases.entries(kind="promotion-ended")[0].body["outcome"] == "differs"
+
+
+# --- two at once -------------------------------------------------------------------------------------------------
+
+
+@NEWEST
+def test_of_two_promoters_at_once_one_is_refused_and_told_who_since_when_doing_what(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path
+) -> None:
+    connection.execute(SHOP)
+    receipt, source = rehearse_folder(tmp_path, database, uat, PLAN[0])
+    with uat_ledger(uat) as address:
+        mine, theirs = ReleaseLedger.open(address), ReleaseLedger.open(address)
+        inside, go_on = threading.Event(), threading.Event()
+
+        def slow() -> tuple[()]:
+            inside.set()
+            assert go_on.wait(20)
+            return ()
+
+        thread = threading.Thread(
+            target=lambda: run_promotion(request_for(database, receipt, source), mine, secure=slow)
+        )
+        thread.start()
+        assert inside.wait(20)
+        with pytest.raises(LeaseHeld, match=r"ann on here is at it since 20\d\d-.* UTC: making it recoverable"):
+            run_promotion(request_for(database, receipt, source, holder="bob"), theirs)
+        go_on.set()
+        thread.join()
+        assert len(recorded(connection)) == 1
+        assert len(theirs.entries(kind="promotion-ended")) == 1
+        mine.close()
+        theirs.close()
+
+
+class uat_ledger:  # noqa: N801 a context manager that reads as one
+    """A database on the other server that holds the release ledger."""
+
+    def __init__(self, uat: LocalServer) -> None:
+        self._uat = uat
+
+    def __enter__(self) -> Conninfo:
+        with connect(self._uat.conninfo(), verb="test") as admin:
+            admin.execute("DROP DATABASE IF EXISTS release_ledger WITH (FORCE)")
+            admin.execute("CREATE DATABASE release_ledger")
+        return self._uat.conninfo("release_ledger")
+
+    def __exit__(self, *_: object) -> None:
+        with connect(self._uat.conninfo(), verb="test") as admin:
+            admin.execute("DROP DATABASE IF EXISTS release_ledger WITH (FORCE)")
+
+
+TAKE = """
+import sys, time
+from pgrehearse.errors import LeaseHeld
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.release.lease import take_lease
+with ReleaseLedger.open(sys.argv[1]) as ledger:
+    try:
+        take_lease(ledger, "promote x", "child", token="c", ttl_s=60, doing="gate")
+    except LeaseHeld as error:
+        print(error)
+"""
+
+
+@NEWEST
+def test_a_lease_is_seen_from_another_process_and_kept_alive(uat: LocalServer) -> None:
+    with uat_ledger(uat) as address, ReleaseLedger.open(address) as ledger:
+        with hold_lease(ledger, "promote x", "ann", token="a", ttl_s=0.6) as lease:
+            time.sleep(1.5)  # kept alive beyond its length
+            lease.renew("applying")
+            run = [sys.executable, "-c", TAKE, address.as_url()]
+            said = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+            assert said.startswith("ann is at it since ")
+            assert ": applying;" in said
+        assert ledger.read_lease("promote x") is None
+
+
+def test_a_lease_that_ended_is_another_ones(tmp_path: Path) -> None:
+    with ReleaseLedger.open(tmp_path / "ledger.db") as ledger:
+        mine = take_lease(ledger, "promote x", "ann", token="a", ttl_s=0.1)
+        wait_until(lambda: (found := ledger.read_lease("promote x")) is None or found.has_ended)
+        take_lease(ledger, "promote x", "bob", token="b", ttl_s=60, doing="applying")
+        with pytest.raises(LeaseLost, match=r"stood still for longer .*; now bob is at it since .*: applying"):
+            mine.renew("verifying")
+        mine.release()
+        assert ledger.read_lease("promote x") is not None
