@@ -30,7 +30,7 @@ from pgrehearse.postgres.connect import Connection, connect, scrub
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.pooler import require_direct_name
 from pgrehearse.progress import Progress, Silent
-from pgrehearse.release.restore.database_properties import find_properties, require_properties
+from pgrehearse.release.restore.database_properties import apply_grants, find_properties, require_properties
 
 MARK = "made by pgrehearse, restore "
 LONGEST_NAME = 63  # bytes; PostgreSQL cuts off the rest without a word
@@ -199,7 +199,8 @@ def restore_beside(
 
     ``fill`` restores the backup named ``backup`` into the empty database and analyzes it, ``compare`` says what
     differs from the backup's manifest.  What is half done is dropped again, whoever stops it; what a SIGKILL leaves
-    is found by `find_restores`.  Production is only read.  Raises `RestoreRefused`, `RestoreFailed`, and what ``fill`` raises.
+    is found by `find_restores`.  Production is only read.  Raises `RestoreRefused`, `RestoreFailed`, and what
+    ``fill`` raises.
     """
     told = progress or Silent()
     names = names_of(production, id)
@@ -330,8 +331,8 @@ def _create(admin: Connection, production: Conninfo, mark: Mark) -> None:
     try:
         admin.execute(statement)
         write_mark(admin, mark)
-        # Nobody but its owner and superusers while it fills; production's grants come with the swap.
-        admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(names.restored)))
+        with admin.transaction():  # whoever may not connect to production must not read it here
+            apply_grants(admin, names.restored, wanted)
     except psycopg.Error as error:
         told = scrub(error.diag.message_primary or str(error), production)
         raise RestoreFailed(f"{names.restored} cannot be made: {told}") from error

@@ -88,7 +88,7 @@ def apply_properties(admin: Connection, database: str, wanted: DatabasePropertie
         admin.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, sql.Identifier(wanted.owner)))
         there = require_properties(admin, database)
     _apply_settings(admin, name, wanted, there)
-    _apply_grants(admin, name, wanted, there)
+    apply_grants(admin, database, wanted)
     for provider, label in wanted.labels:
         admin.execute(
             sql.SQL("SECURITY LABEL FOR {} ON DATABASE {} IS {}").format(
@@ -116,10 +116,9 @@ def _apply_settings(
         admin.execute(sql.SQL("{} SET {} TO {}").format(head(role), spelled, setting_value(setting)))
 
 
-def _apply_grants(
-    admin: Connection, name: sql.Identifier, wanted: DatabaseProperties, there: DatabaseProperties
-) -> None:
-    """In the order in which they may be given: the owner's first, then those of others who hold a grant option."""
+def apply_grants(admin: Connection, database: str, wanted: DatabaseProperties) -> None:
+    """Privileges on the database itself, in an order that grants allow; its owner is the wanted one."""
+    there, name = require_properties(admin, database), sql.Identifier(database)
     if there.grants == wanted.grants:  # leaves PostgreSQL's defaults unwritten
         return
     for grantee in {grant.grantee for grant in there.grants} | {wanted.owner}:

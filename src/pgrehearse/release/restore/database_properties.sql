@@ -22,9 +22,9 @@ SELECT CASE WHEN s.setrole <> 0 THEN r.rolname::text END,
 FROM pg_catalog.pg_db_role_setting s
 JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
-CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) c(setting)
+CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) WITH ORDINALITY c(setting, number)
 WHERE d.datname = %s
-ORDER BY 1 NULLS FIRST, 2;
+ORDER BY 1 NULLS FIRST, c.number;
 
 -- name: labels
 SELECT l.provider::text, l.label::text
