@@ -189,7 +189,9 @@ def alter_column(old: SchemaObject, new: SchemaObject, changed: set[str], *, ser
     if retyped:
         yield When.BUILD, retype(old, new)
     if "default" in wanted and ("default" in changed or retyped):
-        yield When.BUILD, f"{only} SET DEFAULT {wanted['default']};"
+        # pg_dump too makes a sequence after its table, and the default that uses it last
+        when = When.AFTER_ROWS if "nextval(" in wanted["default"] else When.BUILD
+        yield when, f"{only} SET DEFAULT {wanted['default']};"
     if "not null" in changed:
         yield from _alter_not_null(old, new, head)
     if "identity" in changed and "identity" in wanted and "identity" in there:

@@ -1,5 +1,6 @@
 """Objects made again: the entries of a dump that belong to each, in the dump's own order."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ GRANTABLE = ddl.RELATIONS | ddl.ROUTINES | {
     ObjectKind.SERVER,
 }  # fmt: skip
 END = 1 << 30
+_REFERENCES = re.compile(rf" REFERENCES ({ddl.IDENTIFIER}\.{ddl.IDENTIFIER})\(")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,6 +34,7 @@ class Building:
     before: Schema
     definitions: Definitions
     say: Callable[[str], None]  # what cannot be made again
+    come_back: frozenset[str]  # tables that are made again, and are empty then
     _placed: list[tuple[When, float, int, str]] = field(default_factory=list)
     _made: list[SchemaObject] = field(default_factory=list)
     _taken: set[int] = field(default_factory=set)
@@ -87,7 +90,7 @@ class Building:
         whole_at = max((entry.position for entry in entries), default=0)
         for entry in entries:
             self._take(entry, found, parent_stays=parent_stays, whole_at=whole_at)
-        if found.kind is ObjectKind.MATERIALIZED_VIEW:
+        if found.kind is ObjectKind.MATERIALIZED_VIEW and found.oid in self.definitions.populated:
             self._place(When.AFTER_ROWS, self._position(found), f"REFRESH MATERIALIZED VIEW {found.name};")
 
     def describe(self, found: SchemaObject) -> None:
@@ -141,6 +144,8 @@ class Building:
         if parent_stays and entry.type == "INDEX ATTACH":
             return  # attaching the table finds its indexes
         when = When.AFTER_ROWS if entry.type in AFTER_ROWS else When.BUILD
+        if self._holds_at_once(entry, found):
+            when = When.BUILD
         position: float = entry.position
         if entry.type == "TABLE ATTACH" and parent_stays:
             when, position = When.AFTER_ROWS, whole_at + 0.5
@@ -154,6 +159,18 @@ class Building:
             setting = "SET LOCAL default_table_access_method"
             sql = f"{setting} = {method};\n{sql}\n{setting} = heap;"
         self._place(when, position, sql)
+
+    def _holds_at_once(self, entry: Entry, found: SchemaObject) -> bool:
+        """What an empty table promises can be there before its rows: one that breaks it now is then told apart.
+
+        Not a foreign key to another table that comes back: in a circle, neither could be filled first.
+        """
+        if found.kind is not ObjectKind.TABLE or {"partition key", "partition bound"} & found.attributes.keys():
+            return False
+        if entry.type == "FK CONSTRAINT":
+            parent = _REFERENCES.search(entry.sql)
+            return parent is not None and parent[1] not in self.come_back
+        return entry.type == "CONSTRAINT" or (entry.type == "INDEX" and entry.sql.startswith("CREATE UNIQUE "))
 
     def _create_constraint(self, found: SchemaObject) -> bool:
         """A check that pg_dump wrote inside its table's or domain's own statement."""

@@ -105,6 +105,7 @@ class Definitions:
     entries: tuple[Entry, ...]
     belongings: Mapping[tuple[int, int], int]  # default, index, constraint -> its relation's oid
     parts: Mapping[tuple[int, int], tuple[tuple[int, int], ...]]  # of a partitioned index or constraint
+    populated: frozenset[int]  # materialized views
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +135,7 @@ class Dependents:
 
 
 def read_definitions(database: Conninfo, session: Connection) -> Definitions:
-    """One run of `pg_dump --schema-only` and two catalog queries.  Locks: pg_dump's ACCESS SHARE.
+    """One run of `pg_dump --schema-only` and three catalog queries.  Locks: pg_dump's ACCESS SHARE.
 
     Raises `CloneFailed` (exit 3) when pg_dump does not end well.
     """
@@ -146,6 +147,7 @@ def read_definitions(database: Conninfo, session: Connection) -> Definitions:
         entries=parse_dump(_dump(database, session.info.server_version // 10000)),
         belongings=belongings,
         parts={whole: tuple(found) for whole, found in parts.items()},
+        populated=frozenset(oid for (oid,) in session.execute(QUERIES["populated"])),
     )
 
 

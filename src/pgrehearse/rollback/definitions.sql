@@ -19,6 +19,9 @@ UNION ALL
 SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass::oid, c.conparentid, c.oid
 FROM pg_catalog.pg_constraint c WHERE c.conparentid <> 0 AND c.contype IN ('p', 'u', 'x')
 
+-- name: populated
+SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relkind = 'm' AND c.relispopulated
+
 -- name: depending
 -- Who depends on whom, as nodes (class, oid, column).  A view stands for its rule, a column for its default,
 -- a relation for its row type, a type for its arrays.

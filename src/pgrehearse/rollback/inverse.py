@@ -97,20 +97,29 @@ class _Inverting:
     kept: list[tuple[SchemaObject, SchemaObject, set[str]]] = field(default_factory=list)
     rebuilt: dict[Node, tuple[SchemaObject, SchemaObject]] = field(default_factory=dict)  # by their node after
     pairs: dict[Node, tuple[SchemaObject, SchemaObject]] = field(default_factory=dict)  # by their node after
+    positions: list[str] = field(default_factory=list)  # what is remembered of sequences before they go
     tear_down: list[str] = field(default_factory=list)
     impossible: list[str] = field(default_factory=list)
 
     def inverse(self) -> Inverse:
         self._classify()
         self._close()
-        building = Building(before=self.before, definitions=self.definitions, say=self.impossible.append)
+        building = Building(
+            before=self.before,
+            definitions=self.definitions,
+            say=self.impossible.append,
+            come_back=frozenset(found.name for found in self.removed if found.kind is ObjectKind.TABLE),
+        )
         self._alter_kept(building)
         early, late = self._drops()
         for old in [*self.removed, *(old for old, _ in self.rebuilt.values())]:
             self._build(building, old)
+        for number, (old, new) in enumerate(self.rebuilt.values()):
+            if old.kind is ObjectKind.SEQUENCE:
+                self._carry_position(building, old, new, number)
         building.settle_grants(self._new_grantees())
         return Inverse(
-            statements=(*dict.fromkeys(self.tear_down), *early, *building.of(When.BUILD), *late),
+            statements=(*self.positions, *dict.fromkeys(self.tear_down), *early, *building.of(When.BUILD), *late),
             after_rows=tuple(building.of(When.AFTER_ROWS)),
             not_invertible=tuple(dict.fromkeys(self.impossible)),
         )
@@ -146,6 +155,8 @@ class _Inverting:
             return bool({"generated", "generation expression"} & changed) or (
                 "generated" in old.attributes and bool({"type", "collation"} & changed)
             )
+        if old.kind is ObjectKind.SEQUENCE:
+            return _is_identity(old) is not _is_identity(new)
         if not changed or old.kind not in REBUILT or (old.kind is ObjectKind.TYPE and "labels" in old.attributes):
             return False
         if old.oid == new.oid and old.kind in (ObjectKind.FUNCTION, ObjectKind.PROCEDURE):
@@ -190,6 +201,10 @@ class _Inverting:
             seeds |= more
             for node in self.dependents.reach(sorted(more)):
                 self._goes_too(node)
+            for enum, _ in self._rebuilt_enums():
+                for node in self.dependents.reach(filter(None, [node_of(enum)])):
+                    if not node[2]:  # its columns are moved over
+                        self._goes_too(node)
             for node in self._hindering():
                 self._goes_too(node)
 
@@ -376,9 +391,7 @@ class _Inverting:
                 if done_together:
                     continue
                 done_together = sequence
-            if attribute == "replica identity" and old.attributes.get(attribute, "").startswith("using index"):
-                yield from self._replica_identity(old)
-            else:
+            if attribute != "replica identity" or not old.attributes.get(attribute, "").startswith("using index"):
                 yield from alter(old, new, attribute)
 
     def _alter_column(self, old: SchemaObject, new: SchemaObject, changed: set[str]) -> Iterator[Step]:
@@ -408,6 +421,8 @@ class _Inverting:
         yield cannot(old, "not null")
 
     def _alter_generic(self, building: Building, old: SchemaObject, new: SchemaObject, changed: set[str]) -> None:
+        if "replica identity" in changed and old.attributes.get("replica identity", "").startswith("using index"):
+            self._restore_replica_identity(building, old)
         if "owner" in changed:
             building.at_end(old, ddl.owner(old, old.attributes["owner"]))
         if "grants" in changed and old.kind not in (ObjectKind.DEFAULT_PRIVILEGES, ObjectKind.SYSTEM_OBJECT):
@@ -445,14 +460,14 @@ class _Inverting:
             for parent in wanted.split(", "):
                 yield When.AFTER_ROWS, f"ALTER TABLE {old.name} INHERIT {parent};"
 
-    def _replica_identity(self, old: SchemaObject) -> Iterator[Step]:
+    def _restore_replica_identity(self, building: Building, old: SchemaObject) -> None:
         text = f"{old.name} REPLICA IDENTITY USING INDEX "
         for entry in self.definitions.entries:
             if text in entry.sql:
                 index = entry.sql.split(text, 1)[1].split(";", 1)[0]
-                yield When.AFTER_ROWS, f"ALTER TABLE ONLY {text}{index};"
+                building.at_end(old, f"ALTER TABLE ONLY {text}{index};")
                 return
-        yield cannot(old, "replica identity")
+        self.impossible.append(cannot(old, "replica identity").sentence)
 
     def _rebuild_enum(self, building: Building, old: SchemaObject, new: SchemaObject) -> None:
         """No statement takes a label away: the type is made anew, and every column of it is moved over."""
@@ -500,6 +515,16 @@ class _Inverting:
         yield from self.removed
         yield from (old for old, _ in self.rebuilt.values())
 
+    def _carry_position(self, building: Building, old: SchemaObject, new: SchemaObject, number: int) -> None:
+        """A sequence that another replaced goes on where that one stands."""
+        at = f"'pgrehearse.position_{number}'"
+        self.positions.append(
+            f"SELECT pg_catalog.set_config({at}, last_value::text || ' ' || is_called::text, true) FROM {new.name};"  # noqa: S608  quoted by the server
+        )
+        text = f"pg_catalog.split_part(pg_catalog.current_setting({at}), ' ', "
+        position = f"{text}1)::bigint, {text}2)::boolean"
+        building.at_end(old, f"SELECT pg_catalog.setval({ddl.literal(old.name)}, {position});")
+
     def _parent_stays(self, old: SchemaObject) -> bool:
         """A partition that comes back below a table which is still there is attached only when it is whole."""
         parents = (old.attributes.get("inherits") or "").split(", ")
@@ -524,6 +549,10 @@ class _Inverting:
 
 def _changed(old: SchemaObject, new: SchemaObject) -> set[str]:
     return {name for name in {*old.attributes, *new.attributes} if old.compared(name) != new.compared(name)}
+
+
+def _is_identity(sequence: SchemaObject) -> bool:
+    return sequence.attributes.get("owned by", "").endswith(" (identity)")
 
 
 def _aside(enum: SchemaObject) -> str:
