@@ -36,8 +36,8 @@ CANNOT = {
 RETYPED_WHEN_READ = "IN ('x', 'y')"  # printed otherwise once restored from a dump: equal by our own comparison only
 ROLES = ("zoo_app", "zoo_owner", "zoo_other")
 TABLES = """
-SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'm') AND c.relispopulated AND n.nspname ~ '^[cm][0-9]'
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c, pg_namespace n
+WHERE n.oid = c.relnamespace AND c.relkind IN ('r', 'm') AND c.relispopulated AND n.nspname ~ '^[cm][0-9]'
 """
 Dump = dict[tuple[str, str, str], str]
 

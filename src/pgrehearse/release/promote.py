@@ -48,7 +48,6 @@ from pgrehearse.release.promotion import (
     find_unfinished,
     read_position,
 )
-from pgrehearse.release.quarantine import RefreshImages, SettleImages
 from pgrehearse.release.recoverability import Proof
 from pgrehearse.release.steps import Steps
 from pgrehearse.release.verify import Verified, verify
@@ -56,6 +55,7 @@ from pgrehearse.release.watch import Rehearsed, StatementCompared, Watch, compar
 from pgrehearse.rollback.image import Image, find_images
 from pgrehearse.rollback.image_plan import plan_images
 from pgrehearse.rollback.images import drop_images, take_images
+from pgrehearse.rollback.quarantine import RefreshImages, SettleImages
 
 GATE, RECOVERABILITY, IMAGES, APPLY, VERIFY = "gate", "recoverability", "images", "apply", "verify"
 PROOFS_LAST = timedelta(hours=1)  # of a promotion that stopped before anything was applied
