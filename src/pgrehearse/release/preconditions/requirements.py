@@ -335,4 +335,7 @@ def _operator(names: Any) -> sql.Composable:
 
 
 def _leave_unknown(asking: Asking, kind: PreconditionKind, table: TableNow, name: str) -> None:
+    if table.production is None:  # CREATE TABLE AS: what columns it has, its text does not show
+        asking.ask(kind, table, f"the rows allow it for {quoted(name)}", _no_test, columns=[name])
+        return
     asking.leave(kind, table.shown or table.name, f"the rows allow it for {quoted(name)}", f"no column {name} is known")

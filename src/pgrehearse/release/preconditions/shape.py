@@ -300,9 +300,10 @@ class Shape:
         for found in schema.of_kind(ObjectKind.CONSTRAINT):
             owner = self.tables.get(_pair(found.relation))
             if owner is not None:
-                owner.constraints[unquoted(found.name)] = ConstraintNow(
-                    text=found.attributes.get("definition", ""), is_valid="not valid" not in found.attributes
-                )
+                name, text = unquoted(found.name), found.attributes.get("definition", "")
+                owner.constraints[name] = ConstraintNow(text=text, is_valid="not valid" not in found.attributes)
+                if text.startswith(("PRIMARY KEY", "UNIQUE", "EXCLUDE")):
+                    self.indexes[owner.namespace, name] = (owner, "")
         for found in schema.of_kind(ObjectKind.INDEX):
             if not found.name.startswith("partition of "):
                 definition = found.attributes.get("definition", "")
