@@ -1,0 +1,259 @@
+"""Killed or standing still anywhere, a promotion that is run again ends as an undisturbed one does."""
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import sql
+from tests.support.applying import QUICK, KillAt, recorded, rows
+from tests.support.dumps import dump_text
+from tests.support.killing import CuttingProxy, wait_for
+from tests.support.promoting import rehearse_folder, request_for, run_promotion
+
+from pgrehearse.errors import LeaseHeld, LeaseLost, PgRehearseError, RunnerBusy
+from pgrehearse.ledger import Entry, ReleaseLedger
+from pgrehearse.migrations.limits import Limits
+from pgrehearse.migrations.observer import Observers
+from pgrehearse.migrations.sources.source import Source
+from pgrehearse.postgres.connect import Connection, connect
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.rehearsal.receipt import Receipt
+from pgrehearse.release import promote as promote_module
+
+# PGREHEARSE_SOAK=1 (make soak): every entry, every boundary, every commit, every major.
+SOAK = bool(os.environ.get("PGREHEARSE_SOAK"))
+ENTRIES = range(1, 17) if SOAK else (2, 7, 9, 11, 14)
+STOPPED_AT = range(1, 16) if SOAK else (3, 8, 11)
+BOUNDARIES = range(1, 24) if SOAK else (2, 7, 13)
+COMMITS = range(1, 9) if SOAK else (3, 5)
+
+pytestmark = pytest.mark.pg(">= 15" if SOAK else "== 18")
+
+SHOP = """
+CREATE TABLE users (id int PRIMARY KEY, name text);
+CREATE TABLE orders (id int PRIMARY KEY, user_id int, note text);
+CREATE TABLE audit (what text);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO audit VALUES (TG_OP || ' ' || TG_TABLE_NAME); RETURN NULL; END $$;
+CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH STATEMENT EXECUTE FUNCTION note();
+INSERT INTO users SELECT i, 'n' || i FROM generate_series(1, 50) i;
+INSERT INTO orders SELECT i, i, 'o' FROM generate_series(1, 80) i;
+"""
+PLAN = (
+    "DELETE FROM orders WHERE user_id NOT IN (SELECT id FROM users);",
+    "CREATE INDEX CONCURRENTLY orders_user ON orders (user_id); ALTER TABLE users DROP COLUMN name;",
+    "ALTER TABLE orders ADD FOREIGN KEY (user_id) REFERENCES users; INSERT INTO audit VALUES ('0003');",
+)
+
+
+class Scene:
+    """A production database that can be put back to its beginning, and what is to be promoted to it."""
+
+    def __init__(self, database: Conninfo, connection: Connection, receipt: Receipt, source: Source, home: Path):
+        self.database = database
+        self.connection = connection
+        self.receipt = receipt
+        self.source = source
+        self.home = home
+        self.number = 0
+
+    @property
+    def ledger(self) -> Path:
+        return self.home / f"ledger_{self.number}.db"
+
+    def begin(self) -> None:
+        """Everything as it was, and a new release ledger."""
+        self.number += 1
+        with connect(self.database, verb="wipe") as session:
+            for namespace in ("pgrehearse", "pgrehearse_quarantine", "public"):
+                session.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(namespace)))
+            session.execute("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
+            session.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
+            session.execute("COMMENT ON SCHEMA public IS 'standard public schema'")
+            session.execute(SHOP)
+
+    def promote(self, database: Conninfo | None = None, **more: Any) -> None:
+        with ReleaseLedger.open(self.ledger) as releases:
+            run_promotion(request_for(database or self.database, self.receipt, self.source, **more), releases)
+
+    def fork(self, prepare: Callable[[], None], database: Conninfo | None = None, **more: Any) -> int:
+        """A promotion in a child that ``prepare`` has made fragile; returns its pid."""
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 1
+        try:
+            prepare()
+            self.promote(database, **more)
+            code = 0
+        except LeaseLost:
+            code = 3
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+    def try_beside_a_sleeper(self) -> None:
+        """Another promoter; where the sleeper holds the turn, or locks, in production, it is told so and stops."""
+        limits = Limits(lock_timeout_ms=150, attempts=2, backoff_s=0.05, max_block_s=None, wait_s=0.5)
+        try:
+            self.promote(limits=limits, holder="bob")
+        except RunnerBusy:
+            pass
+        except PgRehearseError as error:
+            if "lock timeout" not in str(error):
+                raise
+
+    def contents(self) -> tuple[object, ...]:
+        """pg_dump's text of the schema, every row, and what the migration ledger says."""
+        text = dump_text(
+            self.database, "--schema-only", "--exclude-schema=pgrehearse", "--exclude-schema=pgrehearse_quarantine"
+        )
+        found = [
+            rows(self.connection, f'SELECT x::text FROM {table} x ORDER BY x::text COLLATE "C"')
+            for table in ("users", "orders", "audit")
+        ]
+        left = rows(self.connection, "SELECT count(*) FROM pgrehearse.progress")
+        return text, found, recorded(self.connection), left, self.images()
+
+    def images(self) -> list[tuple[Any, ...]]:
+        """What is kept of the destroyed rows, whichever run took it."""
+        kept = {
+            name: rows(self.connection, f'SELECT count(*) FROM pgrehearse_quarantine."{name}"')[0][0]
+            for (name,) in rows(
+                self.connection, "SELECT tablename FROM pg_tables WHERE schemaname = 'pgrehearse_quarantine'"
+            )
+        }
+        return sorted((name.split("_", 1)[1], count) for name, count in kept.items())  # without the promotion's id
+
+    def require_ended_well(self, undisturbed: tuple[object, ...]) -> None:
+        assert self.contents() == undisturbed
+        with ReleaseLedger.open(self.ledger) as releases:
+            releases.verify()
+            ended = [entry.body["outcome"] for entry in releases.entries(kind="promotion-ended")]
+            begun = releases.entries(kind="promotion-begun")
+            assert "promoted" in ended
+            assert len(begun) == len(ended), "a promotion was left without its end"
+            with releases._session("cannot be read") as session:
+                assert session.exec_driver_sql("SELECT count(*) FROM leases").scalar() == 0
+
+
+@pytest.fixture
+def scene(database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path) -> Scene:
+    connection.execute(SHOP)
+    receipt, source = rehearse_folder(tmp_path, database, uat, *PLAN)
+    return Scene(database, connection, receipt, source, tmp_path)
+
+
+@pytest.fixture
+def undisturbed(scene: Scene) -> tuple[object, ...]:
+    scene.begin()
+    scene.promote()
+    found = scene.contents()
+    scene.require_ended_well(found)
+    assert rows(scene.connection, "SELECT what FROM audit ORDER BY what") == [
+        ("0003",),
+        ("DELETE orders",),
+        ("INSERT orders",),
+    ]
+    return found
+
+
+def at_entry(number: int, signal_number: int, *, after: bool) -> Callable[[], None]:
+    """The process gets the signal at the n-th entry that it writes into the release ledger, before or after it."""
+    left = number
+    original = ReleaseLedger.append
+
+    def append(self: ReleaseLedger, kind: str, subject: str, body: Mapping[str, Any], now: datetime) -> Entry:
+        nonlocal left
+        left -= 1
+        if left == 0 and not after:
+            os.kill(os.getpid(), signal_number)
+        entry = original(self, kind, subject, body, now)
+        if left == 0 and after:
+            os.kill(os.getpid(), signal_number)
+        return entry
+
+    return lambda: setattr(ReleaseLedger, "append", append)
+
+
+def go_on(scene: Scene, **more: Any) -> None:
+    """Run it again, as a person would: until nobody holds the lease or the turn any more."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            scene.promote(**more)
+        except (LeaseHeld, RunnerBusy):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        else:
+            return
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before-the-entry", "after-the-entry"])
+def test_killed_at_each_entry_of_the_release_ledger(scene: Scene, undisturbed: tuple[object, ...], after: bool) -> None:
+    for number in ENTRIES:
+        scene.begin()
+        child = scene.fork(at_entry(number, signal.SIGKILL, after=after), lease_ttl_s=1.0)
+        code = wait_for(child)
+        assert code == -signal.SIGKILL or (number > 15 and code == 0), number
+        go_on(scene)
+        scene.require_ended_well(undisturbed)
+
+
+def test_killed_at_each_boundary_within_the_migration(scene: Scene, undisturbed: tuple[object, ...]) -> None:
+    for boundary in BOUNDARIES:
+        scene.begin()
+
+        def prepare(boundary: int = boundary) -> None:
+            fragile = KillAt(boundary)
+            vars(promote_module)["Observers"] = lambda *observers: Observers(*observers, fragile)
+
+        code = wait_for(scene.fork(prepare, lease_ttl_s=1.0))
+        assert code == -signal.SIGKILL or (boundary > 13 and code == 0), boundary
+        go_on(scene)
+        scene.require_ended_well(undisturbed)
+
+
+@pytest.mark.parametrize("hear_answer", [True, False], ids=["after-the-server-committed", "while-it-commits"])
+def test_killed_between_a_commit_and_its_answer(
+    scene: Scene, undisturbed: tuple[object, ...], hear_answer: bool
+) -> None:
+    for commit in COMMITS:
+        scene.begin()
+        with CuttingProxy(scene.database, commit=commit, hear_answer=hear_answer).opened() as proxy:
+            proxy.kill_at_commit(scene.fork(lambda: None, proxy.conninfo, lease_ttl_s=1.0))
+        assert proxy.cut or SOAK
+        go_on(scene)
+        scene.require_ended_well(undisturbed)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before-the-entry", "after-the-entry"])
+def test_stopped_for_longer_than_its_lease_while_another_goes_on(
+    scene: Scene, undisturbed: tuple[object, ...], after: bool
+) -> None:
+    """The other takes over; the one that wakes up either finds its lease lost, or held the turn all the time."""
+    for number in STOPPED_AT:
+        scene.begin()
+        child = scene.fork(at_entry(number, signal.SIGSTOP, after=after), lease_ttl_s=0.5)
+        os.waitpid(child, os.WUNTRACED)
+        time.sleep(0.7)
+        scene.try_beside_a_sleeper()
+        os.kill(child, signal.SIGCONT)
+        assert wait_for(child) in (0, 3), number
+        with ReleaseLedger.open(scene.ledger) as releases:
+            ended = {entry.subject for entry in releases.entries(kind="promotion-ended")}
+            unfinished = [entry for entry in releases.entries(kind="promotion-begun") if entry.subject not in ended]
+        if unfinished:
+            go_on(scene, limits=QUICK)
+        scene.require_ended_well(undisturbed)
