@@ -1,0 +1,142 @@
+"""The team's own backup command: exit code 0 in time is the only yes, and no secret is recorded."""
+
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgrehearse.errors import ConfigurationError, DrillTooOld, ExternalBackupFailed
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.identity import DatabaseIdentity
+from pgrehearse.release.backup.external import ExternalBackup, ExternalOptions, record_external, take_external
+from pgrehearse.release.backup.inventory import State, list_backups
+
+from .conftest import Home
+
+PRODUCTION = Conninfo.parse("postgresql://app:s%40cret%2Fword@db.example:5433/shop")
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+Take = Callable[..., ExternalBackup]
+IDENTITY = DatabaseIdentity(
+    address="db.example:5433/shop", database="shop", database_oid=16385, system_identifier=7, server_version=180004,
+    in_recovery=False,
+)  # fmt: skip
+
+
+def python(code: str) -> str:
+    return shlex.join([sys.executable, "-c", code])
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Callable[..., ExternalOptions]:
+    def options(command: str, **more: Any) -> ExternalOptions:
+        return ExternalOptions(
+            command=command, working_directory=tmp_path, environment={"PATH": "/usr/bin:/bin"}, **more
+        )
+
+    return options
+
+
+@pytest.fixture
+def take(options: Callable[..., ExternalOptions]) -> Take:
+    def take(command: str, **more: Any) -> ExternalBackup:
+        return take_external(options(command, **more), database=PRODUCTION, now=lambda: NOW)
+
+    return take
+
+
+def test_the_url_comes_in_the_environment_and_nothing_secret_is_recorded(take: Take) -> None:
+    code = (
+        "import os; u = os.environ['DATABASE_URL']; print(u); print(u.split(':')[2].split('@')[0]); "
+        "print('s@cret/word'); print('point-7')"
+    )
+    taken = take(python(code))
+    assert taken.restore_point == "point-7"
+    for secret in ("s@cret/word", "s%40cret%2Fword", "cret"):
+        assert secret not in str(taken.as_json())
+    assert taken.output.splitlines()[0] == "***"
+    assert taken.summary == "external restore point point-7; no restore drill is configured"
+
+
+def test_a_command_that_fails_is_no_backup(take: Take) -> None:
+    with pytest.raises(ExternalBackupFailed, match=r"(?s)exit code 3:.*no space for \*\*\* left"):
+        take(python("import sys; print('no space for s@cret/word left'); sys.exit(3)"))
+    with pytest.raises(ExternalBackupFailed, match="killed by SIGTERM"):
+        take(python("import os, signal; os.kill(os.getpid(), signal.SIGTERM)"))
+    with pytest.raises(ExternalBackupFailed, match="could not be started: no-such-tool"):
+        take("no-such-tool --now")
+    for unreadable in ("", "tool 'unclosed"):
+        with pytest.raises(ConfigurationError):
+            take(unreadable)
+
+
+def test_no_shell_reads_the_command(take: Take, tmp_path: Path) -> None:
+    assert take(f"echo a; touch {tmp_path}/x").output == f"a; touch {tmp_path}/x"
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_command_that_hangs_is_ended_with_its_children(take: Take, tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    child = python(f"import time; time.sleep(2); open({str(late)!r}, 'w')")
+    code = (
+        f"import subprocess, time; subprocess.Popen({shlex.split(child)}); print('begun', flush=True); time.sleep(60)"
+    )
+    with pytest.raises(ExternalBackupFailed, match=r"(?s)did not end within 1 s.*begun"):
+        take(python(code), timeout_s=1.0)
+    time.sleep(2)
+    assert not late.exists()
+
+
+def test_a_daemon_that_it_leaves_behind_does_not_hold_us(take: Take) -> None:
+    code = "import subprocess; subprocess.Popen(['sleep', '5'], start_new_session=True); print('point-8')"
+    started = time.monotonic()
+    assert take(python(code)).restore_point == "point-8"
+    assert time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize(
+    ("printed", "days"),
+    [("2026-11-01", 21.5), ("drill: 2026-11-21T12:00:00+00:00 ok", 1.0), ("2026-11-22T13:00:00+02:00", 1 / 24)],
+)
+def test_the_drills_age_is_recorded(take: Take, printed: str, days: float) -> None:
+    taken = take("echo point", drill_command=f"echo {printed}")
+    assert taken.drill is not None
+    assert taken.drill.age_days == pytest.approx(days)
+    assert "last restore drill 2026-11-" in taken.summary
+
+
+def test_an_old_missing_or_future_drill_refuses_before_the_command_runs(take: Take, tmp_path: Path) -> None:
+    command = f"touch {tmp_path}/taken"
+    with pytest.raises(DrillTooOld, match=r"on 2026-08-01, 114 days ago; at most 90"):
+        take(command, drill_command="echo 2026-08-01")
+    for printed in ("yesterday", "2026-12-24", "2026-13-45"):
+        with pytest.raises(ExternalBackupFailed, match="printed no date"):
+            take(command, drill_command=f"echo {printed}")
+    with pytest.raises(ExternalBackupFailed, match="drill's command ended with exit code 1"):
+        take(command, drill_command="false")
+    assert not (tmp_path / "taken").exists()
+
+
+def test_it_is_recorded_begun_and_ended(home: Home, options: Callable[..., ExternalOptions]) -> None:
+    moments = iter(NOW + timedelta(seconds=second) for second in range(20))
+
+    def record(command: str) -> None:
+        record_external(
+            options(command), database=PRODUCTION, source=IDENTITY, label="prd", ledger=home.ledger,
+            now=lambda: next(moments),
+        )  # fmt: skip
+
+    record("echo point-9")
+    with pytest.raises(ExternalBackupFailed):
+        record("false")
+    taken, failed = list_backups(home.directory, home.ledger, label="prd")
+    assert (taken.state, failed.state) == (State.TAKEN, State.FAILED)
+    assert taken.recorded is not None
+    assert taken.recorded.proved is not None
+    assert taken.recorded.proved["restore_point"] == "point-9"
+    assert taken.recorded.digest is None
+    assert "cret" not in str([entry.body for entry in home.ledger.entries()])
