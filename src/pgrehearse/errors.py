@@ -469,6 +469,12 @@ class PutBackFailed(PgRehearseError):
     default_remedy = "Nothing was changed. The images are kept in `pgrehearse_quarantine`, to be put back by hand."
 
 
+class WayBackFailed(PgRehearseError):
+    """The way back stopped; its one transaction was rolled back, and the database is as it was before it."""
+
+    default_remedy = "Nothing was changed.  Mend what the server says and run it again, or restore a backup beside."
+
+
 # --- promotion ----------------------------------------------------------------------------------------
 
 

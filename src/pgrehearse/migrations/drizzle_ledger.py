@@ -39,6 +39,7 @@ SELECT hash, created_at, name,
 FROM {} ORDER BY id
 """
 _RECORD_031 = "INSERT INTO {} (hash, created_at) VALUES (%s, %s)"
+_FORGET = "DELETE FROM {} WHERE id = ANY (%s)"
 _RECORD_10 = "INSERT INTO {} (hash, created_at, name) VALUES (%s, %s, %s)"
 
 
@@ -103,6 +104,14 @@ class DrizzleLedger:
             connection.execute(
                 sql.SQL(_RECORD_031).format(self.place.identifier), (migration.sha256, migration.created_at_ms)
             )
+
+    def forget(self, connection: Connection, migration: Migration) -> int:
+        query = _READ_10 if "name" in self.place.read_columns(connection) else _READ_031
+        read = sql.SQL(query).format(self.place.identifier)
+        ids = sql.SQL("SELECT id FROM {} ORDER BY id").format(self.place.identifier)
+        rows = zip(connection.execute(ids).fetchall(), connection.execute(read).fetchall(), strict=True)
+        mine = [number for (number,), row in rows if self.is_applied(migration, [_row(row)])]
+        return connection.execute(sql.SQL(_FORGET).format(self.place.identifier), (mine,)).rowcount
 
     def is_applied(self, migration: Migration, rows: Sequence[LedgerRow]) -> bool:
         """By time *and* hash, per entry: drizzle 0.31's own rule (the greatest time) misses what it skipped."""

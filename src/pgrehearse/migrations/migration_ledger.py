@@ -55,6 +55,13 @@ class MigrationLedger(Protocol):
         """
         ...
 
+    def forget(self, connection: Connection, migration: Migration) -> int:
+        """Delete what says that exactly this migration is applied: it was taken back.  The number of rows.
+
+        In the caller's transaction, which should be the one that took its work back.
+        """
+        ...
+
     def is_applied(self, migration: Migration, rows: Sequence[LedgerRow]) -> bool:
         """Whether these rows say that exactly this migration (its bytes) is applied."""
         ...

@@ -36,6 +36,7 @@ SELECT sha256, version, pg_catalog.to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-
 FROM {} WHERE kind = %s ORDER BY id
 """
 _RECORD = "INSERT INTO {} (kind, version, name, sha256, tool_version) VALUES (%s, %s, %s, %s, %s)"
+_FORGET = "DELETE FROM {} WHERE kind = %s AND version = %s AND sha256 = %s"
 _LEADING_NUMBER = re.compile(r"[0-9]+")
 
 
@@ -79,6 +80,10 @@ class OwnLedger:
             sql.SQL(_RECORD).format(self.place.identifier),
             (migration.kind.value, migration.version, migration.name, migration.sha256, __version__),
         )
+
+    def forget(self, connection: Connection, migration: Migration) -> int:
+        named = (migration.kind.value, migration.version, migration.sha256)
+        return connection.execute(sql.SQL(_FORGET).format(self.place.identifier), named).rowcount
 
     def is_applied(self, migration: Migration, rows: Sequence[LedgerRow]) -> bool:
         return any(row.sha256 == migration.sha256 and self.names(row, migration) for row in rows)

@@ -78,7 +78,7 @@ def _take(session: Connection, plans: tuple[ImagePlan, ...], id: str) -> tuple[I
         if tuple(image.plan for image in there) != plans:
             raise ImagesNotTaken(f"images of {id} are there already, and they are of something else")
         return there
-    _require_namespace(session)
+    require_namespace(session)
     owner = str(fetch_value(session, "SELECT current_user::text"))
     xmin = int(fetch_value(session, SNAPSHOT_XMIN))
     images = []
@@ -220,7 +220,7 @@ def _digest(texts: Sequence[sql.Composable]) -> sql.Composable:
     return sql.SQL("pg_catalog.hashtextextended({}, 0)").format(row_text(texts))
 
 
-def _require_namespace(session: Connection) -> None:
+def require_namespace(session: Connection) -> None:
     row = session.execute(NAMESPACE_OWNER).fetchone()
     if row is None:
         session.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(NAMESPACE)))
