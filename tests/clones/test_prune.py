@@ -33,9 +33,10 @@ def empty() -> Iterator[Path]:
         yield Path(directory)
 
 
-def killed(file: Path, source: Conninfo, target: Conninfo | None, step: str, *, keep: bool = False) -> None:
+def killed(ledger: ReleaseLedger, source: Conninfo, target: Conninfo | None, step: str, *, keep: bool = False) -> None:
     """Make a pair and SIGKILL its maker when it says that it is at this step."""
-    with start_making(file, source, target, keep=keep) as process:
+    assert isinstance(ledger.path, Path)
+    with start_making(ledger.path, source, target, keep=keep) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith(step):
@@ -51,7 +52,7 @@ STEPS = ["dumping", "restoring definitions", "restoring data", "analyzing", "cop
 def test_a_maker_killed_at_any_step_leaves_what_prune_drops(
     clean_uat: LocalServer, shop: Conninfo, ledger: ReleaseLedger, empty: Path, step: str
 ) -> None:
-    killed(ledger.path, shop, clean_uat.conninfo(), step)
+    killed(ledger, shop, clean_uat.conninfo(), step)
     left = recorded_clones(ledger)
     assert [clone.state for clone in left] == ["left over"]
     assert left[0].directory.exists()
@@ -81,7 +82,7 @@ def roles_on_uat(clean_uat: LocalServer) -> Iterator[None]:
 def test_a_killed_makers_login_role_is_recorded_bounded_and_dropped_by_prune(
     clean_uat: LocalServer, shop: Conninfo, ledger: ReleaseLedger, empty: Path, step: str, keep: bool
 ) -> None:
-    killed(ledger.path, shop, clean_uat.conninfo(), step, keep=keep)
+    killed(ledger, shop, clean_uat.conninfo(), step, keep=keep)
     (left,) = recorded_clones(ledger)
     login = f"pgrehearse_{left.id}_login"
     assert left.roles == (login,)
@@ -127,7 +128,7 @@ def test_a_private_server_of_a_killed_maker_is_gone_after_prune(
     shop: Conninfo, ledger: ReleaseLedger, empty: Path, step: str, keep: bool
 ) -> None:
     """Without --keep the server dies with its maker; a server that was to outlive it is ended by prune."""
-    killed(ledger.path, shop, None, step, keep=keep)
+    killed(ledger, shop, None, step, keep=keep)
     (left,) = recorded_clones(ledger)
     assert (left.directory / MARKER).exists()
     assert prune_clones(ledger, now=now, temporary=empty).dropped == (left.id,)
