@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from psycopg import sql
+from tests.support.swapping import databases
 
 from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo
@@ -43,3 +45,16 @@ def copy_of(server: LocalServer, tmp_path: Path) -> Iterator[Callable[[Conninfo]
         for name in made:
             admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
             admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def production(server: LocalServer, database: Conninfo) -> Iterator[Conninfo]:
+    """A database whose relatives are dropped too."""
+    yield database
+    with connect(server.conninfo(), verb="test") as admin:
+        for name in databases(database):
+            if name.startswith(str(database.database)):
+                admin.execute(
+                    sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true CONNECTION LIMIT -1").format(sql.Identifier(name))
+                )
+                admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

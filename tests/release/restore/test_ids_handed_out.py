@@ -91,7 +91,7 @@ def test_where_the_migration_moved_one_back_the_columns_are_asked(database: Conn
     # beyond the restored one's position: only the receipt knows that it was moved back
     assert moved['"public"."t_number_seq"'].last_now == 29
     assert next_of(restored, "t_number_seq") == 30
-    again = move(database, restored, moved_back=frozenset({'"public"."t_number_seq"'}))
+    again = move(database, restored, moved_back=frozenset({"public.t_number_seq"}))
     assert again['"public"."t_number_seq"'].last_now == 50
 
 

@@ -1,6 +1,8 @@
 """The restored database in production's place, undisturbed and killed; oracles: the shared catalogs and plain SQL."""
 
+import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from pgrehearse.errors import (
     NotReapplied,
     RestoreFailed,
     RestoreRefused,
+    ServerUnreachable,
     UnknownRestore,
 )
 from pgrehearse.ledger import ReleaseLedger
@@ -39,19 +42,6 @@ from pgrehearse.release.restore.written_files import By, Change
 pytestmark = pytest.mark.pg(">= 15")
 SMALL = "CREATE TABLE t (id serial PRIMARY KEY, what text); INSERT INTO t (what) VALUES ('a'), ('b'), ('c')"
 WRITES = "INSERT INTO t (what) VALUES ('d'); UPDATE t SET what = 'B' WHERE id = 2; DELETE FROM t WHERE id = 3"
-
-
-@pytest.fixture
-def production(server: LocalServer, database: Conninfo) -> Iterator[Conninfo]:
-    """A database whose relatives are dropped too."""
-    yield database
-    with connect(server.conninfo(), verb="test") as admin:
-        for name in databases(database):
-            if name.startswith(str(database.database)):
-                admin.execute(
-                    sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true CONNECTION LIMIT -1").format(sql.Identifier(name))
-                )
-                admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture
@@ -222,6 +212,44 @@ def test_a_killed_swap_goes_on_or_is_undone_and_says_so(
     exported = sorted(kept.glob("rows-*/application.sql"))
     assert exported, "every row that differs is in a file, whichever run wrote it"
     assert done.rows is None or (done.rows.rows_by(By.APPLICATION) == 3)
+
+
+def test_an_owner_who_is_no_superuser_can_do_all_of_it(
+    production: Conninfo, owner: str, tmp_path: Path, server: LocalServer
+) -> None:
+    name = sql.Identifier(str(production.database))
+    with connect(server.conninfo(), verb="test") as admin:
+        admin.execute(sql.SQL("ALTER ROLE {} CREATEDB PASSWORD 'x'").format(sql.Identifier(owner)))
+        admin.execute(sql.SQL("GRANT pg_signal_backend TO {}").format(sql.Identifier(owner)))
+        admin.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, sql.Identifier(owner)))
+    mine = production.replaced(user=owner, password="x")
+    run(mine, SMALL)
+    dump = Dump(mine, tmp_path)
+    run(mine, WRITES)
+    before = properties_of(production)
+    restore(mine, dump)
+    # an application that is the owner too, and comes back whenever it is thrown out
+    assert fork_swap(mine, tmp_path / "kept", tmp_path / "ledger.sqlite", fatal=4) == 9
+    with pytest.raises(DatabaseFenced):
+        connect(mine, verb="test")
+    stop = threading.Event()
+    thread = threading.Thread(target=_keep_connecting, args=(mine, stop))
+    thread.start()
+    try:
+        done = swap_now(mine, tmp_path / "kept", reapply=True)
+    finally:
+        stop.set()
+        thread.join()
+    assert properties_of(production) == before
+    assert done.written_back == 3
+    with connect(mine, verb="test") as session:
+        assert rows(session, "SELECT what FROM t ORDER BY id") == [("a",), ("B",), ("d",)]
+
+
+def _keep_connecting(database: Conninfo, stop: threading.Event) -> None:
+    while not stop.is_set():
+        with contextlib.suppress(psycopg.Error, ServerUnreachable), connect(database, verb="application") as session:
+            session.execute("SELECT pg_sleep(0.01)")
 
 
 def test_both_names_are_swapped_or_none(

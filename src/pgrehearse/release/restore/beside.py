@@ -35,6 +35,7 @@ from pgrehearse.release.restore.database_properties import apply_grants, find_pr
 MARK = "made by pgrehearse, restore "
 LONGEST_NAME = 63  # bytes; PostgreSQL cuts off the rest without a word
 MAINTENANCE = ("postgres", "template1")
+DEFAULT_TABLESPACE = "pg_default"
 BEGUN, STEP, ENDED = "rollback-begun", "rollback-step", "rollback-ended"
 MARKED = """
 SELECT d.datname::text, pg_catalog.shobj_description(d.oid, 'pg_database') FROM pg_catalog.pg_database d
@@ -210,9 +211,10 @@ def restore_beside(
     mark = Mark(id=id, database=names.database, backup=backup)
     target = production.replaced(dbname=names.restored)
     with open_admin(production) as admin, recorder.step("restore"):
-        told.step(f"making {names.restored}")
-        _create(admin, production, mark)
+        _require_new_names(admin, names)
         try:
+            told.step(f"making {names.restored}")
+            _create(admin, production, mark)
             fill(target)
             _require_equal(compare(target), mark)
             write_mark(admin, replace(mark, is_filled=True))
@@ -313,11 +315,14 @@ def write_mark(admin: Connection, mark: Mark) -> None:
     )
 
 
-def _create(admin: Connection, production: Conninfo, mark: Mark) -> None:
-    names = mark.names
+def _require_new_names(admin: Connection, names: RestoreNames) -> None:
     for name in (names.restored, names.quarantine):
         if find_properties(admin, name) is not None:
             raise RestoreRefused(f"there is a database {name} already", remedy="Use another id.")
+
+
+def _create(admin: Connection, production: Conninfo, mark: Mark) -> None:
+    names = mark.names
     wanted = require_properties(admin, names.database)
     try:
         with connect(production, verb="restore") as session:
@@ -326,7 +331,8 @@ def _create(admin: Connection, production: Conninfo, mark: Mark) -> None:
         raise RestoreRefused(f"{names.database} admits nobody: its locale cannot be read") from error
     options = locale_options(locale, admin.info.server_version)
     options.append(sql.SQL("OWNER {}").format(sql.Identifier(wanted.owner)))
-    options.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(wanted.tablespace)))
+    if wanted.tablespace != DEFAULT_TABLESPACE:  # naming it needs a right on it; template0 stands there anyway
+        options.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(wanted.tablespace)))
     statement = sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(names.restored), sql.SQL(" ").join(options))
     try:
         admin.execute(statement)

@@ -278,7 +278,10 @@ class _Judge:
         assigned = [position for position in differing if position not in self._written]
         left = [position for position in differing if position in self._written]
         if assigned or not left:
-            self._files.update(By.APPLICATION, now, before, assigned=assigned, left=left)
+            # Of a table of which nothing is known, the migration may have written what carries its xid.
+            doubtful = line.by_migration and self._counterpart.touched is None
+            by = By.UNCLEAR if doubtful else By.APPLICATION
+            self._files.update(by, now, before, assigned=assigned, left=left)
         elif line.by_migration:
             self._files.update(By.MIGRATION, now, before, assigned=left, left=[])
         elif self._knows:

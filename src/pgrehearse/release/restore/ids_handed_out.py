@@ -74,8 +74,8 @@ def move_sequences(
 ) -> tuple[MovedSequence, ...]:
     """Set each sequence of ``restored`` to the furthest of both sides; what was moved, or is worth telling.
 
-    ``moved_back`` are sequences (as the restored database names them) that the rehearsal saw the migration move
-    back, make anew or drop.  Writes to ``restored``, not in a transaction (setval never is); may be run again.
+    ``moved_back`` are sequences (`sequences_moved_back`, as SQL names them) that the rehearsal saw the migration
+    move back.  Writes to ``restored``, not in a transaction (setval never is); may be run again.
     """
     ours = _read(restored)
     theirs = _read(failed)
@@ -108,7 +108,8 @@ def _move(
         told = "it cycles: it goes on where the failed database stood"
     else:
         known = [sequence.last] + ([] if other is None else [other.last])
-        if other is None or sequence.name in moved_back or sequence.is_further(sequence.last, other.last):
+        named = moved_back.intersection(_spellings(sequence.namespace, sequence.relation))
+        if other is None or named or sequence.is_further(sequence.last, other.last):
             asked = _column_numbers(restored, sequence, sequence.columns)
             asked += _column_numbers(failed, sequence, [names.after(column) for column in sequence.columns])
             known += asked

@@ -48,7 +48,7 @@ class WhatIsKnown:
     """What tells the migration's work from the application's writes."""
 
     touched: Sequence[TouchedTable] = ()  # from the receipt
-    moved_back: frozenset[str] = frozenset()  # sequences, as SQL quotes them
+    moved_back: frozenset[str] = frozenset()  # sequences, from the receipt
     ledgers: Sequence[Relation] = (OWN, DRIZZLE)  # migration ledgers: they are as they were in the backup
 
 

@@ -57,3 +57,12 @@ def _is_written(column: Mapping[str, Any]) -> bool:
     if column["verdict"] in _KEEPS_VALUES:
         return bool(column["values_changed"] or column["values_lost"])
     return True
+
+
+def sequences_moved_back(findings: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Names of sequences of which a receipt's ``document["findings"]`` say that the migration moves them back."""
+    return frozenset(
+        finding["relation"]
+        for finding in findings
+        if finding["hazard"] == "sequence-restart" and finding["relation"] is not None
+    )
