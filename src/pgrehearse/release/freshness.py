@@ -17,7 +17,7 @@ SETTINGS_THAT_DO_NOT_MATTER = frozenset({
 })  # fmt: skip
 POSITION = """
 SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
-            ELSE pg_catalog.pg_current_wal_lsn() END::pg_catalog.text
+            ELSE pg_catalog.pg_current_wal_insert_lsn() END::pg_catalog.text
 """
 
 

@@ -1,0 +1,264 @@
+"""`pgrehearse promote` as a user meets it: ten ways to promote something else, each refused for its own reason."""
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.support.dumps import dump_text
+from tests.support.schemas import validate_answer
+
+from pgrehearse.postgres.connect import Connection, connect, fetch_value
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.local_server import LocalServer
+
+PROGRAM = [sys.executable, "-m", "pgrehearse"]
+SHOP = """
+CREATE TABLE users (id int PRIMARY KEY, email text NOT NULL DEFAULT '', age int);
+INSERT INTO users SELECT n, 'u' || n, n % 90 FROM generate_series(1, 500) n;
+CREATE TABLE sessions (id int PRIMARY KEY, user_id int NOT NULL);
+INSERT INTO sessions SELECT n, n FROM generate_series(1, 300) n;
+"""
+CONFIGURATION = """
+[environments.prd]
+url_env = "PRD_URL"
+protected = true
+[environments.uat]
+url_env = "UAT_URL"
+[migrations]
+path = "db"
+[backup]
+scratch = "uat"
+"""
+FIRST = "ALTER TABLE users ADD COLUMN nick text;\n"
+SECOND = "CREATE UNIQUE INDEX users_email ON users (email);\n"
+
+pytestmark = pytest.mark.pg("== 18")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """A folder with two migrations, production, and UAT."""
+
+    folder: Path
+    production: Conninfo
+    uat: Conninfo
+
+    def pgrehearse(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*PROGRAM, *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PRD_URL": self.production.as_url(), "UAT_URL": self.uat.as_url()},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+
+    def run(self) -> str:
+        """Rehearse; the receipt's digest."""
+        done = self.pgrehearse("run", "--target", "uat", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return str(json.loads(done.stdout)["digest"])
+
+    def execute(self, statement: str) -> None:
+        with connect(self.production, verb="test") as session:
+            session.execute(statement.encode())
+
+
+@pytest.fixture
+def shop(tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer) -> Shop:
+    connection.execute(SHOP.encode())
+    (tmp_path / "db").mkdir()
+    (tmp_path / "db/0001_nick.sql").write_text(FIRST)
+    (tmp_path / "db/0002_email.sql").write_text(SECOND)
+    (tmp_path / "pgrehearse.toml").write_text(CONFIGURATION)
+    return Shop(folder=tmp_path, production=database, uat=uat.conninfo())
+
+
+Tamper = Callable[[Shop, str], tuple[str, ...]]
+
+
+def edit_a_byte(shop: Shop, _digest: str) -> tuple[str, ...]:
+    (shop.folder / "db/0001_nick.sql").write_text(FIRST.replace("text;", "text ;"))
+    return ()
+
+
+def reorder(shop: Shop, _digest: str) -> tuple[str, ...]:
+    (shop.folder / "db/0001_nick.sql").rename(shop.folder / "db/0003_nick.sql")
+    return ()
+
+
+def add_a_file(shop: Shop, _digest: str) -> tuple[str, ...]:
+    (shop.folder / "db/0003_more.sql").write_text("DROP TABLE sessions;")
+    return ()
+
+
+def drift(shop: Shop, _digest: str) -> tuple[str, ...]:
+    shop.execute("ALTER TABLE users ALTER email SET DEFAULT 'x'")
+    return ()
+
+
+def another_database(shop: Shop, digest: str) -> tuple[str, ...]:
+    name = f"{shop.production.database}_twin"
+    shop.execute(f"CREATE DATABASE {name}")
+    with connect(shop.production.replaced(dbname=name), verb="test") as session:
+        session.execute(SHOP.encode())
+    return (digest[:12], "--to", shop.production.replaced(dbname=name).as_url())
+
+
+def an_older_receipt(shop: Shop, digest: str) -> tuple[str, ...]:
+    (shop.folder / "db/0002_email.sql").write_text(SECOND.replace("users_email", "users_email_key"))
+    newer = shop.run()
+    assert shop.pgrehearse("approve", newer).returncode == 0
+    return (digest[:12],)
+
+
+def approval_of_another(shop: Shop, digest: str) -> tuple[str, ...]:
+    assert shop.pgrehearse("approve", digest, "--withdraw").returncode == 0
+    other = shop.run()
+    assert other != digest
+    assert shop.pgrehearse("approve", other).returncode == 0
+    return (digest[:12],)
+
+
+def tamper_with_the_receipt(shop: Shop, digest: str) -> tuple[str, ...]:
+    ledger = sqlite3.connect(shop.folder / ".pgrehearse/ledger.db")
+    with ledger:
+        for (name,) in ledger.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            ledger.execute(f"DROP TRIGGER {name}")
+        (body,) = ledger.execute(
+            "SELECT body FROM entries WHERE kind = 'receipt' AND subject = ?", (digest,)
+        ).fetchone()
+        changed = re.sub(r'"sha256":"[0-9a-f]', '"sha256":"0', body)
+        ledger.execute("UPDATE entries SET body = ? WHERE kind = 'receipt' AND subject = ?", (changed, digest))
+    ledger.close()
+    return (digest[:12],)
+
+
+def expire(shop: Shop, _digest: str) -> tuple[str, ...]:
+    with (shop.folder / "pgrehearse.toml").open("a") as file:
+        file.write("[promotion]\nmax_age_hours = 0.0001\n")
+    return ()
+
+
+def grow(shop: Shop, _digest: str) -> tuple[str, ...]:
+    shop.execute("INSERT INTO users SELECT n, 'u' || n FROM generate_series(1000, 90000) n")
+    shop.execute("ANALYZE users")
+    return ()
+
+
+def duplicate(shop: Shop, _digest: str) -> tuple[str, ...]:
+    shop.execute("INSERT INTO users VALUES (7777, 'u7')")
+    return ()
+
+
+def nobody_can_take_it_back(shop: Shop, _digest: str) -> tuple[str, ...]:
+    text = (shop.folder / "pgrehearse.toml").read_text()
+    (shop.folder / "pgrehearse.toml").write_text(text.replace("[backup]", '[backup]\npolicy = "external"'))
+    return ()
+
+
+def a_check_of_the_team(shop: Shop, _digest: str) -> tuple[str, ...]:
+    (shop.folder / "checks").mkdir()
+    (shop.folder / "checks/quiet.sql").write_text("-- pgrehearse: before\nSELECT 1 FROM users WHERE id = 1;")
+    return ()
+
+
+REFUSED: dict[str, tuple[Tamper, str]] = {
+    "a byte edited": (edit_a_byte, r"plan: .*\n.*0001_nick was rehearsed as .* and its file is"),
+    "reordered": (reorder, r"plan: .*not what was rehearsed"),
+    "an extra pending file": (add_a_file, r"plan: .*\n.*0003_more is pending, and was not rehearsed"),
+    "a column default drifted": (drift, r"state: .*\n.*email: default was `''::text`, is `'x'::text`"),
+    "another database": (another_database, r"identity: .*\n.*(oid|database)"),
+    "an older receipt": (an_older_receipt, r"plan: .*\n.*0002_email was rehearsed as"),
+    "an approval of another digest": (approval_of_another, r"approval: approved by 0 of 1"),
+    "a tampered receipt": (tamper_with_the_receipt, r"the receipt calls itself .* its content is"),
+    "expired": (expire, r"age: the clone was taken"),
+    "grown": (grow, r"changed: .*\n.*users: \+8.,... rows"),
+    "a late duplicate": (duplicate, r"precondition: .*users.*\n(.*\n)*.*id=7"),
+    "nothing to take it back with": (nobody_can_take_it_back, r"recoverability: .*no command is configured"),
+    "a check of the team": (a_check_of_the_team, r"check: quiet\.sql does not hold"),
+}
+
+
+@pytest.mark.parametrize("way", REFUSED)
+def test_nothing_but_what_was_rehearsed_is_promoted(shop: Shop, way: str) -> None:
+    digest = shop.run()
+    assert shop.pgrehearse("approve", digest).returncode == 0
+    tamper, reason = REFUSED[way]
+    arguments = tamper(shop, digest)
+    before = dump_text(shop.production)
+    done = shop.pgrehearse("promote", *arguments)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(reason, done.stderr), done.stderr
+    assert dump_text(shop.production) == before
+    for kind in re.findall(r"^  ([a-z]+): ", done.stderr, re.MULTILINE):  # its own reason, and no other
+        assert kind in reason or way in ("another database", "a late duplicate"), done.stderr
+
+
+def test_the_whole_way(shop: Shop) -> None:
+    digest = shop.run()
+    closed = json.loads(shop.pgrehearse("status", "prd", "--json").stdout)
+    validate_answer("status", closed)
+    assert [reason["kind"] for reason in closed["gate"]["reasons"]] == ["approval"]
+    approved = shop.pgrehearse("approve", "--remark", "agreed", "--json")
+    validate_answer("approve", json.loads(approved.stdout))
+    opened = json.loads(shop.pgrehearse("status", "prd", "--json").stdout)
+    assert opened["gate"]["open"]
+    shop.execute("INSERT INTO sessions VALUES (5000, 1)")  # life goes on
+    done = shop.pgrehearse("promote", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    validate_answer("promote", answer)
+    assert answer["receipt"] == digest
+    assert answer["applied"] == ["0001_nick", "0002_email"]
+    assert [proof["way"] for proof in answer["recoverability"]] == ["dump"]
+    with connect(shop.production, verb="test") as session:
+        assert fetch_value(session, "SELECT count(nick) FROM users") == 0
+        assert fetch_value(session, "SELECT to_regclass('users_email') IS NOT NULL")
+    again = shop.pgrehearse("promote")
+    assert again.returncode == 1
+    assert "not pending any more" in again.stderr
+    assert shop.pgrehearse("resume").returncode == 1
+    assert shop.pgrehearse("status", "prd").returncode == 0
+
+
+def test_what_nobody_rehearsed_needs_a_reason_and_a_way_back(shop: Shop) -> None:
+    assert shop.pgrehearse("migrate", "prd").returncode == 1
+    assert shop.pgrehearse("promote", "--to", "prd", "--allow-unrehearsed", " ").returncode == 2
+    done = shop.pgrehearse("promote", "--to", "prd", "--allow-unrehearsed", "the site is down", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "NOBODY REHEARSED THIS" in done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["receipt"] is None
+    assert [proof["way"] for proof in answer["recoverability"]] == ["dump"]
+    ledger = sqlite3.connect(shop.folder / ".pgrehearse/ledger.db")
+    (body,) = ledger.execute("SELECT body FROM entries WHERE kind = 'promotion-begun'").fetchone()
+    assert json.loads(body)["unrehearsed"] == "the site is down"
+    ledger.close()
+
+
+def test_a_backup_with_one_flipped_byte_is_not_built_upon(shop: Shop) -> None:
+    digest = shop.run()
+    assert shop.pgrehearse("approve", digest).returncode == 0
+    with connect(shop.production, verb="test") as reader, reader.transaction():
+        reader.execute("LOCK TABLE users IN ACCESS SHARE MODE")
+        held = shop.pgrehearse("promote", "--lock-timeout", "0.1")
+    assert held.returncode == 1, held.stderr
+    assert "lock timeout" in held.stderr
+    (data,) = [*(shop.folder / ".pgrehearse/backups").glob("*/dump/toc.dat")]
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    before = dump_text(shop.production)
+    done = shop.pgrehearse("promote")
+    assert done.returncode == 1, done.stderr
+    assert re.search(r"backup .* is damaged", done.stderr), done.stderr
+    assert dump_text(shop.production) == before
