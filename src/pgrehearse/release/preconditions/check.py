@@ -133,6 +133,8 @@ class _Question:
                 return self._ask(test)
         except _Incomparable as error:
             return _Answer(holds=None, reason=str(error), left=True)
+        except psycopg.errors.ReadOnlySqlTransaction:
+            return _Answer(holds=None, reason="its expression writes, which a question may not", left=True)
         except psycopg.Error as error:
             if self.session.closed or error.sqlstate is None:
                 raise

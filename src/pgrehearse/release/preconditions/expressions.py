@@ -14,6 +14,12 @@ from pgrehearse.release.preconditions.shape import Shape, TableNow
 # Fields of a parse tree that say where or how something was written.
 NO_MEANING = frozenset({"location", "funcformat", "list_start", "list_end", "rexpr_list_start", "rexpr_list_end"})
 
+# PostgreSQL's own that give another answer every time, or take a lock: what they say now, they do not say then.
+VOLATILE = frozenset({"random", "random_normal", "gen_random_uuid", "uuidv4", "uuidv7", "clock_timestamp", "timeofday",
+                      "setseed", "set_config", "pg_advisory_lock", "pg_advisory_xact_lock", "pg_try_advisory_lock",
+                      "pg_terminate_backend", "pg_cancel_backend", "lo_unlink", "lo_export", "dblink", "dblink_exec"
+                      })  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -67,8 +73,10 @@ def read_expression(node: Any, table: TableNow, shape: Shape) -> Asked | NotAske
 
 
 def routine_problem(shape: Shape, call: ast.FuncCall) -> str | None:
-    """Why calling this function on production would not be what the plan does, None for PostgreSQL's own."""
+    """Why calling this function on production would not be what the plan does, None where it would."""
     name = call.funcname[-1].sval
+    if name in VOLATILE:
+        return f"it calls {name}(), which says something else every time"
     for routine in shape.routines.get(name, ()):
         if routine.made_at is not None:
             return f"it calls {name}(), which the plan makes or replaces"
