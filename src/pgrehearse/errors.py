@@ -382,6 +382,18 @@ class ReceiptTampered(PgRehearseError):
 # --- release: approval, promotion, rollback -----------------------------------------------------------
 
 
+class UnknownPromotion(ConfigurationError):
+    """No promotion is named so, or none is left to be taken back."""
+
+    default_remedy = "`pgrehearse rollback --list` shows them."
+
+
+class NoWayBack(GuardRefused):
+    """A promotion cannot be taken back by any way, or not by one that was agreed to."""
+
+    default_remedy = "Mend forward with another migration, or restore from your own system's backup."
+
+
 class NothingUnfinished(GuardRefused):
     """There is no promotion to go on with."""
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from pgrehearse.config import Backup, ResolvedDatabase
 from pgrehearse.config import Promotion as PromotionRules
-from pgrehearse.errors import ConfigurationError, NothingUnfinished, UnknownReceipt, WrongUsage
+from pgrehearse.errors import ConfigurationError, DatabaseFenced, NothingUnfinished, UnknownReceipt, WrongUsage
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.limits import TransactionMode
-from pgrehearse.migrations.migration import Plan, SourceKind
+from pgrehearse.migrations.migration import Migration, Plan, SourceKind
+from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.migrations.sources.find import ad_hoc_source
 from pgrehearse.migrations.sources.source import Source
 from pgrehearse.migrations.status import read_status
@@ -45,8 +46,22 @@ from pgrehearse.release.recoverability import (
     require_proofs,
     secure,
 )
+from pgrehearse.release.restore.beside import drop_restored, find_restores
+from pgrehearse.release.restore.swap import undo
 from pgrehearse.release.standbys import StandbyBounds
+from pgrehearse.release.take_back import (
+    PromotionRecord,
+    TakeBackRequest,
+    TakenBack,
+    Way,
+    find_promotion,
+    read_promotions,
+    take_back,
+)
 
+SHUT_REMEDY = (
+    "`pgrehearse rollback --undo` opens it again; `pgrehearse rollback` of the same promotion goes on once it is open."
+)
 DATABASE_SIZE = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"
 
 
@@ -83,6 +98,21 @@ class PromoteOptions:
     wait_s: float | None = None
     end_orphan: bool = False
     resolutions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackOptions:
+    """What `pgrehearse rollback` was asked for; None: as the configuration, or the default, has it."""
+
+    promotion: str | None = None  # the beginning of its id
+    to: str | None = None  # an environment's name, env:NAME or a URL
+    folder: Path | None = None
+    only: str | None = None  # "inverse" or "restore"
+    reapply: bool = False
+    dry_run: bool = False
+    lock_timeout_s: float | None = None
+    max_block_s: float | None = None
+    wait_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,6 +327,86 @@ class Releasing:
             resolve=read_resolutions(options.resolutions),
         )
 
+    # --- the way back --------------------------------------------------------------------------------------------
+
+    def rollback(
+        self,
+        options: RollbackOptions,
+        *,
+        progress: Progress,
+        tell: Callable[[str], None],
+        agree: Callable[[Way], bool],
+    ) -> TakenBack:
+        """Take a promotion back by the best way that is left.  See `pgrehearse.release.take_back`."""
+        database = self.project.database(options.to)
+        with self.project.releases() as releases:
+            self._refuse_while_shut(database)
+            with connect(database.conninfo, verb="rollback") as session:
+                promotion = find_promotion(releases, database_key(session), options.promotion)
+            receipt = find_receipt(releases, promotion.receipt) if promotion.receipt is not None else None
+            person = read_person(self.project.directory)
+            ledger, migrations = self._promoted(receipt, promotion, options.folder)
+            return take_back(
+                TakeBackRequest(
+                    production=database.conninfo,
+                    promotion=promotion,
+                    receipt=receipt,
+                    migrations=migrations,
+                    ledger=ledger,
+                    directory=self.rollback_directory() / promotion.id,
+                    holder=f"{person} on {person.host}, pid {os.getpid()}",
+                    by=person.as_json(),
+                    limits=limits_of(options, self.project.environment(database)),
+                    jobs=self._backup.jobs or 2,
+                    lease_ttl_s=self._promotion.lease_s,
+                    reapply=options.reapply,
+                    only=options.only,
+                ),
+                releases=releases,
+                now=utc_now,
+                nonce=lambda: secrets.token_hex(8),
+                progress=progress,
+                dry_run=options.dry_run,
+                agree=agree,
+                tell=tell,
+            )
+
+    def undo_restore(self, word: str | None, *, drop: bool) -> tuple[str, ...]:
+        """Open a database that an interrupted restore has shut; with ``drop`` the restored copy goes too."""
+        database = self.project.database(word)
+        told = []
+        with self.project.releases() as releases:
+            for each in find_restores(database.conninfo):
+                undo(database.conninfo, each.id, ledger=releases, now=utc_now)
+                told.append(f"{each.mark.names.database} is open; {each.mark.names.restored} stands beside it")
+                if drop:
+                    drop_restored(database.conninfo, each.id, ledger=releases, now=utc_now)
+                    told[-1] = f"{each.mark.names.database} is open; {each.mark.names.restored} is dropped"
+        return tuple(told)
+
+    def promotions(self, word: str | None) -> tuple[PromotionRecord, ...]:
+        """The promotions of this database, oldest first."""
+        database = self.project.database(word)
+        with self.project.releases() as releases, connect(database.conninfo, verb="rollback") as session:
+            return read_promotions(releases, database_key(session))
+
+    def rollback_directory(self) -> Path:
+        """Where rows that a restore leaves behind are exported to."""
+        return self.backup_directory().parent / "rollbacks"
+
+    def _refuse_while_shut(self, database: ResolvedDatabase) -> None:
+        for each in find_restores(database.conninfo):
+            if each.mark.is_fenced:
+                raise DatabaseFenced(each.told, remedy=SHUT_REMEDY)
+
+    def _promoted(
+        self, receipt: Receipt | None, promotion: PromotionRecord, folder: Path | None
+    ) -> tuple[MigrationLedger, tuple[Migration, ...]]:
+        """The migrations of the promotion, from the receipt's own bytes: the files may have gone since."""
+        sources = self.sources_of(receipt, folder) if receipt is not None else (self.project.source(folder),)
+        on_disk = {migration.version: migration for source in sources for migration in source.migrations}
+        return sources[0].ledger, tuple(on_disk[version] for version in promotion.plan if version in on_disk)
+
     # --- policies, from the configuration --------------------------------------------------------------------
 
     @property
@@ -345,9 +455,14 @@ class Releasing:
     def scratch(self) -> ScratchOptions:
         """Where dumps are proved."""
         asked, project = self._backup, self.project
+        clone = project.config.clone if project.config else None
         return ScratchOptions(
             server=project.database(asked.scratch).conninfo if asked.scratch is not None else None,
             protected=project.protected(),
+            work_directory=project.config.located(clone.directory)
+            if project.config and clone and clone.directory
+            else None,
+            create_roles=clone.create_roles if clone else False,
         )
 
     def _external(self) -> ExternalOptions | None:

@@ -35,6 +35,8 @@ COMMANDS = {
     "approve": ("approve", "Say yes to a receipt, under your name; or take that back."),
     "promote": ("promote", "Promote exactly what was rehearsed to a protected environment."),
     "resume": ("resume", "Go on with a promotion that was killed."),
+    "rollback": ("rollback", "Take a promotion back by the best way that is left."),
+    "backup": ("backup", "Take a backup that is proved by a restore elsewhere; verify, list and prune them."),
 }
 
 

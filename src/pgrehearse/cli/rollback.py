@@ -1,0 +1,137 @@
+"""``pgrehearse rollback``: take a promotion back."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pgrehearse.cli.progress import progress_on_stderr
+
+if TYPE_CHECKING:
+    from pgrehearse.release.take_back import TakenBack, Way
+
+WORDS = {
+    "lossless": "nothing was destroyed; the inverse that was proved in the rehearsal runs",
+    "restorable": "the inverse runs, and what was destroyed is put back from its images; later writes stay",
+    "loses-writes": "the backup is restored beside production and takes its place; what was written since is exported",
+    "impossible": "no way back is open",
+}
+
+
+@click.command(
+    "rollback",
+    epilog="""\b
+Examples:
+  pgrehearse rollback --dry-run            what it would do, how long that took in the rehearsal, what stays behind
+  pgrehearse rollback                      the newest promotion of the protected environment
+  pgrehearse rollback 20261122-1904 --to prd
+  pgrehearse rollback --restore --yes      from the backup, although the inverse would do
+  pgrehearse rollback --undo               open a database that an interrupted restore has shut""",
+)
+@click.argument("promotion", required=False)
+@click.option("--to", metavar="ENV|URL", help="The database; default: the protected environment.")
+@click.option(
+    "--migrations", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Migrations folder of the promotion."
+)
+@click.option("--dry-run", is_flag=True, help="Say which ways are open and what they would do; do nothing.")
+@click.option("--inverse", "only", flag_value="inverse", help="By the inverse or not at all.")
+@click.option("--restore", "only", flag_value="restore", help="From the backup, although another way is open.")
+@click.option("--reapply", is_flag=True, help="Of a restore: write back what the application wrote since.")
+@click.option("--yes", is_flag=True, help="Agree to a restore without being asked.")
+@click.option("--list", "listing", is_flag=True, help="List the promotions of this database.")
+@click.option("--undo", is_flag=True, help="Open a database that an interrupted restore has shut; drops nothing.")
+@click.option("--drop", is_flag=True, help="With --undo: drop what the restore has made beside it.")
+@click.option("--lock-timeout", "lock_timeout_s", metavar="SECONDS", type=click.FloatRange(min=0.001),
+              help="Wait no longer than this for a lock, then try again a few times.")  # fmt: skip
+@click.option("--wait", "wait_s", metavar="SECONDS", type=click.FloatRange(min=0),
+              help="Wait so long for another run that is at work.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (rollback.schema.json).")
+@click.pass_obj
+def command(
+    config_file: str | None,
+    /,
+    *,
+    yes: bool,
+    listing: bool,
+    undo: bool,
+    drop: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Take back the promotion whose id starts with PROMOTION, or the newest one.
+
+    By the best way that is left: lossless, restorable, or a restore of the backup beside production, after
+    which the names are swapped.  The failed database is kept, never dropped.  Never automatic.
+
+    Exit code 0: it is taken back (with --dry-run: a way is open).  1: no way is open; every reason is told.
+    """
+    from pgrehearse.project import Project
+    from pgrehearse.releasing import Releasing, RollbackOptions
+
+    releasing = Releasing(project=Project.open(config_file))
+    if drop and not undo:
+        raise click.UsageError("--drop belongs to --undo")
+    if undo:
+        told = releasing.undo_restore(options["to"], drop=drop)
+        print("\n".join(told) or "no restore stands beside this database")
+        return 0
+    if listing:
+        for record in releasing.promotions(options["to"]):
+            outcome = record.outcome or "unfinished"
+            print(f"{record.id}  {record.at.isoformat(timespec='seconds')}  {outcome:<10}  {', '.join(record.plan)}")
+        return 0
+    with progress_on_stderr() as progress:
+        taken = releasing.rollback(
+            RollbackOptions(**options),
+            progress=progress,
+            tell=_tell,
+            agree=lambda way: yes or _agrees(way),
+        )
+    if as_json:
+        print(json.dumps(taken.as_json(), ensure_ascii=False, indent=2))
+    else:
+        _show(taken)
+    return 1 if taken.dry_run and taken.type == "impossible" else 0
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _agrees(way: "Way") -> bool:
+    """Asked on a terminal; elsewhere --yes must say it."""
+    if not sys.stdin.isatty():
+        return False
+    for line in way.told:
+        _tell(f"  {line}")
+    return click.confirm("Production is shut meanwhile and replaced by its backup.  Go on?", err=True)
+
+
+def _show(taken: "TakenBack") -> None:
+    from rich.text import Text
+
+    from pgrehearse.cli.output import stdout_console
+
+    console = stdout_console()
+    for way in taken.ways if taken.dry_run else ():
+        state = "open" if way.is_open else "not open"
+        console.print(Text(f"{way.type}: {state}", style="green" if way.is_open else "red"))
+        for line in (*way.why_not, *way.told):
+            console.print(Text(f"  {line}"), soft_wrap=True)
+    if taken.dry_run:
+        console.print(Text(f"rollback of {taken.promotion} would be {taken.type}: {WORDS[taken.type]}", style="bold"))
+        return
+    if taken.inverse is not None and taken.inverse.put_back is not None:
+        for table in taken.inverse.put_back.tables:
+            console.print(
+                Text(f"  {table.relation}: {table.rows_back:,} rows and {table.values_back:,} values put back"),
+                soft_wrap=True,
+            )
+    if taken.restore is not None and taken.restore.rows is not None:
+        rows = taken.restore.rows
+        console.print(Text(f"  {rows.rows:,} rows that were written since are exported to {rows.directory}"))
+    for line in taken.told:
+        console.print(Text(f"  {line}"), soft_wrap=True)
+    console.print(Text(f"promotion {taken.promotion} of {taken.database} is taken back ({taken.type})", style="green"))
