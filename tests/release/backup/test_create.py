@@ -16,7 +16,6 @@ from pgrehearse.clones.record import recorded_clones
 from pgrehearse.errors import (
     BackupDiffers,
     BackupFailed,
-    BackupRefused,
     PgRehearseError,
     SameDatabase,
     SameServer,
@@ -117,10 +116,11 @@ def test_the_sources_own_server_is_no_scratch(
 def test_a_protected_server_is_no_scratch(back_up: Back, database: Conninfo, uat: LocalServer, home: Home) -> None:
     with pytest.raises(SameServer, match="protected"):
         back_up(database, scratch=ScratchOptions(server=uat.conninfo(), protected=(uat.conninfo("template1"),)))
-    nowhere = Conninfo.parse("host=/nonexistent dbname=other")
-    with pytest.raises(BackupRefused, match="protected /nonexistent/other"):
-        back_up(database, scratch=ScratchOptions(server=uat.conninfo(), protected=(nowhere,)))
     assert kinds(home) == []
+    nowhere = Conninfo.parse("host=/nonexistent dbname=other")
+    back_up(database, scratch=ScratchOptions(server=uat.conninfo(), protected=(nowhere,)))
+    [begun] = home.ledger.entries(kind="backup-begun")
+    assert "protected /nonexistent/other" in str(begun.body["not_asked"])
 
 
 @on_one_major

@@ -133,7 +133,7 @@ def test_it_is_recorded_begun_and_ended(home: Home, options: Callable[..., Exter
     record("echo point-9")
     with pytest.raises(ExternalBackupFailed):
         record("false")
-    taken, failed = list_backups(home.directory, home.ledger, label="prd")
+    taken, failed = list_backups(home.directory, home.ledger, only=lambda each: each.label == "prd")
     assert (taken.state, failed.state) == (State.TAKEN, State.FAILED)
     assert taken.recorded is not None
     assert taken.recorded.proved is not None

@@ -18,9 +18,8 @@ def write(database: Conninfo, statements: str) -> None:
 
 
 def test_rows_are_counted_per_table_through_a_rename(database: Conninfo, connection: Connection) -> None:
-    write(
-        database, 'CREATE TABLE a (i int); CREATE TABLE "b B" (i int); CREATE TABLE quiet (i int);CREATE TABLE gone ()'
-    )
+    write(database, "CREATE TABLE a (i int); CREATE TABLE quiet (i int); CREATE TABLE gone ()")
+    write(database, 'CREATE TABLE "b B" (i int)')
     write(database, "INSERT INTO a SELECT generate_series(1, 100); INSERT INTO quiet VALUES (1)")
     before = read_counters(connection)
     assert before == Counters.from_json(before.as_json())

@@ -110,7 +110,7 @@ def create_dump(
     """
     scratch = scratch or ScratchOptions()
     require_direct_name(source)
-    require_elsewhere(scratch, source)
+    not_asked = require_elsewhere(scratch, source)
     require_session(source)
     with connect(source, verb="backup") as session:
         identity = read_identity(session)
@@ -120,7 +120,7 @@ def create_dump(
     )  # fmt: skip
     body = record.begun_body(
         policy="dump", label=label, source=identity, owner=Owner.of(os.getpid()), directory=str(directory),
-        scratch=scratch.server.address if scratch.server else None,
+        scratch=scratch.server.address if scratch.server else None, not_asked=list(not_asked),
     )  # fmt: skip
     ledger.append(record.BEGUN, request.id, body, now())
     with _undone_unless_proved(request):

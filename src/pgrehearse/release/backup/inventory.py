@@ -64,6 +64,9 @@ class ListedBackup:
         }
 
 
+Only = Callable[[ListedBackup], bool]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrunedBackups:
     """What a prune removed, and what it left although it is old, with the reason."""
@@ -72,10 +75,14 @@ class PrunedBackups:
     kept: tuple[tuple[str, str], ...]
 
 
-def list_backups(directory: Path, ledger: ReleaseLedger, *, label: str | None = None) -> tuple[ListedBackup, ...]:
+def everything(_: ListedBackup) -> bool:
+    return True
+
+
+def list_backups(directory: Path, ledger: ReleaseLedger, *, only: Only = everything) -> tuple[ListedBackup, ...]:
     """Every backup in the directory and every external one of the ledger, oldest first.
 
-    Reads manifests, not the dumps: `verify.verify_backup` does that.  ``label``: of this environment only.
+    Reads manifests, not the dumps: `verify.verify_backup` does that.  ``only`` leaves some out.
     """
     recorded = recorded_backups(ledger)
     needed = find_needed(ledger, recorded.values())
@@ -83,13 +90,12 @@ def list_backups(directory: Path, ledger: ReleaseLedger, *, label: str | None = 
     found += [
         _external(backup, needed) for backup in recorded.values() if backup.policy == "external" and not backup.pruned
     ]
-    wanted = [each for each in found if label is None or each.label == label]
-    return tuple(sorted(wanted, key=lambda each: (each.at or datetime.min.replace(tzinfo=UTC), each.id)))
+    return tuple(sorted(filter(only, found), key=lambda each: (each.at or datetime.min.replace(tzinfo=UTC), each.id)))
 
 
-def find_backup(directory: Path, prefix: str | None, ledger: ReleaseLedger, *, label: str | None = None) -> DumpBackup:
-    """The dump whose id starts so, else the newest proved one.  Raises `UnknownBackup`, `BackupDamaged`."""
-    listed = [each for each in list_backups(directory, ledger, label=label) if each.directory is not None]
+def find_backup(directory: Path, prefix: str | None, ledger: ReleaseLedger, *, only: Only = everything) -> ListedBackup:
+    """The dump whose id starts so, whatever its state, else the newest proved one.  Raises `UnknownBackup`."""
+    listed = [each for each in list_backups(directory, ledger, only=only) if each.directory is not None]
     if prefix is None:
         fitting = [each for each in listed if each.state is State.PROVED][-1:]
     else:
@@ -99,8 +105,7 @@ def find_backup(directory: Path, prefix: str | None, ledger: ReleaseLedger, *, l
         what = "proved backup" if prefix is None else f"backup {prefix}"
         told = f"{len(fitting)} backups begin with {prefix}" if fitting else f"there is no {what} in {directory}"
         raise UnknownBackup(told)
-    assert fitting[0].directory is not None
-    return fitting[0].backup or open_backup(fitting[0].directory)  # which raises what is wrong with it
+    return fitting[0]
 
 
 def prune_backups(
@@ -110,7 +115,7 @@ def prune_backups(
     now: Callable[[], datetime],
     keep: int,
     younger_than: timedelta | None = None,
-    label: str | None = None,
+    only: Only = everything,
     forced: bool = False,
 ) -> PrunedBackups:
     """Remove dumps beyond the ``keep`` newest of each database, and what killed or failed runs left behind.
@@ -120,7 +125,7 @@ def prune_backups(
     """
     removed, kept = [], []
     newest: dict[object, int] = {}
-    for each in reversed(list_backups(directory, ledger, label=label)):
+    for each in reversed(list_backups(directory, ledger, only=only)):
         if each.directory is None or each.state is State.IN_PROGRESS:
             continue
         reason = _reason_to_stay(each, newest, keep, younger_than, now(), forced=forced)

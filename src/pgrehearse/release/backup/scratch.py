@@ -38,14 +38,16 @@ class ScratchOptions:
     create_roles: bool = False  # on a shared server: make the roles that are missing there
 
 
-def require_elsewhere(options: ScratchOptions, source: Conninfo) -> None:
+def require_elsewhere(options: ScratchOptions, source: Conninfo) -> tuple[str, ...]:
     """Refuse a scratch on the source's server, or on a protected one's; asked before anything is written.
+
+    Returns which protected servers could not be asked.
 
     A backup that was only ever restored beside its source says nothing about the day when that server is gone.
     Raises `SameDatabase` (2), `SameServer` (1), `PoolerRefused` (2), `ServerUnreachable` (4).
     """
     if options.server is None:
-        return
+        return ()
     require_direct_name(options.server)
     with connect(source, verb="guard") as ours, connect(options.server, verb="guard") as theirs:
         try:
@@ -59,9 +61,8 @@ def require_elsewhere(options: ScratchOptions, source: Conninfo) -> None:
             )  # fmt: skip
         except (SameDatabase, SameServer) as error:
             raise type(error)(str(error), remedy=ANOTHER) from error
-    if unasked:
-        raise BackupRefused("\n".join(("not known:", *unasked)), remedy=ANOTHER)
     require_session(options.server)
+    return unasked
 
 
 @contextlib.contextmanager
