@@ -11,6 +11,7 @@ from pgrehearse.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
     from pgrehearse.release.take_back import TakenBack, Way
+    from pgrehearse.rollback.table_put_back import TableBack
 
 WORDS = {
     "lossless": "nothing was destroyed; the inverse that was proved in the rehearsal runs",
@@ -125,13 +126,24 @@ def _show(taken: "TakenBack") -> None:
         return
     if taken.inverse is not None and taken.inverse.put_back is not None:
         for table in taken.inverse.put_back.tables:
-            console.print(
-                Text(f"  {table.relation}: {table.rows_back:,} rows and {table.values_back:,} values put back"),
-                soft_wrap=True,
-            )
+            console.print(Text(f"  {table.relation}: {_put_back_told(table)}"), soft_wrap=True)
     if taken.restore is not None and taken.restore.rows is not None:
         rows = taken.restore.rows
         console.print(Text(f"  {rows.rows:,} rows that were written since are exported to {rows.directory}"))
     for line in taken.told:
         console.print(Text(f"  {line}"), soft_wrap=True)
     console.print(Text(f"promotion {taken.promotion} of {taken.database} is taken back ({taken.type})", style="green"))
+
+
+def _put_back_told(table: "TableBack") -> str:
+    """What came back, and what was left as the application wrote it."""
+    told = [f"{table.rows_back:,} rows and values of {table.values_back:,} rows put back"]
+    if table.added_removed:
+        told.append(f"{table.added_removed:,} rows that the migration added taken away")
+    if table.added_left:
+        told.append(f"{table.added_left:,} of those left, which the application uses by now")
+    if table.rows_deleted_since:
+        told.append(f"{table.rows_deleted_since:,} rows stay deleted, as the application wanted since")
+    if table.rows_left:
+        told.append(f"{table.rows_left:,} could not come back or are newer; they stand in {table.left_table}")
+    return "; ".join(told)
