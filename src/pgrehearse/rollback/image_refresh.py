@@ -8,7 +8,7 @@ from psycopg.pq import TransactionStatus
 
 from pgrehearse.errors import ImagesNotKept
 from pgrehearse.postgres.connect import Connection, fetch_value
-from pgrehearse.rollback.image import Image, ImageState, read_again, write_comment
+from pgrehearse.rollback.image import NAMESPACE, Image, ImageState, read_again, write_comment
 from pgrehearse.rollback.image_columns import LiveTable, find_table, same_key
 from pgrehearse.rollback.image_session import pinned
 from pgrehearse.rollback.image_take import SNAPSHOT_XMIN, choose_columns, live_columns, read_sequences
@@ -142,18 +142,28 @@ def _refresh(session: Connection, image: Image, table: LiveTable) -> Refreshed:
     )
     # The image now has every key of the table; whatever it has beyond them was deleted.
     deleted = _count(session, image) - rows
-    if deleted:
-        match = sql.SQL(" AND ").join(same_key(column, column, "i", "t") for column in image.key)
-        session.execute(
-            sql.SQL("DELETE FROM {} i WHERE NOT EXISTS (SELECT FROM ONLY {} t WHERE {})").format(
-                image.identifier, table.identifier, match
-            )
-        )
-        if _count(session, image) != rows:
-            raise ImagesNotKept(f"the image of {image.relation} could not be made equal to it")
+    if deleted and _delete_gone(session, image, table) != deleted:
+        raise ImagesNotKept(f"the image of {image.relation} could not be made equal to it")
     return Refreshed(
         relation=image.relation, rows=rows, rows_written=since, rows_deleted=deleted, copied_again=False
     )  # fmt: skip
+
+
+def _delete_gone(session: Connection, image: Image, table: LiveTable) -> int:
+    """Take out of the image what the table has not, and say how many rows that were."""
+    gone = sql.Identifier(NAMESPACE, image.companion("gone"))
+    match = sql.SQL(" AND ").join(same_key(column, column, "i", "t") for column in image.key)
+    # CREATE TABLE AS may join in parallel, DELETE never does: writers wait meanwhile.
+    session.execute(
+        sql.SQL(
+            "CREATE TABLE {} AS SELECT i.ctid AS at FROM {} i WHERE NOT EXISTS (SELECT FROM ONLY {} t WHERE {})"
+        ).format(gone, image.identifier, table.identifier, match)
+    )
+    deleted = session.execute(
+        sql.SQL("DELETE FROM {} i USING {} g WHERE i.ctid = g.at").format(image.identifier, gone)
+    ).rowcount
+    session.execute(sql.SQL("DROP TABLE {}").format(gone))
+    return deleted
 
 
 def _copy_again(session: Connection, image: Image, table: LiveTable) -> Refreshed:
