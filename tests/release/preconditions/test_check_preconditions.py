@@ -208,6 +208,16 @@ def test_rows_of_partitions_without_a_key_are_told_with_their_partition(undone: 
     assert check.keys == ({"tableoid": "t2", "ctid": "(0,2)"},)
 
 
+def test_rows_that_the_plan_adds_are_told_as_not_asked(undone: Connection) -> None:
+    undone.execute("CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'admin')")
+    plan = "INSERT INTO t VALUES (2, 'admin'); ALTER TABLE t ADD UNIQUE (a)"
+
+    (result,) = ask(undone, plan)
+
+    assert result.holds is True
+    assert result.sentence.endswith("rows that the plan adds were not asked: 0001_test.sql:1 inserts into it")
+
+
 def test_a_very_long_key_is_cut(undone: Connection) -> None:
     undone.execute("CREATE TABLE t (id text PRIMARY KEY, a int); INSERT INTO t VALUES (repeat('k', 1000), NULL)")
 

@@ -65,6 +65,7 @@ class Asking:
                 line=self.line,
                 test=test() if because is None else None,
                 left_because=because,
+                leaves_out=next((member.rows_added for member in family if member.rows_added), None),
                 search_path=self.shape.search_path if self.shape.path_was_set else None,
             )
         )

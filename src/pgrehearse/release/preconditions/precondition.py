@@ -111,6 +111,7 @@ class Precondition:
     line: int
     test: Test | None = field(repr=False)  # None where it is left to the rehearsal
     left_because: str | None = None
+    leaves_out: str | None = None  # which rows production cannot be asked about: those that the plan adds before
     search_path: tuple[str, ...] | None = None  # where the file set one
 
     def __post_init__(self) -> None:
@@ -149,7 +150,8 @@ class PreconditionResult:
         if self.holds is None:
             return f"{place}: not measured whether {asked.what}: {self.reason}"
         if self.holds:
-            return f"{place}: {asked.what}"
+            beyond = f"; rows that the plan adds were not asked: {asked.leaves_out}" if asked.leaves_out else ""
+            return f"{place}: {asked.what}{beyond}"
         if self.violators is None:
             many = f"at least {len(self.keys)} rows violate it"
         else:
@@ -171,6 +173,7 @@ class PreconditionResult:
             "holds": self.holds,
             "left_to_rehearsal": self.left_to_rehearsal,
             "reason": self.reason,
+            "leaves_out": asked.leaves_out,
             "violators": self.violators,
             "keys": [dict(key) for key in self.keys],
             "duration_ms": round(self.duration_ms, 1),
