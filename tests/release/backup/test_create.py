@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from tests.support.replication import start_replicating, start_sibling
 
 from pgrehearse.clones.record import recorded_clones
 from pgrehearse.errors import (
@@ -28,6 +29,7 @@ from pgrehearse.release.backup.create import create_dump
 from pgrehearse.release.backup.dump_backup import DumpBackup
 from pgrehearse.release.backup.restore import restore_into
 from pgrehearse.release.backup.scratch import ScratchOptions
+from pgrehearse.release.backup.writes import writes_since
 
 from .conftest import Home, ProvedBank, utc_now
 
@@ -219,6 +221,25 @@ def test_a_dump_holds_subscriptions_and_restores_them_only_when_asked(
             session.execute("DROP SUBSCRIPTION news")
 
 
+@on_one_major
+def test_a_replica_can_be_backed_up_and_its_primary_is_no_scratch(back_up: Back, uat: LocalServer) -> None:
+    with start_replicating(18) as primary:
+        with connect(primary.conninfo(), verb="test") as session:
+            session.execute("CREATE TABLE t AS SELECT g FROM generate_series(1, 500) g; CREATE SEQUENCE s")
+        standby = start_sibling(primary, standby=True)
+        try:
+            backup = back_up(standby.conninfo())
+            assert backup.manifest.source.in_recovery
+            assert backup.manifest.contents.rows == 500
+            with connect(primary.conninfo(), verb="test") as session:
+                doubts = writes_since(session, backup.manifest.writes).doubts
+            assert doubts == ("the counters of a replica say nothing of what its primary writes",)
+            with pytest.raises(SameServer, match="primary of the replica"):
+                back_up(standby.conninfo(), scratch=ScratchOptions(server=primary.conninfo()))
+        finally:
+            standby.wipe()
+
+
 @pytest.mark.pg("== 15")  # the others come without contrib
 def test_the_proof_asks_no_foreign_server(back_up: Back, database: Conninfo, request: pytest.FixtureRequest) -> None:
     folder = Path(tempfile.mkdtemp(prefix="asked-"))  # pytest's own lets no other user in, and servers may be one
@@ -226,7 +247,10 @@ def test_the_proof_asks_no_foreign_server(back_up: Back, database: Conninfo, req
     folder.chmod(0o777)
     asked = folder / "asked"
     with connect(database, verb="test") as session:
-        session.execute("CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw")
+        session.execute(
+            "CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;"
+            " CREATE USER MAPPING FOR CURRENT_USER SERVER files"
+        )
         session.execute(
             sql.SQL("CREATE FOREIGN TABLE far (a text) SERVER files OPTIONS (program {})").format(
                 sql.Literal(f"echo asked | tee -a {asked}")
@@ -236,6 +260,7 @@ def test_the_proof_asks_no_foreign_server(back_up: Back, database: Conninfo, req
     before = asked.read_text()
     backup = back_up(database)
     assert asked.read_text() == before
+    assert backup.surroundings().outward.user_mappings == (("files", "postgres"),)
     assert backup.manifest.contents.not_held == ("public.far",)
     assert any("public.near: filled from a foreign server" in sentence for sentence in backup.manifest.left_out)
 

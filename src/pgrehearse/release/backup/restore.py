@@ -66,6 +66,7 @@ def restore_dump(
     inert: bool = False,
 ) -> None:
     """The same without asking whether the files are what they were: for the proof itself."""
+    target = _writing(target, surroundings)
     with connect(target, verb="restore") as session:
         _require_fitting(session, surroundings, target)
         if not surroundings.has_public:
@@ -76,7 +77,7 @@ def restore_dump(
     with tempfile.TemporaryDirectory(prefix="pgrehearse-restore-", dir=work_directory) as work:
         progress.step(f"restoring into {target.address}")
         with start_restore(
-            binaries, _with_monetary(target, surroundings), directory=dump,
+            binaries, target, directory=dump,
             sections=("pre-data", "data", "post-data"), keep=keep, contents=read_contents(binaries, dump), jobs=jobs,
             log=Path(work) / "pg_restore.log", tablespaces=not inert,
         ) as program:  # fmt: skip
@@ -105,10 +106,10 @@ def _all_but_subscriptions(*, subscriptions: bool) -> Callable[[ContentsEntry], 
     return lambda entry: subscriptions or entry.kind not in SUBSCRIPTIONS
 
 
-def _with_monetary(target: Conninfo, surroundings: Surroundings) -> Conninfo:
-    """Money was written into the dump as the source's lc_monetary has it, and must be read so."""
-    if surroundings.lc_monetary is None:
-        return target
-    given = target.parameters.get("options", "")
-    escaped = surroundings.lc_monetary.replace("\\", "\\\\").replace(" ", "\\ ")
-    return target.replaced(options=f"{given} -c lc_monetary={escaped}".strip())
+def _writing(target: Conninfo, surroundings: Surroundings) -> Conninfo:
+    """A role's or the server's read-only default must not refuse us, and money is read as it was written."""
+    options = f"{target.parameters.get('options', '')} -c default_transaction_read_only=off"
+    if surroundings.lc_monetary is not None:
+        escaped = surroundings.lc_monetary.replace("\\", "\\\\").replace(" ", "\\ ")
+        options += f" -c lc_monetary={escaped}"
+    return target.replaced(options=options.strip())

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from pgrehearse.clones.dump_restore import LOCK_WAIT_MS, ChildProgram
+from pgrehearse.errors import SchemaUnreadable
 from pgrehearse.postgres.binaries import Binaries
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.conninfo import Conninfo
@@ -23,8 +24,8 @@ RESTRICT_KEY = "pgrehearse"  # pg_dump would put a random one into each text
 # What a copy elsewhere must not have as it is: it would reach out, or holds secrets.  Definitions of these stand in
 # the dump, whose bytes are hashed.
 NOT_COMPARED = frozenset({"USER MAPPING", "SUBSCRIPTION", "SUBSCRIPTION TABLE"})
-# `read_schema` does not look into these namespaces: equal as text or not at all.
-ONLY_AS_TEXT = re.compile(r"; Schema: pgrehearse")
+# `read_schema` does not look into the tools' own namespaces and at addresses of servers: equal as text or not at all.
+ONLY_AS_TEXT = re.compile(r"; Schema: (?:pgrehearse|drizzle)|; Type: (?:SERVER|FOREIGN DATA WRAPPER);")
 
 _HEADER = re.compile(r"^--\n-- (?P<header>Name: .*; Type: [A-Z ]+; Schema: .*)\n--$", re.MULTILINE)
 _NOISE = re.compile(
@@ -100,9 +101,13 @@ def find_differences(before_text: str, before: Shape, after_text: str, after: Sh
     """What the copy's shape has otherwise; () where the two are the same shape, printed alike or not."""
     if before.text_sha256 == after.text_sha256:
         return ()
-    changes = tuple(f"schema: {change}" for change in diff(unpack(before.packed), unpack(after.packed)))
     differing = differing_entries(before_text, after_text)
-    return (*changes, *(f"schema: {header}" for header in differing if ONLY_AS_TEXT.search(header)))
+    try:
+        changes = diff(unpack(before.packed), unpack(after.packed))
+    except SchemaUnreadable:  # packed by another version's recipe: the text alone is left
+        return tuple(f"schema: {header}" for header in differing)
+    only_as_text = (header for header in differing if ONLY_AS_TEXT.search(header))
+    return (*(f"schema: {change}" for change in changes), *(f"schema: {header}" for header in only_as_text))
 
 
 def _is_left_out(header: str) -> bool:

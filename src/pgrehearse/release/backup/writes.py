@@ -21,7 +21,8 @@ ORDER BY 2
 STATE = """
 SELECT (SELECT d.stats_reset::pg_catalog.text FROM pg_catalog.pg_stat_database d
         WHERE d.datname = pg_catalog.current_database()),
-       pg_catalog.pg_postmaster_start_time()::pg_catalog.text, pg_catalog.current_setting('track_counts')
+       pg_catalog.pg_postmaster_start_time()::pg_catalog.text, pg_catalog.current_setting('track_counts'),
+       pg_catalog.pg_is_in_recovery()
 """
 
 
@@ -32,12 +33,14 @@ class Counters:
     tables: Mapping[str, tuple[int, int, int, int]]
     reset_at: str | None
     server_started_at: str
+    in_recovery: bool  # a replica counts what it reads, never what its primary writes
 
     def as_json(self) -> dict[str, Any]:
         return {
             "tables": {name: list(counts) for name, counts in self.tables.items()},
             "reset_at": self.reset_at,
             "server_started_at": self.server_started_at,
+            "in_recovery": self.in_recovery,
         }
 
     @classmethod
@@ -46,6 +49,7 @@ class Counters:
             tables={name: (counts[0], counts[1], counts[2], counts[3]) for name, counts in body["tables"].items()},
             reset_at=body["reset_at"],
             server_started_at=body["server_started_at"],
+            in_recovery=body["in_recovery"],
         )
 
 
@@ -78,7 +82,7 @@ def read_counters(session: Connection) -> Counters:
     row = session.execute(STATE).fetchone()
     assert row is not None
     tables = {name: (oid, ins, upd, dele) for oid, name, ins, upd, dele in session.execute(COUNTERS)}
-    return Counters(tables=tables, reset_at=row[0], server_started_at=row[1])
+    return Counters(tables=tables, reset_at=row[0], server_started_at=row[1], in_recovery=row[3])
 
 
 def writes_since(session: Connection, before: Counters) -> Writes:
@@ -89,6 +93,8 @@ def writes_since(session: Connection, before: Counters) -> Writes:
     now = read_counters(session)
     row = session.execute(STATE).fetchone()
     assert row is not None
+    if before.in_recovery or now.in_recovery:
+        return Writes(tables=(), doubts=("the counters of a replica say nothing of what its primary writes",))
     doubts = []
     if row[2] != "on":
         doubts.append("track_counts is off in this session: nothing may have been counted")
