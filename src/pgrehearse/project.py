@@ -65,6 +65,7 @@ class RehearsalOptions:
     samples: int = 0
     jobs: int | None = None
     statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S
+    way_back: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +280,7 @@ class Project:
             samples=options.samples,
             statement_timeout_ms=round(options.statement_timeout_s * 1000),
             checks=self._checks([source, *([target] if target else [])]),
+            way_back=options.way_back,
         )
 
     def _copying(self, source: ResolvedDatabase, *, role: str | None, jobs: int | None, keep: bool) -> CopyOptions:

@@ -10,7 +10,7 @@ DIGEST = "ab" * 32
 @pytest.fixture
 def document() -> dict[str, Any]:
     finding = {
-        "hazard": "drop-column", "classes": ["data-loss"], "level": "error", "source_kind": "sql-folder", "file": "db/0001_drop.sql", "line": 3,
+        "hazard": "drop-column", "classes": ["data-loss"], "level": "error", "file": "db/0001_drop.sql", "line": 3,
         "column": 1, "message": "drops the column a*b of public.t", "remedy": "-- Keep it:\nCREATE TABLE kept AS …",
         "evidence": "confirmed", "relation": "public.t", "measured": {"rows_lost": 0},
     }  # fmt: skip
@@ -61,14 +61,25 @@ def document() -> dict[str, Any]:
         "checks": [{"name": "money.sql", "verdict": "failed", "detail": "0 rows before, 3 after, and not the same"}],
         "queries": [],
         "contention": {},
-        "rollback": {},
+        "rollback": {
+            "type": "restorable", "reasons": ["the columns of public.t come back in another order"],
+            "statements": ["ALTER TABLE public.t ADD COLUMN a text;"], "statements_after_rows": [],
+            "before_images": [
+                {
+                    "relation": "public.t", "name_after": "public.t", "columns": ["id", "a"], "rows": 50_000,
+                    "why": "columns-dropped",
+                }
+            ],
+            "proved": True, "down_ms": 1250.0, "up_again_ms": 80.0, "left_behind": [],
+        },
         "findings": [finding],
         "not_measured": [{"what": "table public.secret", "reason": "row-level security hides rows"}],
         "timings": {"dump_ms": 12.5},
         "receipt": {
             "recipe": "pgrehearse-receipt-1", "tool_version": "0.1.0", "created_at": "2026-01-01",
             "rehearsed_by": "ann", "level": "error", "source_kind": "sql-folder",
-            "plan_digest": DIGEST, "files": [], "statement_rows": [None], "commits": [], "settings": {"TimeZone": "UTC"},
+            "plan_digest": DIGEST, "files": [], "statement_rows": [None], "commits": [],
+            "settings": {"TimeZone": "UTC"},
             "schema_objects": {"recipe": "pgrehearse-schema-1", "before": "e30=", "after": "e30="},
             "table_sizes": {"public.t": {"rows": 50_000, "size_bytes": 8192, "writes": 50_000}},
             "samples": [{"table": "public.t", "key": {"id": "5"}, "before": {"a": "1"}, "after": None}],

@@ -69,6 +69,9 @@ def check(document: Any, expected: dict[str, Any]) -> None:
             case "columns_after":
                 (table,) = document["tables"]
                 assert [column["name_after"] for column in table["columns"] if column["name_after"]] == wanted
+            case "rollback":
+                assert document["rollback"]["type"] == wanted, document["rollback"]
+                assert document["rollback"]["proved"] is (wanted in ("lossless", "restorable"))
             case "tables":
                 tables = {table["name"]: table for table in document["tables"]}
                 for name, facts in wanted.items():

@@ -66,3 +66,13 @@ def test_an_empty_rehearsal_renders(document: dict[str, Any]) -> None:
     empty["schema"]["changes"] = []
     assert "nothing pending" in as_text(empty)
     assert "nothing pending" in render_markdown(empty)
+
+
+def test_the_way_back_is_told_in_one_line(document: dict[str, Any]) -> None:
+    said = (
+        "restorable with before-images of public.t (columns-dropped, 50,000 rows); proved on the clone: down in 1.25 s, "
+        "up again in 0.08 s; the columns of public.t come back in another order"
+    )
+    assert said in as_text(document)
+    document["rollback"] |= {"type": "loses-writes", "proved": False, "reasons": ["the schema differs"]}
+    assert "loses-writes; the schema differs" in as_text(document)

@@ -61,6 +61,9 @@ Examples:
     show_default=True,
     help="End a statement that runs longer on the clone; the verdict is then failed.",
 )
+@click.option(
+    "--no-way-back", "way_back", flag_value=False, default=True, help="Do not rehearse how the plan is taken back."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (run.schema.json).")
 @click.pass_obj
 def command(
@@ -77,6 +80,7 @@ def command(
     samples: int,
     jobs: int | None,
     statement_timeout_s: float,
+    way_back: bool,
     as_json: bool,
 ) -> int:
     """Rehearse the pending migrations on a clone and say what they did.
@@ -102,6 +106,7 @@ def command(
         samples=samples,
         jobs=jobs,
         statement_timeout_s=statement_timeout_s,
+        way_back=way_back,
     )
     with progress_on_stderr() as progress:
         receipt = project.rehearse(options, progress=progress)

@@ -101,6 +101,17 @@ class ClonePair:
     switched_off: tuple[inert.SwitchedOff, ...]
     not_measured: tuple[str, ...]
     timings: CloneTimings
+    make_clone: Callable[[], object]  # from pristine, to which nobody may be connected
+
+    def renew_clone(self) -> None:
+        """Drop the clone and copy the pristine database again, under the same name and with the same settings.
+
+        Ends every session in the clone; nobody may be connected to pristine.  Raises `CloneFailed` (exit 3).
+        """
+        try:
+            self.make_clone()
+        except psycopg.Error as error:
+            raise template.clone_failure(error, "copying the pristine database again") from error
 
     def session(self, which: str, verb: str) -> Connection:
         """An autocommit administrator's session in ``"pristine"`` or ``"clone"``, without any timeout."""
@@ -234,13 +245,20 @@ def _make(request: _Request, making: Making, path: SessionPath, not_asked: tuple
         )  # fmt: skip
         dump_ms = dump(transfer, snapshot, request.on_snapshot)
     restored = restore(transfer, outward)
-    with place.open_admin() as admin:
-        progress("copying the pristine database")
-        started = time.monotonic()
-        way = template.create_clone(admin, names, size_bytes=restored.size_bytes, owner=roles.catalog.database_owner)
-        template_ms = ms_since(started)
-        place.apply_settings(admin, names.both)
-        place.furnish_login(admin, names)
+
+    def make_clone() -> tuple[str, float]:
+        with place.open_admin() as admin:
+            progress("copying the pristine database")
+            started = time.monotonic()
+            template.drop_database(admin, names.clone, names)
+            size_bytes, owner = restored.size_bytes, roles.catalog.database_owner
+            way = template.create_clone(admin, names, size_bytes=size_bytes, owner=owner)
+            template_ms = ms_since(started)
+            place.apply_settings(admin, names.both)
+            place.furnish_login(admin, names)
+            return way, template_ms
+
+    way, template_ms = make_clone()
     shutil.rmtree(work / DUMP, ignore_errors=True)
     return ClonePair(
         id=names.id,
@@ -257,6 +275,7 @@ def _make(request: _Request, making: Making, path: SessionPath, not_asked: tuple
         lowered=(*place.lowered, *restored.lowered),
         switched_off=(*outward.switched_off(), *restored.switched_off),
         not_measured=(*not_asked, *outward.not_measured()),
+        make_clone=make_clone,
         timings=CloneTimings(
             dump_ms=dump_ms,
             restore_ms=restored.restore_ms,

@@ -32,7 +32,6 @@ _WHERE_AM_I = re.compile(r"\bcurrent_database\b|\bcurrent_catalog\b", re.IGNOREC
 NOT_BUILT = (
     ("queries", "this version does not plan the application's statements against the clone"),
     ("contention", "this version does not run other sessions against the clone"),
-    ("rollback", "this version does not rehearse the way back"),
 )
 
 
@@ -61,6 +60,7 @@ class Seen:
     has_matviews: bool = False
     checks: tuple[CheckResult, ...] = ()
     predicted: tuple[Finding, ...] = ()
+    way_back: Mapping[str, Any] = field(default_factory=dict)  # as the receipt says it
     timings: dict[str, float] = field(default_factory=dict)
     unmeasured: list[Unmeasured] = field(default_factory=list)  # what the plan's own session left unmeasured
     lowered: list[str] = field(default_factory=list)  # why the grade is less than full, beyond what the clone knows
@@ -122,7 +122,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
             "checks": [check.as_json() for check in seen.checks],
             "queries": [],
             "contention": {},
-            "rollback": {},
+            "rollback": dict(seen.way_back),
             "findings": [finding.as_json() for finding in findings],
             "not_measured": [{"what": entry.what, "reason": entry.reason} for entry in not_measured],
             "timings": {name: round(value, 3) for name, value in _timings(seen, pair, now).items()},
@@ -243,6 +243,8 @@ def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
     if seen.has_matviews:
         reason = "it is derived from tables, which are compared; only whether it can be read was looked at"
         yield Unmeasured(what="the content of materialized views", reason=reason, decisive=False)
+    if seen.way_back.get("type") == "not-measured":
+        yield Unmeasured(what="the way back", reason="; ".join(seen.way_back["reasons"]), decisive=False)
     for what, reason in NOT_BUILT:
         yield Unmeasured(what=what, reason=reason, decisive=False)
 

@@ -41,6 +41,7 @@ from pgrehearse.rehearsal.references import find_broken_references
 from pgrehearse.rehearsal.request import Request
 from pgrehearse.rehearsal.settings import read_settings
 from pgrehearse.rehearsal.syntax import ask_server
+from pgrehearse.rehearsal.way_back import RehearsedWayBack, WayBackType, rehearse_way_back
 from pgrehearse.schema.snapshot import read_schema
 
 # Nobody waits behind us on a clone, and nothing there may time out before it was measured.
@@ -78,6 +79,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
             _apply_plan(pair, seen, progress)
         _compare(pair, seen, progress)
         _check(pair, seen, progress)
+        _rehearse_way_back(pair, seen, progress)
         progress.step("judging")
         readable = [migration for migration in request.plan.migrations if migration.version not in unparsed]
         seen.predicted += lint_files(readable).findings
@@ -178,8 +180,9 @@ def _prepare_ledger(pair: ClonePair, seen: Seen) -> None:
             names = {"namespace": sql.Identifier(namespace), "role": sql.Identifier(pair.role)}
             for grant in (GRANT_NAMESPACE, GRANT_TABLES, GRANT_SEQUENCES):
                 admin.execute(sql.SQL(grant).format(**names))
-    if missing:
-        seen.lowered.append(f"role {pair.role} may not create the migration ledger {ledger.table} in production")
+    lowered = f"role {pair.role} may not create the migration ledger {ledger.table} in production"
+    if missing and lowered not in seen.lowered:
+        seen.lowered.append(lowered)
 
 
 def _compare(pair: ClonePair, seen: Seen, progress: Progress) -> None:
@@ -203,6 +206,16 @@ def _compare(pair: ClonePair, seen: Seen, progress: Progress) -> None:
         )
         seen.has_matviews = has_matviews(after)
     seen.timings["compare_ms"] = (time.monotonic() - started) * 1000
+
+
+def _rehearse_way_back(pair: ClonePair, seen: Seen, progress: Progress) -> None:
+    """Last of all: it changes the clone."""
+    if seen.request.way_back:
+        found = rehearse_way_back(pair, seen, progress, prepare_ledger=lambda: _prepare_ledger(pair, seen))
+    else:
+        reason = "not asked for (--no-way-back)"
+        found = RehearsedWayBack(type=WayBackType.NOT_MEASURED, reasons=(reason,))
+    seen.way_back = found.as_json()
 
 
 def _address_for_checks(pair: ClonePair) -> Conninfo:

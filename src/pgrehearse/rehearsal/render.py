@@ -74,8 +74,23 @@ def _facts(document: Document) -> list[tuple[str, str]]:
     ]
     if clone["switched_off"]:
         facts.append(("inert", "; ".join(clone["switched_off"])))
+    facts.append(("way back", _way_back(document["rollback"])))
     facts.append(("receipt", document["digest"]))
     return facts
+
+
+def _way_back(rollback: Mapping[str, Any]) -> str:
+    parts = [rollback["type"]]
+    if rollback["proved"]:
+        if rollback["before_images"]:
+            parts[0] += " with before-images of " + ", ".join(map(_image, rollback["before_images"]))
+        again = "" if rollback["up_again_ms"] is None else f", up again in {rollback['up_again_ms'] / 1000:.2f} s"
+        parts.append(f"proved on the clone: down in {rollback['down_ms'] / 1000:.2f} s{again}")
+    return "; ".join([*parts, *rollback["reasons"], *rollback["left_behind"]])
+
+
+def _image(image: Mapping[str, Any]) -> str:
+    return f"{image['relation']} ({image['why']}, {_count(image['rows'], 'row')})"
 
 
 def _changed_tables(document: Document) -> list[Mapping[str, Any]]:

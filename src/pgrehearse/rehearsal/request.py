@@ -39,3 +39,4 @@ class Request:
     samples: int  # changed rows per table that the receipt may hold
     statement_timeout_ms: int
     checks: TeamChecks
+    way_back: bool = True  # whether it is rehearsed too

@@ -110,9 +110,10 @@ class Definitions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependents:
-    """Who depends on whom."""
+    """Who depends on whom, and which materialized views can be read."""
 
     of: Mapping[tuple[int, int], tuple[tuple[int, Node], ...]]  # (class, oid) -> (its column or 0, who depends)
+    populated: frozenset[int]  # materialized views
 
     def reach(self, seeds: Iterable[Node], *, keep: "frozenset[Node] | None" = None) -> dict[Node, None]:
         """Everything that depends on the seeds, directly or not, without the seeds; a column is not followed further.
@@ -152,20 +153,25 @@ def read_definitions(database: Conninfo, session: Connection) -> Definitions:
 
 
 def read_dependents(session: Connection) -> Dependents:
-    """One catalog query; about 1 µs per dependency on the server, three here."""
+    """Two catalog queries; about 1 µs per dependency on the server, three here."""
     edges: dict[tuple[int, int], list[tuple[int, Node]]] = defaultdict(list)
     for class_oid, oid, column, of_class, of_oid, of_column in session.execute(QUERIES["depending"]):
         if (class_oid, oid) != (of_class, of_oid) or column != of_column:
             edges[of_class, of_oid].append((of_column, (class_oid, oid, column)))
-    return Dependents(of={node: tuple(found) for node, found in edges.items()})
+    return Dependents(
+        of={node: tuple(found) for node, found in edges.items()},
+        populated=frozenset(oid for (oid,) in session.execute(QUERIES["populated"])),
+    )
 
 
 def parse_dump(text: str) -> tuple[Entry, ...]:
     """The entries of a plain, verbose dump, in its order."""
     heads = list(_HEADER.finditer(text))
-    end = _END.search(text, heads[-1].end()) if heads else None
+    if not heads:
+        return ()
+    end = _END.search(text, heads[-1].end())
     stops = [head.start() for head in heads[1:]] + [len(text) if end is None else end.start()]
-    access_method = _access_method(text[: heads[0].start()] if heads else "", None)
+    access_method = _access_method(text[: heads[0].start()], None)
     entries = []
     for position, (head, stop) in enumerate(zip(heads, stops, strict=True)):
         body = text[head.end() : stop]

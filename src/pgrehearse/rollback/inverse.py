@@ -363,6 +363,10 @@ class _Inverting:
             self._alter_generic(building, old, new, changed)
         for old_enum, new_enum in self._rebuilt_enums():
             self._rebuild_enum(building, old_enum, new_enum)
+        for node, (old, _) in self.pairs.items():
+            emptied = old.oid in self.definitions.populated and node[1] not in self.dependents.populated
+            if old.kind is ObjectKind.MATERIALIZED_VIEW and emptied and node not in self.rebuilt:
+                building.at_end(old, f"REFRESH MATERIALIZED VIEW {old.name};")
 
     def _alter(
         self, old: SchemaObject, new: SchemaObject, changed: set[str], *, is_rebuilt_enum: bool

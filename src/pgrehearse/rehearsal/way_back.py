@@ -1,0 +1,405 @@
+"""The way back, rehearsed: generated, performed on the clone, held against the pristine copy, and the plan run again.
+
+The functions that run here are those that later run on production.  What was not proved is not promised.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+import psycopg
+
+from pgrehearse.clones.pair import ClonePair
+from pgrehearse.data.loss import compare_data
+from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, SequenceVerdict, TableLoss, TableVerdict
+from pgrehearse.errors import MigrationFailed, PgRehearseError
+from pgrehearse.migrations.apply import apply
+from pgrehearse.migrations.limits import Limits
+from pgrehearse.migrations.observer import NoObserver, Observer, Observers
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.named_queries import named_queries
+from pgrehearse.progress import Progress
+from pgrehearse.rehearsal.document import Seen
+from pgrehearse.rehearsal.matviews import find_emptied_matviews
+from pgrehearse.rollback.aside import find_added
+from pgrehearse.rollback.definitions import read_definitions
+from pgrehearse.rollback.images import Image, ImagePlan, find_images, plan_images, take_images
+from pgrehearse.rollback.perform import Ddl, WentBack, perform
+from pgrehearse.rollback.quarantine import RefreshImages, SettleImages
+from pgrehearse.rollback.way_back import find_inverse
+from pgrehearse.schema.diff import ORDER, diff
+from pgrehearse.schema.schema_object import Schema
+from pgrehearse.schema.snapshot import read_schema
+
+QUERIES = named_queries(__file__)
+IMAGES_OF = "rehearsal"  # the id under which images are taken on a clone
+LIMITS = Limits(lock_timeout_ms=60_000, attempts=2, max_block_s=None, wait_s=60.0)
+SHOWN = 5
+EQUAL = frozenset({TableVerdict.UNCHANGED, TableVerdict.RENAMED, TableVerdict.RECREATED})
+# Its values are all there, or it is not compared with anything: a column that came back is a new one to the catalog.
+SAME = frozenset({ColumnVerdict.UNCHANGED, ColumnVerdict.RECREATED, ColumnVerdict.RENAMED})
+
+
+class WayBackType(Enum):
+    """How the plan can be taken back; the best that was proved."""
+
+    LOSSLESS = "lossless"  # it destroys nothing: the inverse alone
+    RESTORABLE = "restorable"  # the inverse, and before-images of what it destroys
+    LOSES_WRITES = "loses-writes"  # only a restore: what was written since is lost
+    IMPOSSIBLE = "impossible"  # it reaches beyond its database, where no restore of that brings anything back
+    NOT_MEASURED = "not-measured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RehearsedWayBack:
+    """What the receipt says of it."""
+
+    type: WayBackType
+    reasons: tuple[str, ...] = ()
+    ddl: Ddl | None = None
+    images: tuple[Mapping[str, Any], ...] = ()
+    proved: bool = False
+    down_ms: float | None = None
+    up_again_ms: float | None = None
+    left_behind: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "type": self.type.value,
+            "reasons": list(self.reasons),
+            "statements": [] if self.ddl is None else list(self.ddl.statements),
+            "statements_after_rows": [] if self.ddl is None else list(self.ddl.after_rows),
+            "before_images": [dict(image) for image in self.images],
+            "proved": self.proved,
+            "down_ms": None if self.down_ms is None else round(self.down_ms, 3),
+            "up_again_ms": None if self.up_again_ms is None else round(self.up_again_ms, 3),
+            "left_behind": list(self.left_behind),
+        }
+
+
+def rehearse_way_back(
+    pair: ClonePair, seen: Seen, progress: Progress, *, prepare_ledger: Callable[[], None]
+) -> RehearsedWayBack:
+    """Type the way back by what can be proved on the clone, which is as the plan left it.
+
+    Where the plan destroys nothing, the inverse runs on this very clone: some catalog work and one `pg_dump
+    --schema-only`.  Else the clone is made anew and the plan run again behind images.  Only tables whose file or
+    rows the way back touched are compared again.  Afterwards the clone is migrated once more, where that worked.
+    Never raises for what goes wrong: it is told as a reason, and the type is no better than what was proved.
+    """
+    reason = _why_not(pair, seen)
+    if reason is not None:
+        return RehearsedWayBack(type=WayBackType.NOT_MEASURED, reasons=(reason,))
+    started = time.monotonic()
+    try:
+        return _Rehearsing(pair, seen, progress, prepare_ledger).rehearse()
+    except (PgRehearseError, psycopg.Error, OSError) as error:
+        reason = f"it could not be rehearsed: {_told(error)}"
+    except Exception as error:  # a fault of ours must not cost the receipt of all that was measured before
+        reason = f"it could not be rehearsed: {type(error).__name__}, an error of pgrehearse itself"
+    finally:
+        seen.timings["way_back_ms"] = (time.monotonic() - started) * 1000
+    return RehearsedWayBack(type=WayBackType.NOT_MEASURED, reasons=(reason,))
+
+
+def _why_not(pair: ClonePair, seen: Seen) -> str | None:
+    if pair.role_problem is not None or seen.data is None or seen.clone_schema is None:
+        return "the plan was not run"
+    if seen.failure is not None:
+        return "the plan failed: there is nothing to take back"
+    if seen.not_run:
+        return "a part of the plan was not run"
+    return None
+
+
+class _NotProvedError(Exception):
+    """The proof failed; the reasons why."""
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__(*reasons)
+        self.reasons = reasons
+
+
+@dataclass(slots=True)
+class _Rehearsing:
+    pair: ClonePair
+    seen: Seen
+    progress: Progress
+    prepare_ledger: Callable[[], None]
+    notes: list[str] = field(default_factory=list)
+    written: set[int] = field(default_factory=set)  # tables into which the way back wrote
+    taken: tuple[Image, ...] = ()
+
+    def rehearse(self) -> RehearsedWayBack:
+        self.progress.step("rehearsing the way back")
+        inverse = self._find_inverse()
+        ddl = Ddl(statements=inverse.statements, after_rows=inverse.after_rows)
+        plans = self._plan_images()
+        result = RehearsedWayBack(
+            type=WayBackType.LOSES_WRITES, ddl=ddl, images=tuple(map(_image_json, plans)),
+            left_behind=tuple(self._left_behind()),
+        )  # fmt: skip
+        if inverse.not_invertible:
+            return self._not_proved(result, inverse.not_invertible)
+        if self._large_objects_lost:
+            return self._not_proved(result, ("large objects that the plan deletes or overwrites are in no image",))
+        lossless = not plans and not self._data.lost
+        try:
+            if not lossless:
+                self._migrate_behind_images(plans)
+                result = replace(result, images=tuple(_image_json(image.plan, image.rows) for image in self.taken))
+            went_back = self._go_back(ddl)
+            self._require_pristine()
+            result = replace(result, down_ms=went_back.duration_ms, proved=True)
+            result = replace(result, up_again_ms=self._up_again())
+        except _NotProvedError as failed:
+            return self._not_proved(replace(result, proved=False), failed.reasons)
+        proved = WayBackType.LOSSLESS if lossless else WayBackType.RESTORABLE
+        return replace(result, type=proved, reasons=tuple(dict.fromkeys(self.notes)))
+
+    # --- what there is to do ---------------------------------------------------------------------------------------
+
+    @property
+    def _before(self) -> Schema:
+        assert self.seen.pristine_schema is not None
+        return self.seen.pristine_schema
+
+    @property
+    def _after(self) -> Schema:
+        assert self.seen.clone_schema is not None
+        return self.seen.clone_schema
+
+    @property
+    def _data(self) -> DataComparison:
+        assert self.seen.data is not None
+        return self.seen.data
+
+    @property
+    def _changes(self) -> list[dict[str, str | None]]:
+        return [change.as_json() for change in diff(self._before, self._after, same_oids=True)]
+
+    @property
+    def _large_objects_lost(self) -> bool:
+        return self._data.large_objects is not None and self._data.large_objects.lost
+
+    def _find_inverse(self) -> Any:
+        with self.pair.session("pristine", "way back") as session:
+            definitions = read_definitions(self.pair.pristine, session)
+        with self.pair.session("clone", "way back") as session:
+            return find_inverse(self._before, self._after, definitions, session)
+
+    def _plan_images(self) -> tuple[ImagePlan, ...]:
+        ledger = self.seen.request.ledger.table
+        tables = [table.as_json() for table in self._data.tables]
+        plans = plan_images(tables, self._changes, self._before)
+        return tuple(plan for plan in plans if ledger not in (plan.relation, plan.name_after))
+
+    def _left_behind(self) -> Iterator[str]:
+        added = find_added(self._changes)
+        names = [str(each) for each in added]
+        if names:
+            rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            yield (
+                f"what is written to {', '.join(names[:SHOWN])}{rest}, which the plan adds, goes out of use; "
+                "it is copied to pgrehearse_quarantine first"
+            )
+        for migration in self.seen.request.plan.migrations:
+            for statement in self.seen.statements[migration.version]:
+                if statement.beyond is not None:
+                    yield f"{migration.path}:{statement.line} is not taken back: {statement.beyond}"
+
+    @property
+    def _reaches_beyond(self) -> bool:
+        return any(each.beyond is not None for found in self.seen.statements.values() for each in found)
+
+    # --- down, and up again ----------------------------------------------------------------------------------------
+
+    def _migrate_behind_images(self, plans: Sequence[ImagePlan]) -> None:
+        """As a promotion does it: images, the plan with each of them current and then settled."""
+        self.pair.renew_clone()
+        self.prepare_ledger()
+        try:
+            with self.pair.session_as_role("way back") as session:
+                self.taken = take_images(session, plans, id=IMAGES_OF)
+        except PgRehearseError as error:
+            raise _NotProvedError(f"before-images cannot be taken: {_told(error)}") from error
+        inside = [trace for trace in self.seen.traces if not trace.sampled]
+        last = (inside[-1].migration.version, inside[-1].statement.index) if inside else None
+        try:
+            self._apply(Observers(RefreshImages(self.taken), SettleImages(self.taken, last=last)))
+        except (PgRehearseError, psycopg.Error) as error:
+            raise _NotProvedError(f"behind before-images the plan does not run: {_told(error)}") from error
+
+    def _go_back(self, ddl: Ddl) -> WentBack:
+        with self.pair.session("clone", "way back") as session:
+            images = find_images(session, id=IMAGES_OF)
+        try:
+            went_back = perform(
+                self.pair.session_as_role,
+                ddl,
+                images,
+                ledger=self.seen.request.ledger,
+                plan=self.seen.request.plan.migrations,
+                id=IMAGES_OF,
+                limits=LIMITS,
+                before_commit=self._note_written,
+            )
+        except PgRehearseError as error:
+            raise _NotProvedError(f"the generated way back does not run: {_told(error)}") from error
+        if went_back.weakened:
+            raise _NotProvedError(*went_back.weakened)
+        if went_back.put_back is not None and not went_back.put_back.complete:
+            raise _NotProvedError("not everything that the plan destroys came back from the images")
+        return went_back
+
+    def _note_written(self, session: Connection) -> None:
+        self.written = {oid for (oid,) in session.execute(QUERIES["written"])}
+
+    def _require_pristine(self) -> None:
+        self.progress.step("comparing what came back")
+        with self.pair.session("clone", "way back") as session:
+            self._require_schema(self._before, read_schema(session), "after the way back")
+        data = self._compare(self._untouched())
+        problems = [*self._differing_rows(data), *self._differing_sequences(data)]
+        unmeasured = [
+            f"{fact.what} could not be compared: {fact.reason}" for fact in data.not_measured if fact.blocking
+        ]
+        if data.large_objects is not None and data.large_objects.lost:
+            problems.append("large objects differ after the way back")
+        with self.pair.session("pristine", "observe") as before, self.pair.session("clone", "observe") as after:
+            problems += [found.what for found in find_emptied_matviews(before, after)]
+        if problems or unmeasured:
+            raise _NotProvedError(*problems[:SHOWN], *unmeasured[:SHOWN])
+
+    def _require_schema(self, wanted: Schema, found: Schema, when: str) -> None:
+        changes = diff(wanted, found)
+        differing = [change for change in changes if change.attribute != ORDER]
+        if differing:
+            rest = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+            raise _NotProvedError(f"{when} the schema differs: {'; '.join(map(str, differing[:SHOWN]))}{rest}")
+        for change in changes:
+            self.notes.append(
+                f"the columns of {change.name} come back in another order ({change.after}): whoever names none "
+                "(SELECT *, INSERT without names) meets it"
+            )
+
+    def _untouched(self) -> frozenset[str]:
+        """Tables whose rows are certainly those of the pristine copy."""
+        calm = {
+            table.name for table in self._data.tables
+            if table.verdict in (TableVerdict.UNCHANGED, TableVerdict.RENAMED, TableVerdict.ROWS_ADDED)
+            and (table.verdict is not TableVerdict.ROWS_ADDED or table.name in self._imaged)
+        }  # fmt: skip
+        with self.pair.session("pristine", "observe") as session:
+            before = {row[0]: row[1:] for row in session.execute(QUERIES["tables"])}
+        with self.pair.session("clone", "observe") as session:
+            now = {row[0]: row[1:] for row in session.execute(QUERIES["tables"])}
+        return frozenset(
+            facts[0] for oid, facts in before.items()
+            if now.get(oid) == facts and oid not in self.written and facts[0] in calm and facts[0] not in self._imaged
+        )  # fmt: skip
+
+    @property
+    def _imaged(self) -> set[str]:
+        return {image.relation for image in self.taken}
+
+    def _compare(self, ignored: Iterable[str]) -> DataComparison:
+        return compare_data(
+            lambda: self.pair.session("pristine", "observe"),
+            lambda: self.pair.session("clone", "observe"),
+            ignore_relations=frozenset(ignored) | {self.seen.request.ledger.table},
+            jobs=self.seen.request.copying["jobs"],
+        )
+
+    def _differing_rows(self, data: DataComparison) -> Iterator[str]:
+        for table in data.tables:
+            columns = [column for column in table.columns if column.verdict not in SAME]
+            if table.verdict in EQUAL and not table.lost and table.rows_before == table.rows_after and not columns:
+                continue
+            what = f"{table.rows_lost} rows are not back" if table.rows_lost else table.verdict.value
+            named = f" ({', '.join(column.name for column in columns)})" if columns else ""
+            yield f"{table.name} is not as it was: {what}{named}"
+
+    def _differing_sequences(self, data: DataComparison) -> Iterator[str]:
+        for sequence in data.sequences:
+            if sequence.hazardous or sequence.verdict is SequenceVerdict.DROPPED:
+                yield f"sequence {sequence.name} is {sequence.verdict.value} after the way back"
+
+    def _up_again(self) -> float | None:
+        """The plan once more: who went back may go forth again, and nothing is left that hinders it."""
+        self.progress.step("applying the plan again")
+        started = time.monotonic()
+        try:
+            self._apply(NoObserver())
+        except MigrationFailed as error:
+            told = f"after the way back the plan does not run again: {_told(error)}"
+            if self._reaches_beyond:  # what it did beyond its database is still there
+                self.notes.append(told)
+                return None
+            raise _NotProvedError(told) from error
+        took_ms = (time.monotonic() - started) * 1000
+        with self.pair.session("clone", "way back") as session:
+            changes = diff(self._after, read_schema(session))
+        if changes:
+            raise _NotProvedError(
+                f"applied again, the plan gives another schema: {'; '.join(map(str, changes[:SHOWN]))}"
+            )
+        self.notes += self._differing_again()
+        return took_ms
+
+    def _differing_again(self) -> Iterator[str]:
+        """Told, not held against it: a plan may write the time, or what is random."""
+        of_interest = {
+            table.name: table for table in self._data.tables
+            if table.verdict not in (TableVerdict.UNCHANGED, TableVerdict.RENAMED)
+        }  # fmt: skip
+        if not of_interest:
+            return
+        names = {name for table in self._data.tables if table.name not in of_interest
+                 for name in (table.name, table.name_after) if name is not None}  # fmt: skip
+        names -= {name for table in of_interest.values() for name in (table.name, table.name_after) if name is not None}
+        for table in self._compare(names).tables:
+            first = of_interest.get(table.name)
+            if first is not None and _counts(first) != _counts(table):
+                both = f"{_counts(first)}, then {_counts(table)}"
+                yield f"applied again, the plan does something else to {table.name}: {both}"
+
+    def _apply(self, observer: Observer) -> None:
+        request = self.seen.request
+        apply(
+            self.pair.session_as_role,
+            request.plan,
+            ledger=request.ledger,
+            mode=request.mode,
+            limits=replace(LIMITS, statement_timeout_ms=request.statement_timeout_ms),
+            observer=observer,
+            beyond_allowed=self.pair.is_private,
+        )
+
+    def _not_proved(self, result: RehearsedWayBack, reasons: Sequence[str]) -> RehearsedWayBack:
+        kind = WayBackType.IMPOSSIBLE if self._reaches_beyond else WayBackType.LOSES_WRITES
+        return replace(result, type=kind, reasons=tuple(dict.fromkeys((*reasons, *self.notes))), proved=False)
+
+
+def _counts(table: TableLoss) -> str:
+    changed = sum(column.values_changed or 0 for column in table.columns)
+    return f"{table.rows_after} rows, {table.rows_lost} lost, {changed} values changed"
+
+
+def _image_json(plan: ImagePlan, rows: int | None = None) -> dict[str, Any]:
+    return {
+        "relation": plan.relation,
+        "name_after": plan.name_after,
+        "columns": None if plan.columns is None else list(plan.columns),
+        "rows": rows,
+        "why": plan.why,
+    }
+
+
+def _told(error: BaseException) -> str:
+    """One line, without the DETAIL that quotes rows."""
+    if isinstance(error, psycopg.Error):
+        return error.diag.message_primary or type(error).__name__
+    return " ".join(str(error).split())
