@@ -10,14 +10,14 @@ from typing import Any
 
 from pgrehearse.config import Backup, ResolvedDatabase
 from pgrehearse.config import Promotion as PromotionRules
-from pgrehearse.errors import ConfigurationError, DatabaseFenced, NothingUnfinished, UnknownReceipt, WrongUsage
+from pgrehearse.errors import ConfigurationError, DatabaseFenced, NothingUnfinished, WrongUsage
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migration import Migration, Plan, SourceKind
 from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.migrations.sources.find import ad_hoc_source
 from pgrehearse.migrations.sources.source import Source
-from pgrehearse.migrations.status import read_status
+from pgrehearse.migrations.status import Status, read_status
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.identity import read_identity
 from pgrehearse.progress import Progress
@@ -150,14 +150,11 @@ class Releasing:
 
     # --- the gate -------------------------------------------------------------------------------------------
 
-    def examine(self, database: ResolvedDatabase, prefix: str | None, folder: Path | None = None) -> Examined | None:
-        """The gate for this database; None where no receipt was named and none speaks of it.  Writes nothing."""
+    def examine(self, database: ResolvedDatabase, status: Status, folder: Path | None = None) -> Examined | None:
+        """The gate for what is pending here; None where no receipt speaks of it.  Writes nothing."""
         with self.project.releases() as releases:
-            try:
-                receipt = self.find_receipt(releases, database, prefix)
-            except UnknownReceipt:
-                if prefix is not None:
-                    raise
+            receipt = self.newest_receipt(releases, database, status.pending)
+            if receipt is None:
                 return None
             with connect(database.conninfo, verb="gate") as session:
                 sources = self.sources_of(receipt, folder)
@@ -191,17 +188,17 @@ class Releasing:
             ways=choose_ways(policy, size),
         )
 
-    def find_receipt(self, releases: ReleaseLedger, database: ResolvedDatabase, prefix: str | None) -> Receipt:
-        """The receipt that was named, else the newest one of this environment.  Raises `UnknownReceipt`."""
-        if prefix is not None:
-            return find_receipt(releases, prefix)
-        for entry in reversed(releases.entries(kind=ENTRY_KIND)):
-            source = entry.body["source"]
-            if source["environment"] == database.environment or source["address"] == database.conninfo.address:
-                return Receipt(entry.body)
-        raise UnknownReceipt(
-            f"no receipt of {database.label} in {releases.place}", remedy="Make one with `pgrehearse run`."
-        )
+    def newest_receipt(self, releases: ReleaseLedger, database: ResolvedDatabase, pending: Plan) -> Receipt | None:
+        """Of this environment's receipts the newest one of this very plan, else the newest one of a folder."""
+        receipts = [
+            Receipt(entry.body)
+            for entry in reversed(releases.entries(kind=ENTRY_KIND))
+            if (database.environment is not None and entry.body["source"]["environment"] == database.environment)
+            or entry.body["source"]["address"] == database.conninfo.address
+        ]
+        of_folder = [each for each in receipts if each.document["receipt"]["source_kind"] != SourceKind.AD_HOC.value]
+        same_plan = [each for each in of_folder if each.document["receipt"]["plan_digest"] == pending.digest]
+        return next(iter((*same_plan, *of_folder)), None)
 
     def sources_of(self, receipt: Receipt, folder: Path | None) -> tuple[Source, ...]:
         """Where the receipt's plan comes from, as it is on disk now: the folder, or each single file."""
@@ -269,9 +266,20 @@ class Releasing:
             return None
         if options.file is not None:
             raise WrongUsage("--file belongs to --allow-unrehearsed; a receipt knows its own files")
-        if options.receipt is not None or options.to is None:
+        if options.receipt is not None:
             return find_receipt(releases, options.receipt)
-        return self.find_receipt(releases, self.project.database(options.to), None)
+        return self._receipt_of_pending(releases, options) or find_receipt(releases, None)
+
+    def _receipt_of_pending(self, releases: ReleaseLedger, options: PromoteOptions) -> Receipt | None:
+        """The newest receipt of exactly what is pending; None where there is none, or nothing to look at."""
+        try:
+            database, source = self.project.database(options.to), self.project.source(options.folder)
+        except ConfigurationError:
+            return None
+        pending = self.project.status(database, source).pending
+        receipt = self.newest_receipt(releases, database, pending)
+        same = receipt is not None and receipt.document["receipt"]["plan_digest"] == pending.digest
+        return receipt if same else None
 
     def _destination(self, options: PromoteOptions, receipt: Receipt | None) -> ResolvedDatabase:
         if options.to is not None or receipt is None:

@@ -70,7 +70,7 @@ def command(
     if with_gate or (with_gate is None and resolved.protected and status.pending.migrations):
         from pgrehearse.releasing import Releasing
 
-        examined = Releasing(project=project).examine(resolved, None, folder)
+        examined = Releasing(project=project).examine(resolved, status, folder)
     if as_json:
         answer = status.as_json(environment=resolved.environment, database=resolved.conninfo.address)
         answer["gate"] = None if examined is None else examined.as_json()

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pgrehearse.migrations.sources.find import open_source
 from pgrehearse.postgres.binaries import require_server
-from pgrehearse.postgres.connect import connect, fetch_value
+from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 
@@ -36,6 +36,9 @@ url_env = "DEMO_UAT_URL"
 
 [migrations]
 path = "drizzle"
+
+[backup]
+scratch = "uat"
 """
 
 RunCommand = Callable[[Sequence[str]], int]
@@ -63,6 +66,51 @@ BAD_SCENES = (
         exit_code=1,
     ),
 )
+FORGETFUL = "0004_forget_tags"
+APPROVED = (
+    Scene(
+        says="May it go to production?  Not before somebody says yes.",
+        arguments=("promote",),
+        exit_code=1,
+    ),
+    Scene(says="Somebody says yes, to exactly this receipt.", arguments=("approve", "--remark", "fine"), exit_code=0),
+    Scene(
+        says="Promote it: a backup is proved first, then the rehearsed files run, checked before COMMIT.",
+        arguments=("promote",),
+        exit_code=0,
+    ),
+)
+FORGETFUL_REHEARSED = Scene(
+    says="The next one destroys something, and it is meant: a column is dropped, old cart items are deleted.",
+    arguments=("run", "--source", "prd", "--target", "uat"),
+    exit_code=1,
+)
+FORGETFUL_ACCEPTED = (
+    Scene(
+        says="Each loss is accepted by name, with a reason.",
+        arguments=(
+            "approve",
+            "--accept", "drop-column:public.products=tags moved to the search service",
+            "--accept", "dml-in-migration:public.cart_items=bulk carts are invalid",
+        ),
+        exit_code=0,
+    ),
+    Scene(says="Promote it too; what it destroys is copied first.", arguments=("promote",), exit_code=0),
+)  # fmt: skip
+WAY_BACK = (
+    Scene(
+        says="It was a mistake.  Which ways back are open, and what would stay behind?",
+        arguments=("rollback", "--dry-run"),
+        exit_code=0,
+    ),
+    Scene(says="Take it back.", arguments=("rollback",), exit_code=0),
+)
+LIFE_GOES_ON = """
+INSERT INTO public.products (category_id, sku, title, price)
+SELECT category_id, 'LATE-' || id, 'written after the promotion', price FROM public.products ORDER BY id LIMIT 7;
+DELETE FROM public.cart_items WHERE (cart_id, product_id) IN
+    (SELECT cart_id, product_id FROM public.cart_items ORDER BY cart_id, product_id LIMIT 3)
+"""
 SAFE_SCENES = (
     Scene(
         says="The safe version: two new columns and a new table, through drizzle's journal.",
@@ -81,7 +129,7 @@ SAFE_SCENES = (
 def play(run_command: RunCommand, console: Console) -> bool:
     """Play the whole story; True when every step gave the verdict that it should.
 
-    Takes about 20 s on two cores.  Leaves nothing behind.
+    Takes about 40 s on two cores.  Leaves nothing behind.
     """
     tell = _Teller(console)
     with _stage(tell) as production:
@@ -95,9 +143,55 @@ def play(run_command: RunCommand, console: Console) -> bool:
         for scene in SAFE_SCENES:
             tell.scene(scene, run_command)
         tell.check("production still holds every row it held", _row_counts(production) == before)
+        for scene in APPROVED:
+            tell.scene(scene, run_command)
+        tell.check("production has the new columns, and every row it held", _has_ratings(production, before))
+        _play_the_way_back(tell, run_command, production)
         tell.check("no clone is left on either server", not _clones_left(production))
     tell.ending()
     return tell.all_well
+
+
+def _play_the_way_back(tell: "_Teller", run_command: RunCommand, production: Conninfo) -> None:
+    """A destructive migration, promoted and taken back, while the shop goes on selling."""
+    with connect(production, verb="demo") as session:
+        whole = _Shop.read(session)
+    install((*APPLIED, SAFE, FORGETFUL))
+    for scene in (FORGETFUL_REHEARSED, *FORGETFUL_ACCEPTED):
+        tell.scene(scene, run_command)
+    with connect(production, verb="demo") as session:
+        left = fetch_value(session, "SELECT count(*) FROM public.cart_items")
+        tell.check("the old cart items are gone from production", left < whole.cart_items)
+        session.execute(LIFE_GOES_ON)
+    tell.line("the shop goes on: 7 products are added, 3 cart items are taken out …")
+    for scene in WAY_BACK:
+        tell.scene(scene, run_command)
+    with connect(production, verb="demo") as session:
+        now = _Shop.read(session)
+        late = fetch_value(session, "SELECT count(*) FROM public.products WHERE sku LIKE 'LATE-%'")
+    tell.check("every tag is back", now.tags == whole.tags)
+    tell.check("every cart item is back but the 3 that were taken out since", now.cart_items == whole.cart_items - 3)
+    tell.check("the 7 products that were added since are still there", late == 7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shop:
+    """What the forgetful migration destroys."""
+
+    cart_items: int
+    tags: str  # a digest of all of them, by product
+
+    @classmethod
+    def read(cls, session: Connection) -> "_Shop":
+        row = session.execute(TAGS).fetchone()
+        assert row is not None
+        return cls(cart_items=row[0], tags=row[1])
+
+
+TAGS = """
+SELECT (SELECT count(*) FROM public.cart_items), md5(string_agg(id || tags::text, ',' ORDER BY id))
+FROM public.products WHERE tags IS NOT NULL
+"""
 
 
 class _Teller:
@@ -204,6 +298,12 @@ def _row_counts(production: Conninfo) -> dict[str, int]:
                 ("public.page_views", "SELECT count(*) FROM public.page_views"),
             )
         }
+
+
+def _has_ratings(production: Conninfo, before: dict[str, int]) -> bool:
+    with connect(production, verb="demo") as session:
+        session.execute("SELECT rating, rating_count FROM public.products LIMIT 1")
+    return _row_counts(production) == before
 
 
 def _losses_are_true(counts: dict[str, int]) -> bool:

@@ -15,7 +15,7 @@ SELECT s.relid::pg_catalog.int8,
        pg_catalog.quote_ident(s.schemaname) || '.' || pg_catalog.quote_ident(s.relname),
        s.n_tup_ins, s.n_tup_upd, s.n_tup_del
 FROM pg_catalog.pg_stat_user_tables s
-WHERE s.schemaname <> 'pgrehearse'
+WHERE s.schemaname NOT IN ('pgrehearse', 'pgrehearse_quarantine')
 ORDER BY 2
 """
 STATE = """
