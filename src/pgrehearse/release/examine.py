@@ -12,7 +12,12 @@ from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.release.approval import Approval, accepted_names, judge_approvals
 from pgrehearse.release.freshness import Bounds, judge_freshness, judge_identity, read_production
 from pgrehearse.release.gate import Gate, Reason, ReasonKind, judge_grade, judge_verdict
-from pgrehearse.release.preconditions import check_preconditions, derive_preconditions, was_seen_in_rehearsal
+from pgrehearse.release.preconditions import (
+    check_preconditions,
+    derive_preconditions,
+    read_search_path,
+    was_seen_in_rehearsal,
+)
 from pgrehearse.release.standbys import StandbyBounds, judge_standbys, read_standbys
 from pgrehearse.release.touched import judge_state
 from pgrehearse.release.watch import Rehearsed
@@ -119,9 +124,8 @@ def _judge_preconditions(
     document: Mapping[str, Any], rehearsed: Rehearsed, schema: Schema, session: Connection, policy: GatePolicy
 ) -> tuple[list[Reason], list[str]]:
     files = [(migration, rehearsed.statements[migration.version]) for migration in rehearsed.migrations]
-    results = check_preconditions(
-        session, derive_preconditions(files, schema), statement_timeout_ms=policy.precondition_timeout_ms
-    )
+    preconditions = derive_preconditions(files, schema, search_path=read_search_path(session))
+    results = check_preconditions(session, preconditions, statement_timeout_ms=policy.precondition_timeout_ms)
     reasons, told = [], []
     for result in results:
         if result.refuses and not was_seen_in_rehearsal(result, document["tables"]):

@@ -1,6 +1,6 @@
 """What a plan needs of production's rows: derived from its statements, asked read-only of production itself."""
 
-from pgrehearse.release.preconditions.check import check_preconditions
+from pgrehearse.release.preconditions.check import check_preconditions, read_search_path
 from pgrehearse.release.preconditions.derive import derive_preconditions
 from pgrehearse.release.preconditions.precondition import (
     Precondition,
@@ -15,5 +15,6 @@ __all__ = [
     "PreconditionResult",
     "check_preconditions",
     "derive_preconditions",
+    "read_search_path",
     "was_seen_in_rehearsal",
 ]

@@ -35,7 +35,7 @@ LOCK_WAIT_MS = 2_000
 OUR_SETTINGS = {
     "row_security": "off",  # a policy that would hide rows raises an error instead
     "jit": "off",
-    "synchronize_seqscans": "off",  # the rows told are the first, every time
+    "synchronize_seqscans": "off",  # from the first block on, whoever else is reading
     "idle_in_transaction_session_timeout": "0",
     "standard_conforming_strings": "on",  # our own literals, and what the parser's library prints
     "transform_null_equals": "off",
@@ -59,6 +59,11 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_cast c WHERE c.castsource = s.oid AND c
 FROM pg_catalog.pg_type s, pg_catalog.pg_type t
 WHERE s.oid = pg_catalog.to_regtype(%s)::oid AND t.oid = pg_catalog.to_regtype(%s)::oid
 """
+
+
+def read_search_path(session: Connection) -> tuple[str, ...]:
+    """Where this session finds names without a namespace, for `derive_preconditions`."""
+    return tuple(fetch_value(session, "SELECT pg_catalog.current_schemas(false)"))
 
 
 def check_preconditions(
@@ -114,7 +119,7 @@ class _Answer:
 
 
 class _Incomparable(Exception):
-    """A value cannot be cast back to its old type: the rehearsal could not compare it either."""
+    """Values cannot be cast to the new type or back: what is lost there, nobody can say."""
 
 
 @dataclass(slots=True)
@@ -156,7 +161,7 @@ class _Question:
         key = self._row_key(test.rows)
         match test:
             case LossTest():
-                return self._ask_rows(RowTest(rows=test.rows, violates=self._loses(test)), key)
+                return self._ask_losses(RowTest(rows=test.rows, violates=self._loses(test)), key)
             case RowTest():
                 return self._ask_rows(test, key)
             case GroupTest():
@@ -168,6 +173,14 @@ class _Question:
             case PairTest():
                 query = queries.conflicting_rows(test, key)
                 return self._count(query, queries.counted(query), key)
+
+    def _ask_losses(self, test: RowTest, key: RowKey) -> _Answer:
+        query = queries.violating_rows(test, key)
+        try:
+            with self.session.transaction():
+                return self._count(query, queries.counted(query), key)
+        except (psycopg.DataError, psycopg.IntegrityError):
+            raise _Incomparable("some values do not convert at all, or not back, and hide those that do") from None
 
     def _ask_rows(self, test: RowTest, key: RowKey) -> _Answer:
         query = queries.violating_rows(test, key)
