@@ -9,6 +9,7 @@ from psycopg import sql
 from pgrehearse.hazards.sql_names import derived
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.named_queries import named_queries
+from pgrehearse.rollback.durability import kind_of_table, make_durable
 from pgrehearse.rollback.image import NAMESPACE
 from pgrehearse.rollback.image_take import keep_private, require_namespace
 from pgrehearse.rollback.names import split_name
@@ -77,7 +78,8 @@ def keep_aside(session: Connection, added: Sequence[Added], *, id: str) -> tuple
         require_namespace(session)
         copy = derived(id, "aside", str(number), split_name(each.relation)[-1])
         target = sql.Identifier(NAMESPACE, copy)
-        rows = session.execute(sql.SQL("CREATE TABLE {} AS {}").format(target, select)).rowcount
+        rows = session.execute(sql.SQL("CREATE {} {} AS {}").format(kind_of_table(session), target, select)).rowcount
+        make_durable(session, target)
         keep_private(session, target)
         said = f"written to {each}, which the way back {id} took away"
         session.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(target, sql.Literal(said)))
@@ -93,7 +95,7 @@ def _written(session: Connection, table: sql.Identifier, oid: int, column: str) 
     row = session.execute(QUERIES["column"], (oid, column)).fetchone()
     if row is None or row[1]:
         return None
-    name, _, kind, missing, key = row
+    name, _, kind, missing, default, key = row
     value = sql.SQL("t.{}").format(sql.Identifier(name))
     select = sql.SQL("SELECT {} FROM ONLY {} t WHERE {} IS NOT NULL").format(
         _columns(session, oid, {*key, name} if key else None), table, value
@@ -101,6 +103,10 @@ def _written(session: Connection, table: sql.Identifier, oid: int, column: str) 
     if missing is not None:  # its text, cast back by the type's own input
         select += sql.SQL(" AND {}::pg_catalog.text IS DISTINCT FROM {}::{}::pg_catalog.text").format(
             value, sql.Literal(missing), sql.SQL(kind)
+        )
+    if default is not None:  # a constant, as the server prints it
+        select += sql.SQL(" AND {}::pg_catalog.text IS DISTINCT FROM ({})::{}::pg_catalog.text").format(
+            value, sql.SQL(default), sql.SQL(kind)
         )
     return select
 

@@ -8,6 +8,7 @@ from psycopg.pq import TransactionStatus
 
 from pgrehearse.errors import ImagesNotKept
 from pgrehearse.postgres.connect import Connection, fetch_value
+from pgrehearse.rollback.durability import SCRATCH
 from pgrehearse.rollback.image import NAMESPACE, Image, ImageState, read_again, write_comment
 from pgrehearse.rollback.image_columns import LiveTable, find_table, same_key
 from pgrehearse.rollback.image_session import pinned
@@ -57,6 +58,7 @@ def refresh_images(session: Connection, images: Sequence[Image]) -> tuple[Refres
         )
     with pinned(session, role=waiting[0].owner):
         tables = {image.table: _require_same_shape(session, image) for image in waiting if not image.plan.is_sequence}
+        spoilt = {image.table for image in waiting if image.table in tables and _count(session, image) != image.rows}
         if tables:
             names = sorted((table.namespace, table.name) for table in tables.values())
             session.execute(
@@ -75,7 +77,7 @@ def refresh_images(session: Connection, images: Sequence[Image]) -> tuple[Refres
             # The shape was read before the lock; whoever held the table meanwhile may have changed it.
             _require_same_shape(session, image)
             xmin = int(fetch_value(session, SNAPSHOT_XMIN))
-            found = _refresh(session, image, table)
+            found = _copy_again(session, image, table) if image.table in spoilt else _refresh(session, image, table)
             refreshed.append(found)
             write_comment(
                 session, image, rows=found.rows, snapshot_xmin=xmin, refreshed_in=own_xid, sequences=sequences
@@ -156,8 +158,8 @@ def _delete_gone(session: Connection, image: Image, table: LiveTable) -> int:
     # CREATE TABLE AS may join in parallel, DELETE never does: writers wait meanwhile.
     session.execute(
         sql.SQL(
-            "CREATE TABLE {} AS SELECT i.ctid AS at FROM {} i WHERE NOT EXISTS (SELECT FROM ONLY {} t WHERE {})"
-        ).format(gone, image.identifier, table.identifier, match)
+            "CREATE {} {} AS SELECT i.ctid AS at FROM {} i WHERE NOT EXISTS (SELECT FROM ONLY {} t WHERE {})"
+        ).format(SCRATCH, gone, image.identifier, table.identifier, match)
     )
     deleted = session.execute(
         sql.SQL("DELETE FROM {} i USING {} g WHERE i.ctid = g.at").format(image.identifier, gone)

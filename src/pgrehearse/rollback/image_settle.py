@@ -12,6 +12,7 @@ from psycopg import sql
 
 from pgrehearse.errors import ImagesNotKept
 from pgrehearse.postgres.connect import Connection, fetch_value
+from pgrehearse.rollback.durability import SCRATCH, kind_of_table, make_durable
 from pgrehearse.rollback.image import ADDED, NAMESPACE, Image, ImageState, Settled, write_comment
 from pgrehearse.rollback.image_columns import (
     Expression,
@@ -58,16 +59,13 @@ def _settle(session: Connection, image: Image, own_xid: int, *, last: bool) -> I
         raise ImagesNotKept(f"the image of {image.relation} was not refreshed in this transaction")
     if image.plan.is_sequence:
         gone = find_oid(session, image.relation) is None
-        return image if not gone and not last else write_comment(
-            session, image, state=ImageState.SETTLED, settled=_nothing_kept(image)
-        )  # fmt: skip
+        return image if not gone and not last else _settled(session, image, _nothing_kept())
     table = _find_after(session, image)
     if table is None:
-        return write_comment(
+        return _settled(
             session,
             image,
-            state=ImageState.SETTLED,
-            settled=Settled(
+            Settled(
                 relation_after=None,
                 columns_after=tuple(None for _ in image.columns),
                 whole=True,
@@ -81,7 +79,14 @@ def _settle(session: Connection, image: Image, own_xid: int, *, last: bool) -> I
     return _Settling(session, image, table, own_xid, last=last).run()
 
 
-def _nothing_kept(image: Image) -> Settled:
+def _settled(session: Connection, image: Image, settled: Settled) -> Image:
+    make_durable(session, image.identifier)
+    if settled.added_table is not None:
+        make_durable(session, sql.Identifier(NAMESPACE, settled.added_table))
+    return write_comment(session, image, state=ImageState.SETTLED, settled=settled)
+
+
+def _nothing_kept() -> Settled:
     return Settled(
         relation_after=None, columns_after=(), whole=True, rows_absent=None, rows_changed=None, rows_added=0,
         added_table=None, digested=(),
@@ -135,6 +140,7 @@ class _Settling:
         self._compared = [pair for pair in pairs if pair.before.name not in key]
         self._columns_went = None in self._after
         self._kept = sql.Identifier(NAMESPACE, image.companion("kept"))
+        self._kind = kind_of_table(session)
         self._added = sql.Identifier(NAMESPACE, image.companion(ADDED))
 
     def run(self) -> Image:
@@ -185,10 +191,10 @@ class _Settling:
             condition = sql.SQL("{} AND ({})").format(written, different)
         found = self._session.execute(
             sql.SQL(
-                "CREATE TABLE {} AS SELECT i.*, true AS {}, {} AS {} FROM {} i JOIN ONLY {} t ON {} WHERE {}"
+                "CREATE {} {} AS SELECT i.*, true AS {}, {} AS {} FROM {} i JOIN ONLY {} t ON {} WHERE {}"
             ).format(
-                self._kept, PRESENT, self._after_values(), AFTER, self._image.identifier, self._table.identifier,
-                self._same_key(), condition,
+                self._kind, self._kept, PRESENT, self._after_values(), AFTER, self._image.identifier,
+                self._table.identifier, self._same_key(), condition,
             )
         )  # fmt: skip
         return found.rowcount
@@ -241,14 +247,14 @@ class _Settling:
             "p AS MATERIALIZED (SELECT b.at AS before, n.at AS now FROM b FULL JOIN n USING (content, number)) "
         ).format(before, self._image.identifier, now, self._table.identifier)
         pairs = sql.Identifier(NAMESPACE, self._image.companion("pairs"))
-        self._session.execute(sql.SQL("CREATE TABLE {} AS {} SELECT before, now FROM p").format(pairs, paired))
+        self._session.execute(sql.SQL("CREATE {} {} AS {} SELECT before, now FROM p").format(SCRATCH, pairs, paired))
         found = self._session.execute(
             sql.SQL(
-                "CREATE TABLE {} AS SELECT i.*, true AS {}, {} AS {} FROM {} p JOIN {} i ON i.ctid = p.before "
+                "CREATE {} {} AS SELECT i.*, true AS {}, {} AS {} FROM {} p JOIN {} i ON i.ctid = p.before "
                 "JOIN ONLY {} t ON t.ctid = p.now WHERE {}"
             ).format(
-                self._kept, PRESENT, self._after_values(), AFTER, pairs, self._image.identifier, self._table.identifier,
-                condition,
+                self._kind, self._kept, PRESENT, self._after_values(), AFTER, pairs, self._image.identifier,
+                self._table.identifier, condition,
             )
         )  # fmt: skip
         rows_changed = found.rowcount
@@ -312,7 +318,7 @@ class _Settling:
             for pair in self._key
         ]
         columns.append(sql.SQL('{} pg_catalog.text COLLATE pg_catalog."C"').format(DIGEST))
-        self._session.execute(sql.SQL("CREATE TABLE {} ({})").format(self._added, sql.SQL(", ").join(columns)))
+        self._session.execute(sql.SQL("CREATE {} {} ({})").format(self._kind, self._added, sql.SQL(", ").join(columns)))
 
     def _written(self) -> Expression:
         """Rows that this transaction wrote: from its own number on to that of its latest subtransaction."""
@@ -357,7 +363,7 @@ class _Settling:
             added_table=self._image.companion(ADDED) if rows_added else None,
             digested=tuple(pair.before.name for pair in self._digested()),
         )
-        return write_comment(self._session, self._image, state=ImageState.SETTLED, settled=settled)
+        return _settled(self._session, self._image, settled)
 
     def _drop(self, table: sql.Identifier) -> None:
         self._session.execute(sql.SQL("DROP TABLE {}").format(table))

@@ -10,6 +10,7 @@ from psycopg.pq import TransactionStatus
 from pgrehearse.errors import ImagesNotTaken
 from pgrehearse.hazards.sql_names import derived
 from pgrehearse.postgres.connect import Connection, fetch_value
+from pgrehearse.rollback.durability import kind_of_table
 from pgrehearse.rollback.image import ADDED, LEFT, NAMESPACE, Image, SequenceAt, find_images, write_comment
 from pgrehearse.rollback.image_columns import ImageColumn, LiveTable, find_oid, find_table, row_text, text_of
 from pgrehearse.rollback.image_plan import ImagePlan
@@ -108,8 +109,8 @@ def _image_of_table(
         sequences=read_sequences(session, plan.sequences),
     )
     session.execute(
-        sql.SQL("CREATE TABLE {} AS SELECT {} FROM ONLY {} t").format(
-            image.identifier, live_columns(columns), table.identifier
+        sql.SQL("CREATE {} {} AS SELECT {} FROM ONLY {} t").format(
+            kind_of_table(session), image.identifier, live_columns(columns), table.identifier
         )
     )
     if image.key:
@@ -152,8 +153,8 @@ def _image_of_sequence(
         sequences=read_sequences(session, (plan.relation,)),
     )
     session.execute(
-        sql.SQL("CREATE TABLE {} AS SELECT last_value, is_called FROM {}").format(
-            image.identifier, identifier(plan.relation)
+        sql.SQL("CREATE {} {} AS SELECT last_value, is_called FROM {}").format(
+            kind_of_table(session), image.identifier, identifier(plan.relation)
         )
     )
     return image

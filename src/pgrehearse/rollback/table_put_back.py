@@ -8,6 +8,7 @@ from psycopg import sql
 
 from pgrehearse.errors import PutBackFailed
 from pgrehearse.postgres.connect import Connection
+from pgrehearse.rollback.durability import SCRATCH, kind_of_table, make_durable
 from pgrehearse.rollback.image import ADDED, LEFT, NAMESPACE, Image
 from pgrehearse.rollback.image_columns import (
     Expression,
@@ -90,8 +91,8 @@ class TablePutBack:
         self._values_begun = self._removed_once = False
         self._back = self._values_back = self._removed = self._deleted_since = 0
         session.execute(
-            sql.SQL("CREATE TABLE {} AS SELECT i.*, NULL::pg_catalog.text AS {} FROM {} i WHERE false").format(
-                self._left, REASON, image.identifier
+            sql.SQL("CREATE {} {} AS SELECT i.*, NULL::pg_catalog.text AS {} FROM {} i WHERE false").format(
+                kind_of_table(session), self._left, REASON, image.identifier
             )
         )
         self._to_come = self._settled.rows_absent or 0
@@ -267,11 +268,11 @@ class TablePutBack:
         number = sql.SQL("pg_catalog.row_number() OVER (PARTITION BY {})")
         self._session.execute(
             sql.SQL(
-                "CREATE TABLE {} AS SELECT e.at AS before, n.at AS now "
+                "CREATE {} {} AS SELECT e.at AS before, n.at AS now "
                 "FROM (SELECT i.ctid AS at, {} AS content, {} AS number FROM {} i WHERE {}) e "
                 "JOIN (SELECT t.ctid AS at, {} AS content, {} AS number FROM ONLY {} t) n USING (content, number)"
             ).format(
-                self._matches, expected, number.format(expected), self._image.identifier, self._present(),
+                SCRATCH, self._matches, expected, number.format(expected), self._image.identifier, self._present(),
                 now, number.format(now), self.table.identifier,
             )
         )  # fmt: skip
@@ -349,6 +350,7 @@ class TablePutBack:
         left = self._count(sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(self._left))
         if left:
             keep_private(self._session, self._left)
+            make_durable(self._session, self._left)
         else:
             self._session.execute(sql.SQL("DROP TABLE {}").format(self._left))
         self._session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self._matches))
