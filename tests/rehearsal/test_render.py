@@ -70,8 +70,8 @@ def test_an_empty_rehearsal_renders(document: dict[str, Any]) -> None:
 
 def test_the_way_back_is_told_in_one_line(document: dict[str, Any]) -> None:
     said = (
-        "restorable with before-images of public.t (columns-dropped, 50,000 rows); proved on the clone: down in 1.25 s, "
-        "up again in 0.08 s; the columns of public.t come back in another order"
+        "restorable with before-images of public.t (columns-dropped, 50,000 rows); proved on the clone: "
+        "down in 1.25 s, up again in 0.08 s; the columns of public.t come back in another order"
     )
     assert said in as_text(document)
     document["rollback"] |= {"type": "loses-writes", "proved": False, "reasons": ["the schema differs"]}

@@ -7,6 +7,8 @@ WHERE c.relkind = 'r' AND c.oid = pg_catalog.to_regclass(%s)
 -- What every row had at once when the column was added is nobody's writing: its missing value, its constant default.
 SELECT a.attname, a.attgenerated <> '' OR a.attidentity <> '', pg_catalog.format_type(a.atttypid, a.atttypmod),
        CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END,
+       (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d
+        WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum AND pg_catalog.pg_get_expr(d.adbin, d.adrelid) !~ '[(]'),
        (SELECT ARRAY(SELECT k.attname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute k
                      ON k.attrelid = i.indrelid AND k.attnum = ANY (i.indkey)
                      WHERE i.indrelid = a.attrelid AND i.indisprimary ORDER BY k.attnum))::text[]

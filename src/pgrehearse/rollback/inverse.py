@@ -97,9 +97,16 @@ class _Inverting:
     kept: list[tuple[SchemaObject, SchemaObject, set[str]]] = field(default_factory=list)
     rebuilt: dict[Node, tuple[SchemaObject, SchemaObject]] = field(default_factory=dict)  # by their node after
     pairs: dict[Node, tuple[SchemaObject, SchemaObject]] = field(default_factory=dict)  # by their node after
+    _relations: tuple[dict[str, SchemaObject], dict[str, SchemaObject]] = field(default_factory=lambda: ({}, {}))
+    _there: frozenset[Node] = frozenset()
     positions: list[str] = field(default_factory=list)  # what is remembered of sequences before they go
     tear_down: list[str] = field(default_factory=list)
     impossible: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for relations, schema in zip(self._relations, (self.before, self.after), strict=True):
+            relations |= {found.name: found for found in schema.of_kind(*ddl.RELATIONS)}
+        self._there = frozenset(node for users in self.dependents.of.values() for _, node in users)
 
     def inverse(self) -> Inverse:
         self._classify()
@@ -175,10 +182,7 @@ class _Inverting:
 
     def _is_still_there(self, old: SchemaObject) -> bool:
         """An index or constraint of a table that became a partition is part of its parent's, and no object any more."""
-        node = node_of(old)
-        if node is None or old.kind not in (ObjectKind.INDEX, ObjectKind.CONSTRAINT):
-            return False
-        return any(node in (found for _, found in users) for users in self.dependents.of.values())
+        return old.kind in (ObjectKind.INDEX, ObjectKind.CONSTRAINT) and node_of(old) in self._there
 
     def _was_there_already(self, new: SchemaObject) -> bool:
         """And the other way round: a detached partition's own index was its parent's part before."""
@@ -338,12 +342,14 @@ class _Inverting:
         yield from (new for _, new in self.rebuilt.values())
 
     def _relation(self, schema: Schema, name: str | None) -> SchemaObject | None:
-        return next((each for each in schema.objects if each.name == name and each.kind in ddl.RELATIONS), None)
+        return self._relations[schema is self.after].get(name or "")
 
     def _is_inherited(self, column: SchemaObject, schema: Schema, is_done: Callable[[SchemaObject], bool]) -> bool:
         """Whether a parent's column of that name has it done already."""
         relation = self._relation(schema, column.relation)
-        parents = set((relation.attributes.get("inherits") or "").split(", ")) if relation else set()
+        parents = (relation.attributes.get("inherits") or "").split(", ") if relation else []
+        if parents == [""]:
+            return False
         return any(
             each.relation in parents and each.name == column.name and is_done(each)
             for each in schema.of_kind(ObjectKind.COLUMN)
