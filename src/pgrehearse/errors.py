@@ -382,6 +382,12 @@ class ReceiptTampered(PgRehearseError):
 # --- release: approval, promotion, rollback -----------------------------------------------------------
 
 
+class FenceRefused(GuardRefused):
+    """Other sessions cannot be kept from writing; nothing was done."""
+
+    default_remedy = "Promote as the database's owner with pg_signal_backend, or stop the application and leave --fence."
+
+
 class UnknownPromotion(ConfigurationError):
     """No promotion is named so, or none is left to be taken back."""
 

@@ -93,6 +93,7 @@ class PromoteOptions:
     folder: Path | None = None
     file: Path | None = None  # only with `unrehearsed`
     unrehearsed: str | None = None  # why nobody rehearsed it
+    fence: bool = False
     lock_timeout_s: float | None = None
     max_block_s: float | None = None
     wait_s: float | None = None
@@ -330,6 +331,7 @@ class Releasing:
             limits=limits_of(options, self.project.environment(database)),
             by=person.as_json(),
             holder=f"{person} on {person.host}, pid {os.getpid()}",
+            fence=options.fence,
             lease_ttl_s=self._promotion.lease_s,
             end_orphan=options.end_orphan,
             resolve=read_resolutions(options.resolutions),

@@ -75,6 +75,11 @@ Examples:
     type=click.Path(path_type=Path),
     help="With --allow-unrehearsed: this file instead of the pending migrations.",
 )
+@click.option(
+    "--fence",
+    is_flag=True,
+    help="Let nobody else write from the backup to the last commit: other sessions are ended and come back read-only.",
+)
 @waiting_options
 @click.pass_obj
 def command(

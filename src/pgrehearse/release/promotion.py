@@ -35,6 +35,7 @@ class PromotionRequest:
     by: Mapping[str, Any]  # who promotes, for the record
     holder: str  # the same for people: "ann on host, pid 12"
     take_images: bool = True
+    fence: bool = False  # nobody else writes from the proof of recoverability to the last commit
     lease_ttl_s: float = DEFAULT_TTL_S
     end_orphan: bool = False
     resolve: Mapping[str, Resolution] = field(default_factory=dict)

@@ -1,0 +1,105 @@
+"""A fence against writes, from the backup to the last commit: production answers reads, and its sessions begin anew.
+
+``default_transaction_read_only`` is set for the whole database and every other session is ended, so that it comes
+back read-only.  It keeps honest applications out, not somebody who sets it back: what is written nevertheless is
+counted and told as without a fence.  The fence is a setting of the database, so it outlives a killed run; its step in
+the release ledger says what stood there before, and whoever goes on with the promotion lifts it in the end.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from pgrehearse.errors import FenceRefused
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.release.promotion import BEGUN, STEP
+from pgrehearse.release.steps import Steps
+
+FENCE = "fence"
+SETTING = "default_transaction_read_only"
+BEFORE = """
+SELECT (SELECT pg_catalog.split_part(c, '=', 2) FROM pg_catalog.unnest(s.setconfig) AS c
+        WHERE pg_catalog.split_part(c, '=', 1) = 'default_transaction_read_only')
+FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
+WHERE d.datname = pg_catalog.current_database() AND s.setrole = 0
+"""
+OTHERS = """
+SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
+WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
+  AND a.backend_type = 'client backend' AND a.application_name NOT LIKE 'pgrehearse:%%'
+"""
+
+
+def past_fence(production: Conninfo) -> Conninfo:
+    """The address of our own sessions, which may write while the fence stands."""
+    given = production.parameters.get("options", "")
+    return production.replaced(options=f"{given} -c {SETTING}=off".strip())
+
+
+@contextlib.contextmanager
+def write_fence(
+    session: Connection, steps: Steps, *, standing: Mapping[str, Any] | None, tell: Callable[[str], None]
+) -> Iterator[None]:
+    """Put up the fence, or keep the one that a killed run left (``standing``: its step's body), and lift it after.
+
+    Needs the database's owner, and pg_signal_backend or the sessions' own roles.  Raises `FenceRefused` before
+    anything was done.
+    """
+    before = standing["before"] if standing is not None else _read_before(session)
+    if standing is None:
+        _put_up(session, steps, before)
+    tell("fenced: production is read-only for everybody else until the promotion ends")
+    try:
+        yield
+    finally:
+        lift(session, before)
+        problem = steps.note(FENCE, "lifted", {"before": before})
+        tell(problem or "the fence is lifted")
+
+
+def find_standing(releases: ReleaseLedger, key: str) -> Mapping[str, Any] | None:
+    """What a killed run recorded of the fence that it left around this database; None where none stands."""
+    standing: Mapping[str, Any] | None = None
+    for begun in releases.entries(kind=BEGUN):
+        if begun.body["key"] != key:
+            continue
+        for step in releases.entries(kind=STEP, subject=begun.subject):
+            if step.body["step"] == FENCE:
+                standing = step.body if step.body["state"] == "standing" else None
+    return standing
+
+
+def lift(session: Connection, before: str | None) -> None:
+    """Set back what stood there before."""
+    database = sql.Identifier(session.info.dbname)
+    if before is None:
+        session.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(database))
+    else:
+        session.execute(
+            sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}").format(database, sql.Literal(before))
+        )
+
+
+def _read_before(session: Connection) -> str | None:
+    row = session.execute(BEFORE).fetchone()
+    return None if row is None else row[0]
+
+
+def _put_up(session: Connection, steps: Steps, before: str | None) -> None:
+    problem = steps.note(FENCE, "standing", {"before": before})  # before it stands: nobody may find it unexplained
+    if problem is not None:
+        raise FenceRefused(problem)
+    database = sql.Identifier(session.info.dbname)
+    try:
+        session.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(database))
+        session.execute(OTHERS)
+    except psycopg.errors.InsufficientPrivilege as error:
+        with contextlib.suppress(psycopg.Error):
+            lift(session, before)
+        steps.note(FENCE, "lifted", {"before": before})
+        raise FenceRefused(f"the fence cannot be put up: {error.diag.message_primary}") from error
