@@ -92,7 +92,7 @@ def test_a_fence_that_a_killed_run_left_is_lifted_by_the_next(
 
 @pytest.mark.pg(">= 15")
 def test_without_the_right_to_it_nothing_is_done(
-    tmp_path: Path, database: Conninfo, connection: Connection, uat: LocalServer, server: LocalServer
+    tmp_path: Path, database: Conninfo, connection: Connection, uat: LocalServer
 ) -> None:
     role = f"{database.database}_app"
     connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT ALL ON SCHEMA public TO {role}")
@@ -100,6 +100,8 @@ def test_without_the_right_to_it_nothing_is_done(
     theirs = database.replaced(user=role, password="x")
     with connect(theirs, verb="test") as session:
         session.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    with connect(uat.conninfo(), verb="test") as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN")
     receipt, source = rehearse_folder(tmp_path, database, uat, PLAN)
     with (
         ReleaseLedger.open(tmp_path / "ledger.db") as releases,
