@@ -450,6 +450,7 @@ class Releasing:
         ways = environment.recoverability if environment else None
         return RecoverabilityPolicy(
             ways=ways or asked.policy,
+            environment=database.environment,
             directory=self.backup_directory(),
             dump_limit_gb=asked.dump_limit_gb,
             scratch=self.scratch(),

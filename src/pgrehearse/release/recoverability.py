@@ -26,6 +26,7 @@ class RecoverabilityPolicy:
     """What the team asks for of one environment."""
 
     ways: tuple[str, ...] = (AUTO,)
+    environment: str | None = None  # by whose name its backups are listed
     directory: Path
     dump_limit_gb: float = 50.0
     scratch: ScratchOptions = field(default_factory=ScratchOptions)
@@ -112,7 +113,7 @@ def secure(
             progress.step(f"backing up {production.address}, and restoring the backup elsewhere")
             backup = create_dump(
                 production, directory=policy.directory, ledger=ledger, now=now, scratch=policy.scratch,
-                jobs=policy.jobs, progress=progress,
+                label=policy.environment, jobs=policy.jobs, progress=progress,
             )  # fmt: skip
             proofs.append(
                 Proof(

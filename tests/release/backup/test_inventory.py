@@ -98,34 +98,46 @@ def test_the_newest_of_each_database_and_the_young_ones_stay(older: Older, home:
     assert pruned(home) == []
 
 
-def test_what_a_way_back_may_need_stays(older: Older, home: Home) -> None:
-    for days in (1, 2, 3, 4, 5):
-        older(days)
+def promoted(home: Home, promotion: str, backup: str, outcome: str | None = "promoted", key: str = "shop") -> None:
+    """What the release ledger says of a promotion that relied on a backup."""
     at = utc_now()
-    for promotion, backup in (("p1", "shop-005.00"), ("p2", "shop-004.00")):
-        home.ledger.append("promotion-begun", promotion, {"receipt": "r"}, at)
-        home.ledger.append(
-            "promotion-step", promotion, {"step": "recoverability", "proofs": [{"facts": {"backup": backup}}]}, at
-        )
-        home.ledger.append("promotion-ended", promotion, {"outcome": "promoted"}, at)
-    home.ledger.append("rollback-begun", "b1", {"promotion": "p0", "backup": "shop-003.00"}, at)
+    home.ledger.append("promotion-begun", promotion, {"key": key, "receipt": "r"}, at)
+    proofs = [{"way": "dump", "summary": "…", "facts": {"backup": backup}}]
+    home.ledger.append("promotion-step", promotion, {"step": "recoverability", "proofs": proofs}, at)
+    if outcome is not None:
+        home.ledger.append("promotion-ended", promotion, {"outcome": outcome}, at)
+
+
+def test_what_a_way_back_may_need_stays(older: Older, home: Home) -> None:
+    for days in (1, 2, 3, 4, 5, 6):
+        older(days)
+    promoted(home, "p1", "shop-006.00")
+    promoted(home, "p2", "shop-005.00")
+    promoted(home, "p3", "shop-004.00", "refused")
+    promoted(home, "p4", "shop-003.00", key="another")
     done = prune_backups(home.directory, ledger=home.ledger, now=utc_now, keep=1)
-    assert done.removed == ("shop-005.00", "shop-002.00")
+    assert done.removed == ("shop-006.00", "shop-004.00", "shop-002.00")
     assert dict(done.kept) == {
-        "shop-003.00": "rollback b1 has not ended",
-        "shop-004.00": "promotion p2 can be taken back with it",
+        "shop-003.00": "promotion p4 can be taken back with it",
+        "shop-005.00": "promotion p2 can be taken back with it",
     }
-    home.ledger.append("rollback-ended", "b1", {"outcome": "restored"}, at)
-    home.ledger.append("rollback-begun", "b2", {"promotion": "p2"}, at)
-    home.ledger.append("rollback-ended", "b2", {"outcome": "lossless"}, at)
-    assert pruned(home, keep=1) == ["shop-004.00", "shop-003.00"]
+    at = utc_now()
+    home.ledger.append("rollback-begun", "p2", {"type": "restorable"}, at)
+    home.ledger.append("rollback-ended", "p2", {"outcome": "failed"}, at)
+    assert pruned(home, keep=1) == []
+    home.ledger.append("rollback-begun", "p2", {"type": "restorable"}, at)
+    home.ledger.append("rollback-ended", "p2", {"outcome": "taken-back"}, at)
+    home.ledger.append("rollback-begun", "p4", {"type": "loses-writes"}, at)
+    assert pruned(home, keep=1) == ["shop-005.00"]
+    assert list_backups(home.directory, home.ledger)[0].needed_because == "rollback p4 has not ended"
+    home.ledger.append("rollback-ended", "p4", {"outcome": "swapped"}, at)
+    assert pruned(home, keep=1) == ["shop-003.00"]
 
 
 def test_an_unfinished_promotions_backup_goes_only_by_force(older: Older, home: Home) -> None:
     for days in (1, 2):
         older(days)
-    home.ledger.append("promotion-begun", "p1", {"receipt": "r"}, utc_now())
-    home.ledger.append("promotion-step", "p1", {"backup": "shop-002.00"}, utc_now())
+    promoted(home, "p1", "shop-002.00", None)
     assert pruned(home, keep=1) == []
     assert list_backups(home.directory, home.ledger)[0].needed_because == "promotion p1 has not ended"
     assert pruned(home, keep=1, forced=True) == ["shop-002.00"]

@@ -103,8 +103,9 @@ def create_dump(
     ``NAME.unproved``, renamed when proved.  ``label`` is the environment's name; ``on_restored`` gets the restored
     scratch before it is compared.
 
-    Reads the source twice (dump and fingerprints; ACCESS SHARE on every table, one long snapshot).  Cost: about two
-    and a half dumps.  A failure removes what was written, unless the copy differed: that is kept as ``NAME.failed``.
+    Reads the source twice (dump and fingerprints; ACCESS SHARE on every table, one long snapshot).  Cost: about five
+    dumps, half of it the restore.  A failure removes what was written, unless the copy differed: that is kept as
+    ``NAME.failed``.
     Raises `SameServer`, `SameDatabase`, `BackupDiffers` (1), `PoolerRefused` (2), `BackupFailed`, `SourceUnreadable`,
     `CloneImpossible`, `MissingBinaries` (3), `ServerUnreachable` (4).
     """

@@ -1,6 +1,7 @@
 """What the release ledger says of backups: begun before anything is written, then proved or failed, then pruned."""
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,8 +17,9 @@ BEGUN = "backup-begun"
 PROVED = "backup-proved"
 FAILED = "backup-failed"
 PRUNED = "backup-pruned"
-# Entries of promotions and rollbacks, in which a backup is named by its id.
-WAYS = ("promotion", "rollback")
+# How promotions and rollbacks end: the ones that changed nothing, and the ones that undid what was changed.
+UNCHANGED = frozenset({"refused", "abandoned"})
+TAKEN_BACK = frozenset({"taken-back", "swapped"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +40,6 @@ class RecordedBackup:
     def digest(self) -> str | None:
         """Of the manifest that was proved; None for an external one, or one that was not."""
         return None if self.proved is None else self.proved.get("digest")
-
-    @property
-    def database(self) -> tuple[Any, Any]:
-        """Which database it is of; its oid changes when a restored one takes its place, its name does not."""
-        return self.source["system_identifier"], self.source["database"]
 
 
 def new_id(name: str, now: datetime) -> str:
@@ -107,30 +104,48 @@ def find_needed(ledger: ReleaseLedger, backups: Iterable[RecordedBackup]) -> dic
     """Backups that a way back may need, each with the reason.
 
     Needed: named by a promotion or rollback that has not ended, and by the newest promotion of each database that
-    was not rolled back.
+    changed something and was not taken back.  An older one is taken back only after that.
     """
-    known = {backup.id: backup for backup in backups}
+    known = {backup.id for backup in backups}
+    promotions, rollbacks = _Ways(ledger, "promotion", known), _Ways(ledger, "rollback", known)
+    back = {way for way, outcomes in rollbacks.outcomes.items() if outcomes & TAKEN_BACK}
     needed: dict[str, str] = {}
-    naming: dict[str, set[str]] = {}  # promotion -> backups, in the order in which they began
-    rolled_back = ""
-    for way in WAYS:
-        ended = {entry.subject for entry in ledger.entries(kind=f"{way}-ended")}
+    newest: dict[object, str] = {}
+    for promotion, named in promotions.named.items():
+        outcomes = promotions.outcomes.get(promotion, set())
+        if promotion in back:
+            continue
+        if not outcomes:
+            needed |= dict.fromkeys(named, f"promotion {promotion} has not ended")
+        elif outcomes - UNCHANGED:
+            newest[promotions.keys.get(promotion)] = promotion
+    for promotion in newest.values():
+        reason = f"promotion {promotion} can be taken back with it"
+        needed |= {name: reason for name in promotions.named[promotion] if name not in needed}
+    for rollback, named in rollbacks.named.items():
+        if rollbacks.begun[rollback] > rollbacks.ended[rollback]:
+            named = named | promotions.named.get(rollback, set())  # a rollback goes by its promotion's id
+            needed |= dict.fromkeys(named, f"rollback {rollback} has not ended")
+    return needed
+
+
+class _Ways:
+    """All promotions, or all rollbacks, of a ledger: which backups each names, and how it ended."""
+
+    def __init__(self, ledger: ReleaseLedger, way: str, backups: set[str]) -> None:
+        self.named: dict[str, set[str]] = {}  # in the order in which they began
+        self.keys: dict[str, object] = {}  # a promotion's database
+        self.outcomes: dict[str, set[str]] = {}
+        self.begun, self.ended = Counter[str](), Counter[str]()
         for stage in ("begun", "step", "ended"):
             for entry in ledger.entries(kind=f"{way}-{stage}"):
-                words = set(_words(entry.body))
-                named = words & known.keys()
-                if way == "promotion":
-                    naming.setdefault(entry.subject, set()).update(named)
-                elif entry.subject in ended:
-                    rolled_back += f" {entry.subject} {' '.join(words)}"
-                if entry.subject not in ended:
-                    needed |= dict.fromkeys(named, f"{way} {entry.subject} has not ended")
-    newest = {known[name].database: promotion for promotion, names in naming.items() for name in sorted(names)}
-    for promotion in dict.fromkeys(newest.values()):
-        if promotion not in rolled_back.split():
-            reason = f"promotion {promotion} can be taken back with it"
-            needed |= {name: reason for name in naming[promotion] if name not in needed}
-    return needed
+                self.named.setdefault(entry.subject, set()).update(backups.intersection(_words(entry.body)))
+                if stage == "begun":
+                    self.begun[entry.subject] += 1
+                    self.keys[entry.subject] = entry.body.get("key")
+                elif stage == "ended":
+                    self.ended[entry.subject] += 1
+                    self.outcomes.setdefault(entry.subject, set()).add(str(entry.body.get("outcome")))
 
 
 def _words(body: Any) -> Iterable[str]:
