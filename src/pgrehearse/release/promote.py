@@ -4,10 +4,9 @@ Each step is recorded before and after.  Killed anywhere and run again, from wha
 applied the migration ledger in the database says, what is imaged the images say, the rest the release ledger.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +16,6 @@ from pgrehearse.errors import (
     CommitOutcomeUnknown,
     GateClosed,
     ImagesNotKept,
-    LedgerUnreadable,
     NotAsRehearsed,
     PgRehearseError,
     PromotionDiffers,
@@ -27,10 +25,7 @@ from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.applied import Applied
 from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.migration import Plan
-from pgrehearse.migrations.migration_ledger import LedgerRow
 from pgrehearse.migrations.observer import NoObserver, Observer, Observers
-from pgrehearse.migrations.progress import ProgressTable
-from pgrehearse.migrations.runner_lock import take_turn
 from pgrehearse.migrations.segments import Segment
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.pooler import require_session
@@ -40,6 +35,7 @@ from pgrehearse.release.gate import Gate, Reason, ReasonKind
 from pgrehearse.release.lease import Lease, hold_lease
 from pgrehearse.release.promotion import (
     BEGUN,
+    ENDED,
     Position,
     Promotion,
     PromotionRequest,
@@ -49,9 +45,11 @@ from pgrehearse.release.promotion import (
     read_position,
 )
 from pgrehearse.release.recoverability import Proof
+from pgrehearse.release.standing import Standing, is_begun, read_standing
 from pgrehearse.release.steps import Steps
 from pgrehearse.release.verify import Verified, verify
 from pgrehearse.release.watch import Rehearsed, StatementCompared, Watch, compare_statements
+from pgrehearse.release.write_fence import find_standing, past_fence, write_fence
 from pgrehearse.rollback.image import Image, find_images
 from pgrehearse.rollback.image_plan import plan_images
 from pgrehearse.rollback.images import drop_images, take_images
@@ -59,19 +57,6 @@ from pgrehearse.rollback.quarantine import RefreshImages, SettleImages
 
 GATE, RECOVERABILITY, IMAGES, APPLY, VERIFY = "gate", "recoverability", "images", "apply", "verify"
 PROOFS_LAST = timedelta(hours=1)  # of a promotion that stopped before anything was applied
-POLL_S = 0.2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """What the migration ledger in the database says of a plan."""
-
-    applied: tuple[str, ...]
-    half: tuple[str, ...]  # versions of which a part is committed
-
-    @property
-    def begun(self) -> bool:
-        return bool(self.applied or self.half)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,14 +111,18 @@ def promote(
     `take_images` and the callbacks raise.  After an error `promote` again goes on where it is safe to.
     """
     require_session(request.production)
+    with connect(request.production, verb="promote") as session:
+        key = database_key(session)
+    fenced = find_standing(releases, key)
+    if request.fence or fenced is not None:
+        request = replace(request, production=past_fence(request.production))
     with ExitStack() as stack:
         session = stack.enter_context(connect(request.production, verb="promote"))
-        key = database_key(session)
         lease = stack.enter_context(
             hold_lease(releases, f"promote {key}", request.holder, token=nonce(), ttl_s=request.lease_ttl_s)
         )
         rehearsed = Rehearsed(request.receipt.document, request.migrations) if request.receipt is not None else None
-        standing = _read_standing(session, request, tell)
+        standing = read_standing(session, request, tell)
         unfinished = _find_own(session, request, releases, key, now)
         position = read_position(session)
         promotion_id = unfinished.id if unfinished is not None else f"{now():%Y%m%d-%H%M%S}-{nonce()[:6]}"
@@ -153,25 +142,30 @@ def promote(
             releases.append(BEGUN, promotion_id, _begun(request, key, position), now())
         else:
             _tell_resumed(run, unfinished, standing, position)
-        return _promote(run, lease, standing)
+        if fenced is not None:  # put up by a run that was killed; whatever comes of this one, it is lifted
+            stack.enter_context(write_fence(session, run.steps, standing=fenced, tell=run.tell))
+        return _promote(run, lease, standing, raise_fence=request.fence and fenced is None)
 
 
-def _promote(run: _Run, lease: Lease, standing: Standing) -> Promotion:
+def _promote(run: _Run, lease: Lease, standing: Standing, *, raise_fence: bool) -> Promotion:
     """The story, from the gate on."""
     request, steps, unfinished = run.request, run.steps, run.unfinished
     going_on = standing.begun and unfinished is not None and unfinished.is_done(IMAGES)
     if not going_on:
         run.progress.step("asking the gate")
         steps.run(GATE, "asking the gate", lambda: _pass_gate(run))
-    proofs, counters = _secured(run, going_on=going_on)
-    images = _images(run, going_on=going_on)
-    writes = writes_since(run.session, counters).as_json() if counters is not None else {}
-    writes = _without_quarantine(writes)
-    for table in writes.get("tables", ()):
-        run.tell(f"written since it was secured: {table['name']}: {table['inserted']} rows inserted, "
-                 f"{table['updated']} updated, {table['deleted']} deleted")  # fmt: skip
-    run.progress.step("applying")
-    applied, statements = _apply(run, images)
+    with ExitStack() as stack:
+        if raise_fence:
+            stack.enter_context(write_fence(run.session, steps, standing=None, tell=run.tell))
+        proofs, counters = _secured(run, going_on=going_on)
+        images = _images(run, going_on=going_on)
+        writes = writes_since(run.session, counters).as_json() if counters is not None else {}
+        writes = _without_quarantine(writes)
+        for table in writes.get("tables", ()):
+            run.tell(f"written since it was secured: {table['name']}: {table['inserted']} rows inserted, "
+                     f"{table['updated']} updated, {table['deleted']} deleted")  # fmt: skip
+        run.progress.step("applying")
+        applied, statements = _apply(run, images)
     position = read_position(run.session)
     verified = Verified(differences=(), counts=())
     if run.rehearsed is not None:
@@ -209,40 +203,6 @@ def _promote(run: _Run, lease: Lease, standing: Standing) -> Promotion:
 # --- before anything is written ----------------------------------------------------------------------------
 
 
-def _read_standing(session: Connection, request: PromotionRequest, tell: Callable[[str], None]) -> Standing:
-    """Waits for a runner that holds the migration ledger's table; what a killed one left is ended if so asked."""
-    rows = _read_rows(session, request, tell)
-    applied = tuple(each.version for each in request.migrations if request.ledger.is_applied(each, rows))
-    kind = request.migrations[0].kind if request.migrations else None
-    if kind is None:
-        return Standing(applied=applied, half=())
-    progress = ProgressTable(ledger=f"{kind.value}:{request.ledger.table}").read(session)
-    half = tuple(
-        each.version
-        for each in request.migrations
-        if (found := progress.get(each.version)) is not None and not found.is_nothing
-    )
-    return Standing(applied=applied, half=half)
-
-
-def _read_rows(session: Connection, request: PromotionRequest, tell: Callable[[str], None]) -> tuple[LedgerRow, ...]:
-    deadline = time.monotonic() + request.limits.wait_s
-    told = False
-    while True:
-        try:
-            return request.ledger.read(session)
-        except LedgerUnreadable as error:
-            if not request.ledger.holders(session) or time.monotonic() >= deadline:
-                raise
-            if request.end_orphan:
-                with take_turn(session, wait_s=max(deadline - time.monotonic(), 0), end_orphan=True, tell=tell):
-                    pass
-            elif not told:
-                tell(f"waiting: {error}")
-                told = True
-        time.sleep(POLL_S)
-
-
 def _find_own(
     session: Connection,
     request: PromotionRequest,
@@ -273,21 +233,9 @@ def _find_own(
                     )
                 )
             )
-        releases.append("promotion-ended", found.id, {"outcome": "abandoned"}, now())
+        releases.append(ENDED, found.id, {"outcome": "abandoned"}, now())
         drop_images(session, find_images(session, id=found.id))
     return None
-
-
-def is_begun(session: Connection, request: PromotionRequest, found: Unfinished) -> bool:
-    """Whether anything of that promotion's plan is in the database."""
-    digests = {sha256 for _version, sha256 in found.plan}
-    if any(row.sha256 in digests for row in request.ledger.read(session)):
-        return True
-    if not request.migrations:
-        return False
-    kind = request.migrations[0].kind
-    progress = ProgressTable(ledger=f"{kind.value}:{request.ledger.table}").read(session)
-    return any(each.sha256 in digests and not each.is_nothing for each in progress.values())
 
 
 def _begun(request: PromotionRequest, key: str, position: Position) -> dict[str, Any]:
@@ -434,7 +382,7 @@ def _apply(run: _Run, images: Sequence[Image]) -> tuple[Applied, tuple[Statement
         observers: list[Observer] = []
         tracer: Tracer | None = None
         if run.rehearsed is not None:
-            tracer = Tracer(look, may_hold_up=False)
+            tracer = Tracer(look, ignored=run.ignored, may_hold_up=False)
             stack.callback(tracer.close)
             watch = Watch(run.rehearsed, look, ignored=run.ignored, tell=run.tell)
             stack.callback(watch.close)
@@ -478,7 +426,7 @@ def _after_failure(run: _Run, error: PgRehearseError) -> None:
     if isinstance(error, CommitOutcomeUnknown) or not isinstance(error, (NotAsRehearsed, ImagesNotKept)):
         return
     try:
-        standing = _read_standing(run.session, run.request, run.tell)
+        standing = read_standing(run.session, run.request, run.tell)
         if not standing.begun:
             drop_images(run.session, find_images(run.session, id=run.steps.id))
             run.steps.end("refused", {"error": type(error).__name__, "message": str(error)})

@@ -1,0 +1,72 @@
+"""What of a plan is in the database: its migration ledger has the last word, whatever the release ledger says."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pgrehearse.errors import LedgerUnreadable
+from pgrehearse.migrations.migration_ledger import LedgerRow
+from pgrehearse.migrations.progress import ProgressTable
+from pgrehearse.migrations.runner_lock import take_turn
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.release.promotion import PromotionRequest, Unfinished
+
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What the migration ledger in the database says of a plan."""
+
+    applied: tuple[str, ...]
+    half: tuple[str, ...]  # versions of which a part is committed
+
+    @property
+    def begun(self) -> bool:
+        return bool(self.applied or self.half)
+
+
+def read_standing(session: Connection, request: PromotionRequest, tell: Callable[[str], None]) -> Standing:
+    """Waits for a runner that holds the migration ledger's table; what a killed one left is ended if so asked."""
+    rows = _read_rows(session, request, tell)
+    applied = tuple(each.version for each in request.migrations if request.ledger.is_applied(each, rows))
+    kind = request.migrations[0].kind if request.migrations else None
+    if kind is None:
+        return Standing(applied=applied, half=())
+    progress = ProgressTable(ledger=f"{kind.value}:{request.ledger.table}").read(session)
+    half = tuple(
+        each.version
+        for each in request.migrations
+        if (found := progress.get(each.version)) is not None and not found.is_nothing
+    )
+    return Standing(applied=applied, half=half)
+
+
+def _read_rows(session: Connection, request: PromotionRequest, tell: Callable[[str], None]) -> tuple[LedgerRow, ...]:
+    deadline = time.monotonic() + request.limits.wait_s
+    told = False
+    while True:
+        try:
+            return request.ledger.read(session)
+        except LedgerUnreadable as error:
+            if not request.ledger.holders(session) or time.monotonic() >= deadline:
+                raise
+            if request.end_orphan:
+                with take_turn(session, wait_s=max(deadline - time.monotonic(), 0), end_orphan=True, tell=tell):
+                    pass
+            elif not told:
+                tell(f"waiting: {error}")
+                told = True
+        time.sleep(POLL_S)
+
+
+def is_begun(session: Connection, request: PromotionRequest, found: Unfinished) -> bool:
+    """Whether anything of that promotion's plan is in the database."""
+    digests = {sha256 for _version, sha256 in found.plan}
+    if any(row.sha256 in digests for row in request.ledger.read(session)):
+        return True
+    if not request.migrations:
+        return False
+    kind = request.migrations[0].kind
+    progress = ProgressTable(ledger=f"{kind.value}:{request.ledger.table}").read(session)
+    return any(each.sha256 in digests and not each.is_nothing for each in progress.values())
