@@ -180,7 +180,7 @@ def test_a_table_that_somebody_keeps_locked_is_told(
 ) -> None:
     monkeypatch.setattr("pgrehearse.clones.dump_restore.LOCK_WAIT_MS", 300)
     monkeypatch.setattr("pgrehearse.release.backup.shape.LOCK_WAIT_MS", 300)
-    monkeypatch.setattr("pgrehearse.release.backup.contents.LOCK_WAIT_MS", "300")
+    monkeypatch.setattr("pgrehearse.release.backup.reading.LOCK_WAIT_MS", "300")
     with connect(database, verb="test") as session:
         session.execute("CREATE TABLE t AS SELECT 1 AS a")
         session.execute("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE")

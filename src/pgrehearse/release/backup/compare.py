@@ -9,8 +9,9 @@ from pgrehearse.postgres.binaries import require_client
 from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress, Silent
-from pgrehearse.release.backup.contents import Contents, Reader, SequenceContent, TableContent, read_contents
+from pgrehearse.release.backup.contents import Contents, SequenceContent, TableContent
 from pgrehearse.release.backup.dump_backup import SHOWN, DumpBackup
+from pgrehearse.release.backup.reading import Reader, read_contents
 from pgrehearse.release.backup.shape import Shape, find_differences, shape_of, start_schema_dump
 
 

@@ -29,18 +29,13 @@ from pgrehearse.release.backup.compare import (
     read_shape,
     require_equal,
 )
-from pgrehearse.release.backup.contents import (
-    Contents,
-    Reader,
-    SequenceContent,
-    read_contents,
-    read_sequences,
-)
+from pgrehearse.release.backup.contents import Contents, SequenceContent
 from pgrehearse.release.backup.disk import require_room
 from pgrehearse.release.backup.dump_backup import DUMP, FAILED, SCHEMA, UNPROVED, DumpBackup
 from pgrehearse.release.backup.failure import told_as_failure
 from pgrehearse.release.backup.files import record_files, sync_directory
 from pgrehearse.release.backup.manifest import Manifest, write_manifest
+from pgrehearse.release.backup.reading import Reader, read_contents, read_sequences
 from pgrehearse.release.backup.restore import restore_dump
 from pgrehearse.release.backup.scratch import ScratchOptions, open_scratch, require_elsewhere
 from pgrehearse.release.backup.shape import Shape, find_differences, shape_of, start_schema_dump
