@@ -12,6 +12,20 @@ SELECT c.oid,
    AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
    AND n.nspname NOT IN ('pgrehearse', 'pgrehearse_quarantine');
 
+-- name: relations_without_sizes
+-- The same without asking a size, which takes a lock.
+SELECT c.oid,
+       pg_catalog.format('%I.%I', n.nspname, c.relname),
+       c.relkind::text,
+       c.reltuples::float8,
+       pg_catalog.pg_relation_filenode(c.oid),
+       0
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p', 'm')
+   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+   AND n.nspname NOT IN ('pgrehearse', 'pgrehearse_quarantine');
+
 -- name: own_state
 -- After a statement, in its transaction: every lock this backend holds on those relations, with what
 -- the transaction has read and written there so far.  Reading needs a lock, so no other relation matters.

@@ -135,8 +135,9 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
     plan_session = PlanSession(pair, [statement for file in seen.statements.values() for statement in file])
     plan_session.begin()
     started = time.monotonic()
-    tracer = Tracer(lambda: pair.session("clone", "watch"))
-    recorder = CommitRecorder(lambda: pair.session("clone", "watch"), ignored=frozenset({seen.request.ledger.table}))
+    ignored = frozenset({seen.request.ledger.table})
+    tracer = Tracer(lambda: pair.session("clone", "watch"), ignored=ignored)
+    recorder = CommitRecorder(lambda: pair.session("clone", "watch"), ignored=ignored)
     try:
         apply(
             pair.session_as_role,

@@ -16,9 +16,9 @@ WITH wanted AS (
     SELECT i.indrelid FROM pg_catalog.pg_index i WHERE i.indexrelid = ANY (%(oids)s::oid[])
     UNION
     SELECT c.oid
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE %(names)s::text[] <> '{}'
-      AND pg_catalog.format('%%I.%%I', n.nspname, c.relname) = ANY (%(names)s::text[])
+    FROM pg_catalog.unnest(%(names)s::text[]) AS u (name), LATERAL pg_catalog.parse_ident(u.name) AS part
+    JOIN pg_catalog.pg_namespace n ON n.nspname = part[1]
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = part[2]
 ), living AS (
     SELECT c.oid, c.xmin, pg_catalog.format('%%I.%%I', n.nspname, c.relname) AS name
     FROM wanted w JOIN pg_catalog.pg_class c ON c.oid = w.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -123,14 +123,19 @@ SELECT 'type', t.oid::bigint, pg_catalog.concat_ws(' ', t.xmin,
     (SELECT pg_catalog.string_agg(e.oid || ':' || e.xmin, ',' ORDER BY e.oid) FROM pg_catalog.pg_enum e
      WHERE e.enumtypid = t.oid),
     (SELECT pg_catalog.string_agg(k.oid || ':' || k.xmin, ',' ORDER BY k.oid) FROM pg_catalog.pg_constraint k
-     WHERE k.contypid = t.oid),
-    (SELECT pg_catalog.string_agg(a.attnum || ':' || a.xmin, ',' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
-     WHERE a.attrelid = t.typrelid AND a.attnum > 0))
+     WHERE k.contypid = t.oid))
 FROM pg_catalog.pg_type t
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
-WHERE t.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse')
-  AND (t.typtype IN ('e', 'd', 'r') OR c.relkind = 'c')
+WHERE t.typtype IN ('e', 'd', 'r') AND t.oid >= 16384
+  AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse')
+UNION ALL
+SELECT 'type', c.reltype::bigint, pg_catalog.concat_ws(' ', c.xmin,
+    (SELECT pg_catalog.string_agg(a.attnum || ':' || a.xmin, ',' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
+     WHERE a.attrelid = c.oid AND a.attnum > 0))
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'c' AND c.oid >= 16384
+  AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse')
 UNION ALL
 SELECT 'schema', n.oid::bigint, n.xmin::text
 FROM pg_catalog.pg_namespace n
