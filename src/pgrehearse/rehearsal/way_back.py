@@ -25,7 +25,7 @@ from pgrehearse.rehearsal.document import Seen
 from pgrehearse.rehearsal.matviews import find_emptied_matviews
 from pgrehearse.rollback.aside import find_added
 from pgrehearse.rollback.definitions import read_definitions
-from pgrehearse.rollback.images import Image, ImagePlan, find_images, plan_images, take_images
+from pgrehearse.rollback.images import Image, ImagePlan, drop_images, find_images, plan_images, take_images
 from pgrehearse.rollback.perform import Ddl, WentBack, perform
 from pgrehearse.rollback.quarantine import RefreshImages, SettleImages
 from pgrehearse.rollback.way_back import find_inverse
@@ -94,11 +94,15 @@ def rehearse_way_back(
         return RehearsedWayBack(type=WayBackType.NOT_MEASURED, reasons=(reason,))
     started = time.monotonic()
     try:
-        return _Rehearsing(pair, seen, progress, prepare_ledger).rehearse()
+        rehearsing = _Rehearsing(pair, seen, progress, prepare_ledger)
+        found = rehearsing.rehearse()
+        rehearsing.leave_migrated()
     except (PgRehearseError, psycopg.Error, OSError) as error:
         reason = f"it could not be rehearsed: {_told(error)}"
     except Exception as error:  # a fault of ours must not cost the receipt of all that was measured before
         reason = f"it could not be rehearsed: {type(error).__name__}, an error of pgrehearse itself"
+    else:
+        return found
     finally:
         seen.timings["way_back_ms"] = (time.monotonic() - started) * 1000
     return RehearsedWayBack(type=WayBackType.NOT_MEASURED, reasons=(reason,))
@@ -131,6 +135,7 @@ class _Rehearsing:
     notes: list[str] = field(default_factory=list)
     written: set[int] = field(default_factory=set)  # tables into which the way back wrote
     taken: tuple[Image, ...] = ()
+    migrated: bool = True  # whether the clone is as the plan leaves it
 
     def rehearse(self) -> RehearsedWayBack:
         self.progress.step("rehearsing the way back")
@@ -218,6 +223,7 @@ class _Rehearsing:
 
     def _migrate_behind_images(self, plans: Sequence[ImagePlan]) -> None:
         """As a promotion does it: images, the plan with each of them current and then settled."""
+        self.migrated = False
         self.pair.renew_clone()
         self.prepare_ledger()
         try:
@@ -235,6 +241,7 @@ class _Rehearsing:
     def _go_back(self, ddl: Ddl) -> WentBack:
         with self.pair.session("clone", "way back") as session:
             images = find_images(session, id=IMAGES_OF)
+        self.migrated = False
         try:
             went_back = perform(
                 self.pair.session_as_role,
@@ -330,6 +337,9 @@ class _Rehearsing:
     def _up_again(self) -> float | None:
         """The plan once more: who went back may go forth again, and nothing is left that hinders it."""
         self.progress.step("applying the plan again")
+        if self.taken:
+            with self.pair.session_as_role("way back") as session:
+                drop_images(session, self.taken)
         started = time.monotonic()
         try:
             self._apply(NoObserver())
@@ -346,8 +356,17 @@ class _Rehearsing:
             raise _NotProvedError(
                 f"applied again, the plan gives another schema: {'; '.join(map(str, changes[:SHOWN]))}"
             )
+        self.migrated = True
         self.notes += self._differing_again()
         return took_ms
+
+    def leave_migrated(self) -> None:
+        """Who keeps the clone wants the migrated one, also where a proof stopped on the way."""
+        if not self.migrated and self.seen.request.copying["keep"]:
+            self.progress.step("migrating the clone again")
+            self.pair.renew_clone()
+            self.prepare_ledger()
+            self._apply(NoObserver())
 
     def _differing_again(self) -> Iterator[str]:
         """Told, not held against it: a plan may write the time, or what is random."""
