@@ -523,12 +523,6 @@ class LeaseLost(GuardRefused):
     default_remedy = "Look with `pgrehearse status`, then run `pgrehearse resume`: it goes on with what is left."
 
 
-class NothingToResume(ConfigurationError):
-    """No promotion of this database was left unfinished."""
-
-    default_remedy = "`pgrehearse status` shows what is applied; `pgrehearse promote` begins a new one."
-
-
 # --- release: the restore beside production -----------------------------------------------------------
 
 
