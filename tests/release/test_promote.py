@@ -9,9 +9,17 @@ from pathlib import Path
 import pytest
 from tests.support.applying import recorded, rows, wait_until
 from tests.support.dumps import dump_text
-from tests.support.promoting import rehearse_folder, request_for, run_promotion
+from tests.support.promoting import drizzle_folder_of, rehearse_folder, request_for, run_promotion
 
-from pgrehearse.errors import GateClosed, LeaseHeld, LeaseLost, MigrationFailed, NotAsRehearsed, PromotionDiffers
+from pgrehearse.errors import (
+    GateClosed,
+    ImagesNotTaken,
+    LeaseHeld,
+    LeaseLost,
+    MigrationFailed,
+    NotAsRehearsed,
+    PromotionDiffers,
+)
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
@@ -77,6 +85,46 @@ def test_a_promotion_applies_what_was_rehearsed_and_records_every_step(
     assert releases.entries(kind="promotion-ended")[0].body["outcome"] == "promoted"
     found = rows(connection, "SELECT count(*) FROM pg_tables WHERE schemaname = 'pgrehearse_quarantine'")
     assert found[0][0] >= 2
+
+
+@NEWEST
+def test_a_drizzle_folder_is_promoted_and_recorded_in_drizzles_own_ledger(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger
+) -> None:
+    connection.execute(SHOP + "CREATE TABLE log (a int PRIMARY KEY); INSERT INTO log VALUES (1), (2);")
+    receipt, source = rehearse_folder(
+        tmp_path, database, uat, *PLAN[:2], "UPDATE log SET a = a + 10; TRUNCATE log CASCADE;",
+        make=drizzle_folder_of,
+    )  # fmt: skip
+    connection.execute("UPDATE users SET id = 99 WHERE id = 3")
+    with pytest.raises(NotAsRehearsed, match=r"public\.orders: 30 rows deleted in the rehearsal, 31 here"):
+        run_promotion(request_for(database, receipt, source), releases)
+    assert recorded(connection, source.kind) == []
+    connection.execute("UPDATE users SET id = 3 WHERE id = 99")
+    told: list[str] = []
+    promotion = run_promotion(request_for(database, receipt, source), releases, told=told)
+    assert [line for line in told if not line.startswith("recoverable: ")] == []
+    assert recorded(connection, source.kind) == [each.sha256 for each in source.migrations]
+    assert {each.duration_ms[0] is not None for each in promotion.statements} == {True}
+    assert rows(connection, "SELECT (SELECT count(*) FROM log), (SELECT count(*) FROM orders)") == [(0, 50)]
+
+
+@NEWEST
+@pytest.mark.parametrize(
+    "second", ["DELETE FROM orders WHERE id = 1;", "ALTER TABLE orders DROP COLUMN note;", "DROP TABLE orders;"]
+)
+def test_what_two_transactions_of_a_plan_destroy_is_refused_before_the_first(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger, second: str
+) -> None:
+    """An image holds what one of them took; half-way through it would be too late to find out."""
+    connection.execute(SHOP)
+    receipt, source = rehearse_folder(tmp_path, database, uat, PLAN[0], second)
+    before = dump_text(database)
+    with pytest.raises(ImagesNotTaken, match=r"2 transactions of the plan destroy something of public\.orders"):
+        run_promotion(request_for(database, receipt, source), releases)
+    assert dump_text(database) == before
+    run_promotion(request_for(database, receipt, source, take_images=False), releases)
+    assert len(recorded(connection)) == 2
 
 
 @NEWEST

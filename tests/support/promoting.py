@@ -1,5 +1,6 @@
 """A folder of migrations rehearsed on another server, and production as it is when the receipt is promoted."""
 
+import json
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -34,9 +35,31 @@ def folder_of(directory: Path, *texts: str) -> Source:
     return open_source(folder, display="db")
 
 
-def rehearse_folder(directory: Path, production: Conninfo, uat: LocalServer, *texts: str) -> tuple[Receipt, Source]:
+def drizzle_folder_of(directory: Path, *texts: str) -> Source:
+    """The same files as drizzle-kit 0.31 keeps them."""
+    folder = directory / "db"
+    (folder / "meta").mkdir(parents=True, exist_ok=True)
+    entries = []
+    for number, text in enumerate(texts, 1):
+        tag = f"{number:04}_step"
+        (folder / f"{tag}.sql").write_text(text.replace(";", ";--> statement-breakpoint"))
+        entries.append(
+            {"idx": number, "version": "7", "when": 1_700_000_000_000 + number, "tag": tag, "breakpoints": True}
+        )
+    journal = {"version": "7", "dialect": "postgresql", "entries": entries}
+    (folder / "meta" / "_journal.json").write_text(json.dumps(journal))
+    return open_source(folder, display="db")
+
+
+def rehearse_folder(
+    directory: Path,
+    production: Conninfo,
+    uat: LocalServer,
+    *texts: str,
+    make: Callable[..., Source] = folder_of,
+) -> tuple[Receipt, Source]:
     """The receipt of all these files on a clone of production."""
-    source = folder_of(directory, *texts)
+    source = make(directory, *texts)
     options = RehearsalOptions(source=production.text, target=uat.conninfo().text, folder=directory / "db")
     receipt = Project.open(None, start=directory).rehearse(options)
     assert receipt.verdict not in ("failed", "unmeasured"), receipt.document["not_measured"]

@@ -31,6 +31,7 @@ from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.pooler import require_session
 from pgrehearse.progress import Progress
 from pgrehearse.release.backup.writes import Counters, read_counters, writes_since
+from pgrehearse.release.destroyed_once import require_destroyed_once
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
 from pgrehearse.release.lease import Lease, hold_lease
 from pgrehearse.release.promotion import (
@@ -321,11 +322,12 @@ def _images(run: _Run, *, going_on: bool) -> tuple[Image, ...]:
         return ()
     if going_on:
         return find_images(run.session, id=run.steps.id)
-    document = run.rehearsed.document
-    plans = plan_images(document["tables"], document["schema"]["changes"], run.rehearsed.before)
+    rehearsed, document = run.rehearsed, run.rehearsed.document
+    plans = plan_images(document["tables"], document["schema"]["changes"], rehearsed.before)
     taken: list[Image] = []
 
     def work() -> Mapping[str, Any]:
+        require_destroyed_once(rehearsed, plans)
         taken.extend(take_images(run.session, plans, id=run.steps.id) if plans else ())
         return {"images": [_image_json(image) for image in taken]}
 
