@@ -16,7 +16,7 @@ from pgrehearse.ledger import Entry, ReleaseLedger
 from pgrehearse.postgres.binaries import require_client
 from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo
-from pgrehearse.release.restore.beside import RestoreNames, restore_beside
+from pgrehearse.release.restore.beside import Fill, RestoreNames, restore_beside
 from pgrehearse.release.restore.swap import Swapped, WhatIsKnown, swap
 
 ID = "20261122_abc"
@@ -44,9 +44,9 @@ class Dump:
         subprocess.run(command, env=environment, check=True)
 
 
-def restore(production: Conninfo, dump: Dump, *, ledger: ReleaseLedger | None = None) -> RestoreNames:
+def restore(production: Conninfo, fill: Fill, *, ledger: ReleaseLedger | None = None) -> RestoreNames:
     return restore_beside(
-        production, id=ID, backup="b1", fill=dump.fill, compare=lambda _: (), ledger=ledger, now=now
+        production, id=ID, backup="b1", fill=fill, compare=lambda _: (), ledger=ledger, now=now
     )  # fmt: skip
 
 

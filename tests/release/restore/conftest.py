@@ -18,33 +18,47 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture
-def copy_of(server: LocalServer, tmp_path: Path) -> Iterator[Callable[[Conninfo], Conninfo]]:
-    """Restore a dump of a database into another one of the same server."""
-    made: list[str] = []
+def copy_of(server: LocalServer) -> Iterator[Callable[[Conninfo], Conninfo]]:
+    """A second database with the same content, by TEMPLATE: quick, and nobody may be in the first one meanwhile."""
+    yield from _copies(server, lambda database, target: None, template=True)
 
-    def copy(database: Conninfo) -> Conninfo:
-        name = f"copy_{os.getpid()}_{next(_numbers)}"
-        with connect(server.conninfo(), verb="test") as admin:
-            admin.execute(f"CREATE DATABASE {name}")
-        made.append(name)
-        dump = tmp_path / f"{name}.dump"
-        address, environment = database.for_child()
+
+@pytest.fixture
+def restored_from(server: LocalServer, tmp_path: Path) -> Iterator[Callable[[Conninfo], Conninfo]]:
+    """A second database with the same content, by pg_dump and pg_restore: other oids, other places."""
+
+    def fill(database: Conninfo, target: Conninfo) -> None:
+        dump = tmp_path / f"{target.database}.dump"
         programs = server.binaries
-        subprocess.run(
-            [programs.program("pg_dump"), "-Fc", "-Z0", f"--file={dump}", f"--dbname={address}"],
-            env=environment, check=True,
-        )  # fmt: skip
-        target = server.conninfo(name)
+        address, environment = database.for_child()
+        arguments = [programs.program("pg_dump"), "-Fc", "-Z0", f"--file={dump}", f"--dbname={address}"]
+        subprocess.run(arguments, env=environment, check=True)
         address, environment = target.for_child()
         arguments = [programs.program("pg_restore"), "--exit-on-error", f"--dbname={address}", str(dump)]
         subprocess.run(arguments, env=environment, check=True)
+
+    yield from _copies(server, fill, template=False)
+
+
+def _copies(
+    server: LocalServer, fill: Callable[[Conninfo, Conninfo], None], *, template: bool
+) -> Iterator[Callable[[Conninfo], Conninfo]]:
+    made: list[sql.Identifier] = []
+
+    def copy(database: Conninfo) -> Conninfo:
+        name = f"copy_{os.getpid()}_{next(_numbers)}"
+        like = sql.Identifier(str(database.database) if template else "template0")
+        with connect(server.conninfo(), verb="test") as admin:
+            admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), like))
+        made.append(sql.Identifier(name))
+        target = server.conninfo(name)
+        fill(database, target)
         return target
 
     yield copy
     with connect(server.conninfo(), verb="test") as admin:
         for name in made:
-            admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-            admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN INSERT INTO audit (what) VALUES (TG_OP || ' ' || COALESCE(NEW.id, OLD.id)); RETURN NULL; END $$;
 CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW EXECUTE FUNCTION note();
 ALTER TABLE orders ENABLE ALWAYS TRIGGER note;
+CREATE TRIGGER of_a_leaf AFTER UPDATE ON events_2025 FOR EACH ROW EXECUTE FUNCTION note();
 CREATE SCHEMA drizzle;
 CREATE TABLE drizzle.__drizzle_migrations (id serial PRIMARY KEY, hash text NOT NULL, created_at bigint);
 INSERT INTO drizzle.__drizzle_migrations (hash, created_at) VALUES ('first', 1);

@@ -40,6 +40,7 @@ from pgrehearse.release.restore.swap import WhatIsKnown, compare_beside, undo
 from pgrehearse.release.restore.written_files import By, Change
 
 pytestmark = pytest.mark.pg(">= 15")
+ONCE = pytest.mark.pg("== 18")  # what is asked here is our own doing, and no version's
 SMALL = "CREATE TABLE t (id serial PRIMARY KEY, what text); INSERT INTO t (what) VALUES ('a'), ('b'), ('c')"
 WRITES = "INSERT INTO t (what) VALUES ('d'); UPDATE t SET what = 'B' WHERE id = 2; DELETE FROM t WHERE id = 3"
 
@@ -89,7 +90,7 @@ def test_rollback_after_the_applications_writes_keeps_them_and_all_that_belongs_
     as_it_failed = content(production)
     application = connect(production, verb="application")
     with ReleaseLedger.open(tmp_path / "ledger.sqlite") as ledger:
-        names = restore(production, dump, ledger=ledger)
+        names = restore(production, dump.fill, ledger=ledger)
         at_backup = content(production.replaced(dbname=names.restored))
         watcher = Watcher(production)
         done = swap_now(production, tmp_path / "kept", ledger=ledger, progress=watcher)
@@ -136,18 +137,18 @@ def test_what_the_application_wrote_can_be_written_back_before_the_swap(producti
     dump = Dump(production, tmp_path)
     run(production, WRITES_BEFORE + WRITES_AFTER)
     expected = content(production)
-    restore(production, dump)
+    restore(production, dump.fill)
     done = swap_now(production, tmp_path / "kept", reapply=True)
     assert done.written_back is not None
     assert done.written_back > 5500
     assert content(production) == expected
 
 
+@ONCE
 def test_writes_that_do_not_fit_open_production_again(production: Conninfo, tmp_path: Path) -> None:
     run(production, SMALL)
-    dump = Dump(production, tmp_path)
-    run(production, WRITES + "; ALTER TABLE t ALTER what DROP NOT NULL")
-    names = restore(production, dump)
+    run(production, WRITES)
+    names = restore(production, lambda target: run(target, SMALL))
     run(production.replaced(dbname=names.restored), "ALTER TABLE t ADD CHECK (what <> 'd')")
     with pytest.raises(NotReapplied, match=r"application\.sql:\d+: new row .* violates check constraint"):
         swap_now(production, tmp_path / "kept", reapply=True)
@@ -159,27 +160,37 @@ def test_writes_that_do_not_fit_open_production_again(production: Conninfo, tmp_
 
 
 @pytest.fixture
-def restored(production: Conninfo, tmp_path: Path) -> RestoreNames:
+def restored(production: Conninfo) -> RestoreNames:
     """A small production that was written to, and its restored database beside it."""
     run(production, SMALL)
     with connect(production, verb="test") as session:
         session.execute(
             sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 33").format(sql.Identifier(str(production.database)))
         )
-    dump = Dump(production, tmp_path)
     run(production, WRITES)
-    return restore(production, dump)
+    return restore(production, lambda target: run(target, SMALL))
 
 
 APPENDS = 9  # begun and done of fence, export, sequences and swap, and the end
 
 
+@pytest.mark.pg("== 18")
 @pytest.mark.parametrize("fatal", range(1, APPENDS + 1))
-def test_a_killed_swap_goes_on_or_is_undone_and_says_so(
-    production: Conninfo, restored: RestoreNames, tmp_path: Path, fatal: int, server_major: int
+def test_a_swap_killed_at_each_moment_goes_on_or_is_undone_and_says_so(
+    production: Conninfo, restored: RestoreNames, tmp_path: Path, fatal: int
 ) -> None:
-    if server_major != 18 and fatal not in (3, 8):  # every moment on one major, two on the others
-        return
+    _kill_and_go_on(production, restored, tmp_path, fatal)
+
+
+@pytest.mark.pg(">= 15", "< 18")
+@pytest.mark.parametrize("fatal", [3, 8])
+def test_a_killed_swap_goes_on_or_is_undone_and_says_so(
+    production: Conninfo, restored: RestoreNames, tmp_path: Path, fatal: int
+) -> None:
+    _kill_and_go_on(production, restored, tmp_path, fatal)
+
+
+def _kill_and_go_on(production: Conninfo, restored: RestoreNames, tmp_path: Path, fatal: int) -> None:
     ledger, kept = tmp_path / "ledger.sqlite", tmp_path / "kept"
     before = properties_of(production)
     assert fork_swap(production, kept, ledger, fatal=fatal) == 9
@@ -227,7 +238,7 @@ def test_an_owner_who_is_no_superuser_can_do_all_of_it(
     dump = Dump(mine, tmp_path)
     run(mine, WRITES)
     before = properties_of(production)
-    restore(mine, dump)
+    restore(mine, dump.fill)
     # an application that is the owner too, and comes back whenever it is thrown out
     assert fork_swap(mine, tmp_path / "kept", tmp_path / "ledger.sqlite", fatal=4) == 9
     with pytest.raises(DatabaseFenced):
@@ -268,6 +279,7 @@ def test_both_names_are_swapped_or_none(
         assert rows(session, "SELECT count(*) FROM t") == [(3,)]
 
 
+@ONCE
 def test_a_full_disk_while_exporting_opens_production_again(
     production: Conninfo, restored: RestoreNames, tmp_path: Path
 ) -> None:
@@ -307,13 +319,18 @@ def test_a_user_who_may_not_rename_changes_nothing(
     assert not (tmp_path / "kept").exists()
 
 
+@ONCE
 def test_what_cannot_be_restored_leaves_nothing(production: Conninfo, tmp_path: Path) -> None:
-    run(production, SMALL)
-    dump = Dump(production, tmp_path)
     there = databases(production)
     with pytest.raises(RestoreFailed, match="2 rows less"):
         restore_beside(
-            production, id=ID, backup="b", fill=dump.fill, compare=lambda _: ("t: 2 rows less",), ledger=None, now=now
+            production,
+            id=ID,
+            backup="b",
+            fill=lambda _: None,
+            compare=lambda _: ("t: 2 rows less",),
+            ledger=None,
+            now=now,
         )
     assert databases(production) == there
     with pytest.raises(UnknownRestore):

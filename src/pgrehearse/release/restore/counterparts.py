@@ -35,7 +35,8 @@ class ForeignKey:
     """A constraint of the restored database."""
 
     table: Table
-    referenced_oid: int
+    root_oid: int  # of the table, or of the partition tree that it is in
+    referenced_oid: int  # likewise
     name: str
     deferrable: bool
     deferred: bool
@@ -44,7 +45,10 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
+    """A user's own, enabled."""
+
     table: Table
+    root_oid: int  # of the table, or of the partition tree that it is in
     name: str
     always: bool
 
@@ -251,18 +255,23 @@ def _foreign_keys(connection: Connection, tables: Tables, found: Counterparts) -
     for oid, referenced, name, deferrable, deferred, names in connection.execute(QUERIES["foreign_keys"]):
         if oid in tables.by_oid:
             table = tables.by_oid[oid]
-            own = frozenset(names)
+            own, root = frozenset(names), _root(tables, oid)
             found.foreign_keys.append(
                 ForeignKey(
-                    table=table, referenced_oid=referenced, name=name, deferrable=deferrable, deferred=deferred,
-                    columns=own,
+                    table=table, root_oid=root, referenced_oid=_root(tables, referenced), name=name,
+                    deferrable=deferrable, deferred=deferred, columns=own,
                 )
             )  # fmt: skip
-            columns[oid] = columns.get(oid, frozenset()) | own
+            columns[root] = columns.get(root, frozenset()) | own
     return columns
 
 
 def _triggers(connection: Connection, tables: Tables, found: Counterparts) -> None:
     for oid, name, enabled in connection.execute(QUERIES["triggers"]):
         if oid in tables.by_oid:
-            found.triggers.append(Trigger(table=tables.by_oid[oid], name=name, always=enabled == "A"))
+            table = tables.by_oid[oid]
+            found.triggers.append(Trigger(table=table, root_oid=_root(tables, oid), name=name, always=enabled == "A"))
+
+
+def _root(tables: Tables, oid: int) -> int:
+    return tables.root_of(tables.by_oid[oid]).oid if oid in tables.by_oid else oid

@@ -10,14 +10,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
-from typing import IO, LiteralString
-
-from psycopg import sql
+from typing import IO
 
 from pgrehearse.data.tables import Table
 from pgrehearse.release.restore.counterparts import Counterpart, ForeignKey, Trigger
-
-Values = Sequence[str | None]
+from pgrehearse.release.restore.sql_lines import SqlLines, Values, place, spelled
 
 
 class By(Enum):
@@ -57,7 +54,7 @@ SETTINGS = (
     "SET LOCAL lc_monetary = 'C';", "SET LOCAL lc_numeric = 'C';", "SET LOCAL xmloption = content;",
     "SET LOCAL xmlbinary = base64;", "SET LOCAL array_nulls = on;",
 )  # fmt: skip
-_BACK: dict[bool, LiteralString] = {
+_BACK: dict[bool, str] = {
     True: "ALTER CONSTRAINT {} DEFERRABLE INITIALLY IMMEDIATE;",
     False: "ALTER CONSTRAINT {} NOT DEFERRABLE;",
 }
@@ -83,6 +80,7 @@ class WrittenFiles:
         self._touched: dict[By, set[int]] = {}
         self._number = 0
         self._counterpart: Counterpart | None = None
+        self._lines_of: SqlLines | None = None
         self.counts: Counter[tuple[By, Change]] = Counter()
         self.not_assigned = 0
 
@@ -96,6 +94,7 @@ class WrittenFiles:
         """The rows that follow are of this table."""
         self._end_table()
         self._counterpart = counterpart
+        self._lines_of = SqlLines(counterpart)
         self._number += 1
         self.counts = Counter()
         self.not_assigned = 0
@@ -112,71 +111,34 @@ class WrittenFiles:
         self._number += 1
 
     def insert(self, by: By, values: Values, *, copies: int = 1) -> None:
-        table = self._table
         for _ in range(copies):
-            self._row(by, Change.INSERT, [column.name for column in table.columns], values)
-        if by is not By.MIGRATION:
-            statement = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({});").format(
-                _place(table.restored),
-                sql.SQL(", ").join(spelled(column.name) for column in table.columns),
-                sql.SQL(", ").join(map(literal, values)),
-            )
-            for _ in range(copies):
-                self._statement(by, _Phase.INSERTS, statement, 1)
+            self._row(by, Change.INSERT, values)
+            if by is not By.MIGRATION:
+                self._statement(by, _Phase.INSERTS, self._lines.insert(values), 1)
 
     def delete(self, by: By, values: Values, *, copies: int = 1) -> None:
-        table = self._table
         for _ in range(copies):
-            self._row(by, Change.DELETE, [column.name for column in table.columns], values)
-        if by is By.MIGRATION:
-            return
-        if table.key:
-            where = self._where_key(values)
-        else:
-            alike = sql.SQL(" AND ").join(
-                sql.SQL("NOT {c} IS DISTINCT FROM NULL" if value is None else
-                        "{c} IS DISTINCT FROM NULL AND pg_catalog.concat({c}) = {v}")
-                .format(c=spelled(column.name), v=literal(value))
-                for column, value in zip(table.columns, values, strict=True)
-            )  # fmt: skip
-            where = sql.SQL("(tableoid, ctid) IN (SELECT tableoid, ctid FROM {} WHERE {} LIMIT {})").format(
-                self._only, alike, sql.Literal(copies)
-            )
-        self._statement(by, _Phase.DELETES, sql.SQL("DELETE FROM {} WHERE {};").format(self._only, where), copies)
+            self._row(by, Change.DELETE, values)
+        if by is not By.MIGRATION:
+            self._statement(by, _Phase.DELETES, self._lines.delete(values, copies), copies)
 
     def update(self, by: By, now: Values, before: Values, *, assigned: Sequence[int], left: Sequence[int]) -> None:
         """One row of both sides; positions ``left`` differ too, but the migration writes those columns as well."""
         table = self._table
-        names = [column.name for column in table.columns]
-        heads = ["changed_columns", *names, *(f"restored.{name}" for name in names)]
-        changed = ", ".join(names[position] for position in sorted((*assigned, *left)))
-        self._row(by, Change.UPDATE, heads, [changed, *now, *before])
+        changed = ", ".join(table.columns[position].name for position in sorted((*assigned, *left)))
+        self._row(by, Change.UPDATE, [changed, *now, *before])
         if by is By.MIGRATION:
             return
-        references = [position for position in assigned if names[position] in table.foreign_key_columns]
+        references = [
+            position for position in assigned if table.columns[position].name in table.foreign_key_columns
+        ]  # fmt: skip
         others = [position for position in assigned if position not in references]
         for phase, positions in ((_Phase.REFERENCES, references), (_Phase.UPDATES, others)):
             if positions:
-                settings = sql.SQL(", ").join(
-                    sql.SQL("{} = {}").format(spelled(names[position]), literal(now[position]))
-                    for position in positions
-                )
-                statement = sql.SQL("UPDATE {} SET {} WHERE {};").format(
-                    self._only, settings, self._where_key(before)
-                )  # fmt: skip
-                self._statement(by, phase, statement, 1)
+                self._statement(by, phase, self._lines.update(positions, now, before), 1)
         if left:
             self.not_assigned += 1
-            told = sql.SQL("; ").join(
-                sql.SQL("{} is {} in the failed database, {} here").format(
-                    spelled(names[position]), literal(now[position]), literal(before[position])
-                )
-                for position in left
-            )
-            comment = sql.SQL("-- not written back, the migration writes it too: {} {}: {}").format(
-                _place(table.restored), self._where_key(before), told
-            )
-            self._line(by, _Phase.UPDATES, comment)
+            self._line(by, _Phase.UPDATES, self._lines.not_assigned(left, now, before))
 
     def close(self) -> dict[By, Path]:
         """Put the SQL files together; the paths of those that hold a statement."""
@@ -205,46 +167,37 @@ class WrittenFiles:
         return self._counterpart
 
     @property
-    def _only(self) -> sql.Composable:
-        table = self._table.restored
-        return sql.SQL("{}" if table.partitioned else "ONLY {}").format(_place(table))
+    def _lines(self) -> SqlLines:
+        assert self._lines_of is not None
+        return self._lines_of
 
-    def _where_key(self, values: Values) -> sql.Composable:
-        table = self._table
-        return sql.SQL(" AND ").join(
-            sql.SQL("{} = {}::{}").format(
-                spelled(table.columns[position].name), literal(values[position]),
-                sql.SQL(table.columns[position].type_name),
-            )
-            for position in table.key
-        )  # fmt: skip
-
-    def _row(self, by: By, change: Change, heads: Sequence[str], values: Values) -> None:
+    def _row(self, by: By, change: Change, values: Values) -> None:
         file = self._csv.get((by, change))
         if file is None:
             file = _create(self.path_of(self._table.name, change.value, folder=by.value))
             self._csv[by, change] = file
+            heads = [column.name for column in self._table.columns]
+            if change is Change.UPDATE:
+                heads = ["changed_columns", *heads, *(f"restored.{name}" for name in heads)]
             file.write(_csv_line(heads))
         file.write(_csv_line(values))
         self.counts[by, change] += 1
 
-    def _statement(self, by: By, phase: _Phase, statement: sql.Composable, rows: int) -> None:
+    def _statement(self, by: By, phase: _Phase, statement: str, rows: int) -> None:
         self._touched.setdefault(by, set()).add(self._table.restored.oid)
-        self._line(by, phase, statement, f"  -- rows: {rows}")
+        self._line(by, phase, f"{statement}  -- rows: {rows}")
 
-    def _line(self, by: By, phase: _Phase, statement: sql.Composable, after: str = "") -> None:
+    def _line(self, by: By, phase: _Phase, line: str) -> None:
         file = self._sql.get((by, phase))
         if file is None:
             file = self._open.enter_context(_create(self.directory / f".{by.value}.{phase.value}.part"))
             self._sql[by, phase] = file
-        file.write(f"{statement.as_string(None)}{after}\n")
+        file.write(line)
+        file.write("\n")
 
     def _head(self, file: IO[str], by: By) -> None:
         lines = [*(f"-- {line}" for line in self._heading.splitlines()), "BEGIN;", *SETTINGS]
-        path = sql.SQL("SET LOCAL search_path = {};").format(
-            sql.SQL(", ").join(map(spelled, ["pg_catalog", *self._search_path]))
-        )
-        lines.append(path.as_string(None))
+        lines.append(f"SET LOCAL search_path = {', '.join(map(spelled, ['pg_catalog', *self._search_path]))};")
         lines += [self._alter(trigger.table, "DISABLE TRIGGER {};", trigger.name) for trigger in self._triggers_of(by)]
         lines += [
             self._alter(key.table, "ALTER CONSTRAINT {} DEFERRABLE INITIALLY DEFERRED;", key.name)
@@ -267,57 +220,20 @@ class WrittenFiles:
         touched = self._touched.get(by, set())
         return [
             key for key in self._foreign_keys
-            if not key.deferred and (key.table.oid in touched or key.referenced_oid in touched)
+            if not key.deferred and not touched.isdisjoint((key.root_oid, key.referenced_oid))
         ]  # fmt: skip
 
     def _triggers_of(self, by: By) -> list[Trigger]:
-        return [trigger for trigger in self._triggers if trigger.table.oid in self._touched.get(by, set())]
+        return [trigger for trigger in self._triggers if trigger.root_oid in self._touched.get(by, set())]
 
     @staticmethod
-    def _alter(table: Table, what: LiteralString, name: str) -> str:
-        return sql.SQL("ALTER TABLE {} ").format(_place(table)).as_string(None) + sql.SQL(what).format(
-            spelled(name)
-        ).as_string(None)
+    def _alter(table: Table, what: str, name: str) -> str:
+        return f"ALTER TABLE {place(table)} {what.format(spelled(name))}"
 
     def _end_table(self) -> None:
         for file in self._csv.values():
             file.close()
         self._csv.clear()
-
-
-def literal(value: str | None) -> sql.Composable:
-    """A literal on one line, whatever the value holds; its type is taken from where it stands."""
-    if value is None:
-        return sql.SQL("NULL")
-    if not re.search(r"[\\\n\r]", value):
-        return _Written("'" + value.replace("'", "''") + "'")
-    escaped = value.replace("\\", "\\\\").replace("'", "''").replace("\n", "\\n").replace("\r", "\\r")
-    return _Written(f"E'{escaped}'")
-
-
-class _Written(sql.Composable):
-    """Text that is already SQL: psycopg's own literals would need a connection to know how to quote."""
-
-    def as_bytes(self, context: object = None) -> bytes:
-        return str(self._obj).encode(errors="surrogateescape")
-
-    def as_string(self, context: object = None) -> str:
-        return str(self._obj)
-
-
-def spelled(*names: str) -> sql.Composable:
-    """An identifier on one line, whatever the names hold: U& spells line breaks."""
-    if not any("\n" in name or "\r" in name for name in names):
-        return sql.Identifier(*names)
-    parts = []
-    for name in names:
-        inner = name.replace('"', '""').replace("\\", "\\\\").replace("\n", "\\000a").replace("\r", "\\000d")
-        parts.append(f'U&"{inner}"')
-    return _Written(".".join(parts))
-
-
-def _place(table: Table) -> sql.Composable:
-    return spelled(table.namespace, table.relation)
 
 
 def _create(path: Path) -> IO[str]:
