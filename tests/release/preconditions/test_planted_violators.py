@@ -135,6 +135,24 @@ CASES = (
     planted("ATTACH PARTITION, LIST", "CREATE TABLE p (id int, a text, n int) PARTITION BY LIST (lower(a));"
             "CREATE TABLE t (id int PRIMARY KEY, a text, n int); INSERT INTO t VALUES (1, 'X'), (2, NULL), (3, 'z')",
             "ALTER TABLE p ATTACH PARTITION t FOR VALUES IN ('x', NULL)", Kind.BOUND, "id=3"),
+    planted("ATTACH PARTITION, HASH", "CREATE TABLE p (id int, n int) PARTITION BY HASH (id);"
+            "CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT g, g FROM generate_series(1, 9) g;"
+            "DELETE FROM t WHERE NOT satisfies_hash_partition('p'::regclass, 2, 0, id) AND id <> 3",
+            "ALTER TABLE p ATTACH PARTITION t FOR VALUES WITH (MODULUS 2, REMAINDER 0)", Kind.BOUND, "id=3"),
+    planted("ATTACH PARTITION under a unique key of the parent",
+            "CREATE TABLE p (id int, n int, a text, UNIQUE (n)) PARTITION BY RANGE (n);"
+            "CREATE TABLE t (id int PRIMARY KEY, n int, a text); INSERT INTO t VALUES (1, 1), (2, 2), (3, 2)",
+            "ALTER TABLE p ATTACH PARTITION t FOR VALUES FROM (1) TO (9)", Kind.DUPLICATES, "id=2; id=3",
+            enough=("id=3",)),
+    planted("ATTACH PARTITION under a unique index of the parent",
+            "CREATE TABLE p (id int, n int, a text) PARTITION BY RANGE (n); CREATE UNIQUE INDEX ON p (n, lower(a));"
+            "CREATE TABLE t (id int PRIMARY KEY, n int, a text); INSERT INTO t VALUES (1, 1, 'a'), (2, 1, 'A')",
+            "ALTER TABLE p ATTACH PARTITION t FOR VALUES FROM (1) TO (9)", Kind.DUPLICATES, "id=1; id=2",
+            enough=("id=2",)),
+    planted("ATTACH PARTITION under a foreign key of the parent", "CREATE TABLE q (id int PRIMARY KEY);"
+            "CREATE TABLE p (id int, n int REFERENCES q) PARTITION BY RANGE (n);"
+            "CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO q VALUES (1); INSERT INTO t VALUES (1, 1), (2, 2)",
+            "ALTER TABLE p ATTACH PARTITION t FOR VALUES FROM (1) TO (9)", Kind.ORPHANS, "id=2"),
     planted("a new partition meets rows of the default one", "CREATE TABLE p (id int, n int) PARTITION BY RANGE (n);"
             "CREATE TABLE t PARTITION OF p DEFAULT; ALTER TABLE t ADD PRIMARY KEY (id);"
             "INSERT INTO t VALUES (1, 5), (2, 15), (3, NULL)",

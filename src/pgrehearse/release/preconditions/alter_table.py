@@ -12,17 +12,19 @@ from pgrehearse.release.preconditions.asking import Asking
 from pgrehearse.release.preconditions.bounds import require_bound, require_default_without
 from pgrehearse.release.preconditions.column_type import SERIALS
 from pgrehearse.release.preconditions.conversions import cannot_convert, change_types, value_as
-from pgrehearse.release.preconditions.expressions import Asked, read_expression
+from pgrehearse.release.preconditions.expressions import Asked, NotAsked, read_expression
 from pgrehearse.release.preconditions.precondition import PreconditionKind, RowTest
 from pgrehearse.release.preconditions.requirements import (
     require_constraint,
     require_no_rows,
     require_not_null,
+    require_unique_index,
     strings,
 )
 from pgrehearse.release.preconditions.shape import ColumnNow, ConstraintNow, TableNow
 
 Kind = AlterTableType
+RENAMED = NotAsked(because="the plan renames columns of the tables")
 INTO_INDEX = (ConstrType.CONSTR_PRIMARY, ConstrType.CONSTR_UNIQUE, ConstrType.CONSTR_EXCLUSION)
 
 
@@ -59,6 +61,7 @@ def _work_off(asking: Asking, table: TableNow, command: Any, *, only: bool) -> N
             add_column(asking, table, command.def_, tolerant=bool(command.missing_ok))
         case Kind.AT_DropColumn:
             for member in asking.shape.family(table):
+                member.forget_layers("the plan changes its type and drops columns of the table")
                 member.columns.pop(command.name, None)
         case Kind.AT_AddConstraint:
             _add_constraint(asking, table, command.def_)
@@ -104,7 +107,7 @@ def add_column(asking: Asking, table: TableNow, node: ast.ColumnDef, *, tolerant
     never_null = bool(kinds & {ConstrType.CONSTR_NOTNULL, ConstrType.CONSTR_PRIMARY}) or (
         new.own is not None and new.own.not_null
     )
-    if generated is not None:
+    if generated is not None and (never_null or generated.generated_kind != "v"):
         _require_computable(asking, table, node.colname, generated, new, never_null=never_null)
     elif never_null and not has_value:
         require_no_rows(asking, table, node.colname)
@@ -208,8 +211,41 @@ def _attach(asking: Asking, parent: TableNow, node: ast.PartitionCmd) -> None:
         return
     require_bound(asking, parent, child, node.bound)
     require_default_without(asking, parent, child.name, node.bound)
+    _require_rules_of(asking, parent, child)
     _join(asking, parent, child)
     child.is_default_partition = bool(node.bound.is_default)
+
+
+def _require_rules_of(asking: Asking, parent: TableNow, child: TableNow) -> None:
+    """Unique keys and foreign keys of the parent that the child does not have yet are made for it."""
+    own = {_rule(constraint.parsed()) for constraint in child.constraints.values()}
+    rules = [(name, each) for name, each in parent.constraints.items() if _rule(each.parsed()) not in {None, *own}]
+    for name, constraint in rules:
+        if parent.has_renamed_columns or child.has_renamed_columns:
+            what = f"every row satisfies {quoted(name)} of {parent.shown or parent.name}"
+            asking.ask(PreconditionKind.CHECK, child, what, _never, columns=[], expressions=[RENAMED])
+            continue
+        node = _checked_now(constraint.parsed(), name)
+        require_constraint(asking, child, node, parent=asking.shape.referenced_by(constraint))
+    known = {
+        asking.shape.index_rule(definition) for owner, definition in asking.shape.indexes.values() if owner is child
+    }
+    for owner, definition in tuple(asking.shape.indexes.values()):
+        rule = asking.shape.index_rule(definition) if owner is parent else None
+        if rule is not None and rule not in known and not parent.has_renamed_columns:
+            node = asking.shape.parse_index(definition)
+            require_unique_index(asking, child, node, built=True)
+
+
+def _rule(node: Any) -> tuple[Any, ...] | None:
+    """What makes a unique or foreign key the same as another; None of any other constraint."""
+    if node is None:
+        return None
+    if node.contype in (ConstrType.CONSTR_PRIMARY, ConstrType.CONSTR_UNIQUE):
+        return "unique", tuple(strings(node.keys))
+    if node.contype == ConstrType.CONSTR_FOREIGN:
+        return "foreign", tuple(strings(node.fk_attrs)), node.pktable.relname, tuple(strings(node.pk_attrs))
+    return None
 
 
 def _part(asking: Asking, parent: TableNow | None, child: TableNow | None) -> None:

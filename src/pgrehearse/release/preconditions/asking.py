@@ -7,6 +7,7 @@ from pgrehearse.hazards.sql_names import quoted
 from pgrehearse.release.preconditions.expressions import Asked, NotAsked
 from pgrehearse.release.preconditions.precondition import Precondition, PreconditionKind, Test
 from pgrehearse.release.preconditions.shape import Shape, TableNow
+from pgrehearse.schema.schema_object import ObjectKind
 
 SHOWN = 100  # characters of an expression
 
@@ -41,6 +42,8 @@ class Asking:
 
         Nothing is asked of a table that the plan makes and leaves empty.
         """
+        if table.kind is ObjectKind.FOREIGN_TABLE:
+            return  # the server takes a foreign table's constraints on trust
         expressions = tuple(expressions)
         named = [*columns, *(name for each in expressions if isinstance(each, Asked) for name in each.columns)]
         if table.production is None and table.rows_added is None and self.shape.hidden is None:

@@ -109,9 +109,20 @@ def alter_enum(asking: Asking, node: ast.AlterEnumStmt) -> None:
         return
     if node.oldVal is not None:
         found.labels = tuple(node.newVal if label == node.oldVal else label for label in found.labels)
+        for table in asking.shape.tables.values():
+            names = [name for name, held in table.columns.items() if held.type.own is found]
+            table.write_columns(names, f"{asking.place} renames a label of its type")
     else:
         found.labels = (*found.labels, node.newVal)
     found.altered = asking.place
+
+
+def alter_composite(asking: Asking, node: ast.AlterTableStmt) -> None:
+    """ALTER TYPE … ADD, DROP or ALTER ATTRIBUTE."""
+    names = (node.relation.schemaname, node.relation.relname) if node.relation.schemaname else (node.relation.relname,)
+    found = asking.shape.find_type(names)
+    if found is not None:
+        found.altered = asking.place
 
 
 def alter_domain(asking: Asking, node: ast.AlterDomainStmt) -> None:
@@ -259,11 +270,9 @@ def _move(shape: Shape, table: TableNow, name: Name) -> None:
 
 def _rename_column(table: TableNow, old: str, new: str) -> None:
     if old in table.columns:
+        table.forget_layers("the plan changes its type and renames columns of the table")
         table.columns = {new if name == old else name: held for name, held in table.columns.items()}
         table.has_renamed_columns = True
-        if table.layers:
-            # An expression of a layer knows the old name; what it computed is not followed further.
-            table.write_columns([new], "the plan changes its type and renames it")
 
 
 def _rename_type(shape: Shape, names: tuple[str, ...], new: str) -> None:

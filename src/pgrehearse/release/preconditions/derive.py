@@ -66,6 +66,8 @@ def _take_in(asking: Asking, node: Any, text: str) -> None:
     match node:
         case ast.AlterTableStmt() if node.objtype in _ALTERABLE:
             alter_table(asking, node)
+        case ast.AlterTableStmt() if node.objtype == ObjectType.OBJECT_TYPE:
+            definitions.alter_composite(asking, node)
         case ast.CreateStmt():
             definitions.create_table(asking, node)
         case ast.IndexStmt():

@@ -58,9 +58,12 @@ def require_constraint(asking: Asking, table: TableNow, node: Any, *, parent: Ta
             _require_no_conflicts(asking, table, node)
 
 
-def require_unique_index(asking: Asking, table: TableNow, node: ast.IndexStmt) -> None:
-    """A new unique index; on a partitioned table with ONLY nothing is built, so nothing is checked."""
-    if table.is_partitioned and not node.relation.inh:
+def require_unique_index(asking: Asking, table: TableNow, node: ast.IndexStmt, *, built: bool = False) -> None:
+    """A new unique index; on a partitioned table with ONLY nothing is built, so nothing is checked.
+
+    ``built``: it is made for a partition that is attached, whatever the statement of its parent said.
+    """
+    if table.is_partitioned and not node.relation.inh and not built:
         return
     keys = [_index_key(asking, table, element) for element in node.indexParams]
     where = None if node.whereClause is None else read_expression(node.whereClause, table, asking.shape)

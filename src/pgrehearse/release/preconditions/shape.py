@@ -10,6 +10,7 @@ from typing import Any
 from pglast import ast, parse_sql
 from pglast.enums import ConstrType
 from pglast.parser import ParseError
+from pglast.stream import RawStream
 
 from pgrehearse.hazards.sql_names import quoted
 from pgrehearse.release.preconditions.column_type import (
@@ -116,6 +117,12 @@ class TableNow:
         for column in self.columns.values():
             if column.is_generated:
                 column.written = column.written or reason
+
+    def forget_layers(self, reason: str) -> None:
+        """Their expressions name columns that are renamed or gone: what they made is lost sight of."""
+        for layer in self.layers:
+            self.write_columns([name for name, _ in layer.values], reason)
+        self.layers.clear()
 
     def rows(self, *, descends: bool = True) -> Rows:
         """Its rows on production, under today's names."""
@@ -224,6 +231,14 @@ class Shape:
             return parse_sql(definition)[0].stmt
         except ParseError:
             return None
+
+    def index_rule(self, definition: "str | Any") -> str | None:
+        """What makes a unique index the same as another's: all but its name and table; None of any other."""
+        node = self.parse_index(definition) if definition else None
+        if node is None or not node.unique:
+            return None
+        parts = [*node.indexParams, node.whereClause]
+        return ", ".join(RawStream()(part) for part in parts if part is not None)
 
     def domains_over(self, domain: TypeNow) -> tuple[TypeNow, ...]:
         """It and the domains made of it."""
