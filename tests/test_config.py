@@ -28,6 +28,7 @@ url = "postgresql:///dev_db?host=/run/postgresql"
 [environments.prd]
 url_env = "DATABASE_URL"
 env_file = ".env.production"
+migrate_url_env = "MIGRATE_URL"
 protected = true
 max_block_s = 5
 lock_timeout_s = 2.5

@@ -49,6 +49,7 @@ class Environment(_Section):
     url_env: Text | None = None  # the variable that holds the URL
     env_file: Text | None = None  # the .env file to read that variable from, instead of the environment
     url: Text | None = None  # an address without a password: service=…, or a passfile does the rest
+    migrate_url_env: Text | None = None  # the variable with the URL that migrations log in with; None: the same
     protected: bool = False
     max_block_s: Seconds | None = None  # how long others may wait behind us before we cancel ourselves
     lock_timeout_s: Seconds | None = None
@@ -199,22 +200,29 @@ class Config(_Section):
         if environment.url is not None:
             return Conninfo.parse(environment.url)
         assert environment.url_env is not None  # held by the validator
-        key = f"{self.file.name}: environments.{name}.url_env"
-        if environment.env_file is None:
-            return _conninfo_from(os.environ, environment.url_env, where="the environment", key=key)
-        variables = read_env_file(self.located(environment.env_file), key=f"{self.file.name}: environments.{name}")
-        return _conninfo_from(variables, environment.url_env, where=environment.env_file, key=key)
+        return self._variable(f"environments.{name}", "url_env", environment.url_env, environment.env_file)
+
+    def migrate_conninfo(self, name: str) -> Conninfo | None:
+        """The address that migrations log in with, where it is another; raises as `conninfo` does."""
+        environment = self.environments[name]
+        if environment.migrate_url_env is None:
+            return None
+        where = (f"environments.{name}", "migrate_url_env")
+        return self._variable(*where, environment.migrate_url_env, environment.env_file)
+
+    def _variable(self, section: str, key: str, variable: str, env_file: str | None) -> Conninfo:
+        section = f"{self.file.name}: {section}"
+        if env_file is None:
+            return _conninfo_from(os.environ, variable, where="the environment", key=f"{section}.{key}")
+        variables = read_env_file(self.located(env_file), key=section)
+        return _conninfo_from(variables, variable, where=env_file, key=f"{section}.{key}")
 
     def ledger_conninfo(self) -> Conninfo | None:
         """The release ledger's own database; None where it is a file.  Raises `ConfigurationError`."""
         ledger = self.ledger
         if ledger.url_env is None:
             return None
-        key = f"{self.file.name}: ledger.url_env"
-        if ledger.env_file is None:
-            return _conninfo_from(os.environ, ledger.url_env, where="the environment", key=key)
-        variables = read_env_file(self.located(ledger.env_file), key=f"{self.file.name}: ledger")
-        return _conninfo_from(variables, ledger.url_env, where=ledger.env_file, key=key)
+        return self._variable("ledger", "url_env", ledger.url_env, ledger.env_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -292,9 +292,23 @@ class Project:
             source_protected=source.protected_as_source,
             protected=self.protected(),
             create_roles=clone.create_roles,
-            role=role or self._migrations.role,
+            role=role or self._migrations.role or self._migrator(source),
             keep=keep,
         )
+
+    def migrate_conninfo(self, database: ResolvedDatabase) -> Conninfo:
+        """The address that migrations of this database log in with."""
+        configured = (
+            self.config.migrate_conninfo(database.environment)
+            if self.config is not None and database.environment is not None
+            else None
+        )
+        return configured or database.conninfo
+
+    def _migrator(self, database: ResolvedDatabase) -> str | None:
+        """The user of that address where it is another's; None: the URL's own, whoever that turns out to be."""
+        conninfo = self.migrate_conninfo(database)
+        return conninfo.parameters.get("user") if conninfo is not database.conninfo else None
 
     @property
     def _clone(self) -> Clone:

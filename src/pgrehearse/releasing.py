@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from pgrehearse.migrations.sources.find import ad_hoc_source
 from pgrehearse.migrations.sources.source import Source
 from pgrehearse.migrations.status import Status, read_status
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
-from pgrehearse.postgres.identity import read_identity
+from pgrehearse.postgres.identity import read_identity, same_database
 from pgrehearse.progress import Progress
 from pgrehearse.project import Project, limits_of, read_resolutions, utc_now
 from pgrehearse.rehearsal.receipt import ENTRY_KIND, Receipt, find_receipt
@@ -178,6 +178,7 @@ class Releasing:
             approvals=approvals,
             policy=self.gate_policy(),
             ledger_table=sources[0].ledger.table,
+            role=self._migrating_role(database, session),
         )
         size = fetch_value(session, DATABASE_SIZE)
         policy = self.recoverability(database)
@@ -188,6 +189,18 @@ class Releasing:
             gate=gate.joined(Gate.of(reasons, told)),
             ways=choose_ways(policy, size),
         )
+
+    def _migrating_role(self, database: ResolvedDatabase, session: Connection) -> str:
+        """Who the promotion would run as.  Raises `ConfigurationError` when its URL leads elsewhere."""
+        conninfo = self.project.migrate_conninfo(database)
+        with connect(conninfo, verb="gate") as migrating:
+            if not same_database(migrating, session, secrets.randbits(64)):
+                raise ConfigurationError(
+                    f"environments.{database.environment}.migrate_url_env leads to {conninfo.address}, which is not "
+                    f"the database of {database.conninfo.address}",
+                    remedy="Let both variables hold URLs of one database.",
+                )
+            return str(fetch_value(migrating, "SELECT session_user::pg_catalog.text"))
 
     def newest_receipt(self, releases: ReleaseLedger, database: ResolvedDatabase, pending: Plan) -> Receipt | None:
         """Of this environment's receipts the newest one of this very plan, else the newest one of a folder."""
@@ -321,7 +334,7 @@ class Releasing:
                 migrations = list(pending_of(sources, session).migrations)
             mode = self.project.config.migrations.transaction if self.project.config else TransactionMode.AUTO.value
         return PromotionRequest(
-            production=database.conninfo,
+            production=self.project.migrate_conninfo(database),
             environment=database.environment,
             receipt=receipt,
             unrehearsed=options.unrehearsed,
@@ -359,6 +372,7 @@ class Releasing:
             return take_back(
                 TakeBackRequest(
                     production=database.conninfo,
+                    migrate=self.project.migrate_conninfo(database),
                     promotion=promotion,
                     receipt=receipt,
                     migrations=migrations,
@@ -512,8 +526,3 @@ def _accepted(text: str) -> Accepted:
             f"--accept {text!r}: expected FINDING=REASON", remedy="Write --accept 'drop-column:public.users=agreed'."
         )
     return Accepted(finding=finding.strip(), reason=reason.strip())
-
-
-def accepted_by(approvals: Sequence[Approval]) -> Mapping[str, str]:
-    """Every accepted finding with its reason."""
-    return {each.finding: each.reason for approval in approvals for each in approval.accepted}

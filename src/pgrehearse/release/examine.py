@@ -47,11 +47,12 @@ def examine(
     approvals: Sequence[Approval],
     policy: GatePolicy,
     ledger_table: str,
+    role: str,
 ) -> Gate:
     """Every reason why not, and what a person should know.
 
-    ``pending`` is production's pending plan with the bytes on disk; ``session`` is production's own, of the
-    role that would promote.  Read-only; its longest part are the preconditions, which scan what they ask.
+    ``pending`` is production's pending plan with the bytes on disk; ``session`` is production's own, ``role`` the
+    one that would promote.  Read-only; its longest part are the preconditions, which scan what they ask.
     """
     document = receipt.document
     reasons: list[Reason] = []
@@ -59,7 +60,7 @@ def examine(
     if (tampered := _judge_seal(receipt)) is not None:
         return Gate.of([tampered])  # nothing that it says can be believed
     now = read_production(session)
-    reasons += judge_identity(document, now)
+    reasons += judge_identity(document, now, role=role)
     reasons += judge_grade(document)
     reasons += judge_verdict(document, accepted_names(approvals))
     reasons += judge_approvals(document, approvals, needed=policy.approvals, by_another=policy.approved_by_another)

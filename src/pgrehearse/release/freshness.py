@@ -36,7 +36,6 @@ class ProductionNow:
     """What the gate compares the receipt with.  Read without writing anything."""
 
     identity: DatabaseIdentity
-    user: str  # who the promotion would run as
     lsn: str | None
     at: datetime  # the server's clock
     settings: Mapping[str, str]
@@ -47,7 +46,6 @@ def read_production(session: Connection) -> ProductionNow:
     """Some five queries; ACCESS SHARE on one table at a time."""
     return ProductionNow(
         identity=read_identity(session),
-        user=fetch_value(session, "SELECT session_user::pg_catalog.text"),
         lsn=fetch_value(session, POSITION),
         at=fetch_value(session, "SELECT pg_catalog.clock_timestamp()"),
         settings=read_settings(session),
@@ -55,7 +53,7 @@ def read_production(session: Connection) -> ProductionNow:
     )
 
 
-def judge_identity(document: Mapping[str, Any], now: ProductionNow) -> list[Reason]:
+def judge_identity(document: Mapping[str, Any], now: ProductionNow, *, role: str) -> list[Reason]:
     """This very database: a base backup or a branch has the same identifiers, but not a later position in the WAL."""
     source, identity = document["source"], now.identity
     system = None if identity.system_identifier is None else str(identity.system_identifier)
@@ -93,12 +91,12 @@ def judge_identity(document: Mapping[str, Any], now: ProductionNow) -> list[Reas
                 remedy="Rehearse again on the new major version.",
             )
         )
-    if document["role"] != now.user:
+    if document["role"] != role:
         reasons.append(
             Reason(
                 kind=ReasonKind.ROLE,
-                message=f"rehearsed as {document['role']}, and the promotion would run as {now.user}",
-                remedy=f"Give the environment a URL that logs in as {document['role']}, or rehearse as {now.user}.",
+                message=f"rehearsed as {document['role']}, and the promotion would run as {role}",
+                remedy=f"Give the environment a URL that logs in as {document['role']}, or rehearse as {role}.",
             )
         )
     return reasons

@@ -73,7 +73,8 @@ class Way:
 class TakeBackRequest:
     """What is to be taken back, and what it takes."""
 
-    production: Conninfo
+    production: Conninfo  # of a user who may read everything, and for a restore rename databases
+    migrate: Conninfo  # logs in as the role that migrates
     promotion: PromotionRecord
     receipt: Receipt | None
     migrations: Sequence[Migration]  # the promotion's plan
@@ -350,7 +351,7 @@ def _go_inverse(
         differing[:] = differences_where_touched(before, looking.read_schema(session), touched)
 
     went = perform(
-        lambda verb: connect(request.production, verb=verb),
+        lambda verb: connect(request.migrate, verb=verb),
         Ddl.of_receipt(document["rollback"]),
         looking.images,
         ledger=request.ledger,
