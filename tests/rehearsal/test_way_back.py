@@ -172,6 +172,7 @@ def test_a_column_that_comes_back_last_is_told(
     [
         ("ALTER TABLE orders DISABLE TRIGGER ALL;", "foreign key triggers"),
         ("SELECT lo_create(4242);", "does not run again"),
+        ("ALTER SERVER far OPTIONS (ADD host 'nowhere');", "not compared"),
         ("ALTER TABLE customers ADD v int; SELECT setval('customers_id_seq', 1);", "customers_id_seq is"),
     ],
 )
@@ -179,6 +180,7 @@ def test_what_could_not_be_proved_is_not_promised(
     tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer, migration: str, reason: str
 ) -> None:
     connection.execute(SHOP)
+    connection.execute("CREATE FOREIGN DATA WRAPPER far; CREATE SERVER far FOREIGN DATA WRAPPER far")
     rollback = rehearse(tmp_path, database, uat.conninfo(), migration)["rollback"]
     assert rollback["type"] == "loses-writes"
     assert rollback["proved"] is False

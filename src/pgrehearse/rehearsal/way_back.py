@@ -3,6 +3,7 @@
 The functions that run here are those that later run on production.  What was not proved is not promised.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,8 @@ from pgrehearse.errors import MigrationFailed, PgRehearseError
 from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.observer import NoObserver, Observer, Observers
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.migrations.statements import Statement
+from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.named_queries import named_queries
 from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.document import Seen
@@ -37,7 +39,20 @@ QUERIES = named_queries(__file__)
 IMAGES_OF = "rehearsal"  # the id under which images are taken on a clone
 LIMITS = Limits(lock_timeout_ms=60_000, attempts=2, max_block_s=None, wait_s=60.0)
 SHOWN = 5
+# What they change is in no schema that is compared (secrets, another server), so nothing would show that it stays.
+UNSEEN = {
+    "CreateUserMappingStmt": "user mappings",
+    "AlterUserMappingStmt": "user mappings",
+    "DropUserMappingStmt": "user mappings",
+    "AlterForeignServerStmt": "options of servers",
+    "AlterFdwStmt": "options of foreign-data wrappers",
+    "CreateSubscriptionStmt": "subscriptions",
+    "AlterSubscriptionStmt": "subscriptions",
+    "DropSubscriptionStmt": "subscriptions",
+}
+_TABLESPACE = re.compile(r"\bSET\s+TABLESPACE\b", re.IGNORECASE)
 EQUAL = frozenset({TableVerdict.UNCHANGED, TableVerdict.RENAMED, TableVerdict.RECREATED})
+CALM = frozenset({TableVerdict.UNCHANGED, TableVerdict.RENAMED})
 # Its values are all there, or it is not compared with anything: a column that came back is a new one to the catalog.
 SAME = frozenset({ColumnVerdict.UNCHANGED, ColumnVerdict.RECREATED, ColumnVerdict.RENAMED})
 
@@ -133,7 +148,7 @@ class _Rehearsing:
     progress: Progress
     prepare_ledger: Callable[[], None]
     notes: list[str] = field(default_factory=list)
-    written: set[int] = field(default_factory=set)  # tables into which the way back wrote
+    written: frozenset[int] | None = None  # tables into which the way back wrote; None: not known
     taken: tuple[Image, ...] = ()
     migrated: bool = True  # whether the clone is as the plan leaves it
 
@@ -148,6 +163,9 @@ class _Rehearsing:
         )  # fmt: skip
         if inverse.not_invertible:
             return self._not_proved(result, inverse.not_invertible)
+        unseen = tuple(self._unseen())
+        if unseen:
+            return self._not_proved(result, unseen)
         if self._large_objects_lost:
             return self._not_proved(result, ("large objects that the plan deletes or overwrites are in no image",))
         lossless = not plans and not self._data.lost
@@ -210,14 +228,25 @@ class _Rehearsing:
                 f"what is written to {', '.join(names[:SHOWN])}{rest}, which the plan adds, goes out of use; "
                 "it is copied to pgrehearse_quarantine first"
             )
+        for place, statement in self._statements():
+            if statement.beyond is not None:
+                yield f"{place} is not taken back: {statement.beyond}"
+            if _TABLESPACE.search(statement.text):
+                yield f"{place} is not taken back: where files lie is not part of a schema"
+
+    def _unseen(self) -> Iterator[str]:
+        for place, statement in self._statements():
+            if statement.kind in UNSEEN:
+                yield f"{place} changes {UNSEEN[statement.kind]}, which are not compared"
+
+    def _statements(self) -> Iterator[tuple[str, Statement]]:
         for migration in self.seen.request.plan.migrations:
             for statement in self.seen.statements[migration.version]:
-                if statement.beyond is not None:
-                    yield f"{migration.path}:{statement.line} is not taken back: {statement.beyond}"
+                yield f"{migration.path}:{statement.line}", statement
 
     @property
     def _reaches_beyond(self) -> bool:
-        return any(each.beyond is not None for found in self.seen.statements.values() for each in found)
+        return any(statement.beyond is not None for _, statement in self._statements())
 
     # --- down, and up again ----------------------------------------------------------------------------------------
 
@@ -262,7 +291,8 @@ class _Rehearsing:
         return went_back
 
     def _note_written(self, session: Connection) -> None:
-        self.written = {oid for (oid,) in session.execute(QUERIES["written"])}
+        counted = fetch_value(session, "SELECT pg_catalog.current_setting('track_counts') = 'on'")
+        self.written = frozenset(oid for (oid,) in session.execute(QUERIES["written"])) if counted else None
 
     def _require_pristine(self) -> None:
         self.progress.step("comparing what came back")
@@ -275,6 +305,9 @@ class _Rehearsing:
         ]
         if data.large_objects is not None and data.large_objects.lost:
             problems.append("large objects differ after the way back")
+        elif data.large_objects is not None and data.large_objects.count_after > data.large_objects.count_before:
+            made = data.large_objects.count_after - data.large_objects.count_before
+            self.notes.append(f"large objects that the plan made stay: {made}")
         with self.pair.session("pristine", "observe") as before, self.pair.session("clone", "observe") as after:
             problems += [found.what for found in find_emptied_matviews(before, after)]
         if problems or unmeasured:
@@ -294,18 +327,16 @@ class _Rehearsing:
 
     def _untouched(self) -> frozenset[str]:
         """Tables whose rows are certainly those of the pristine copy."""
-        calm = {
-            table.name for table in self._data.tables
-            if table.verdict in (TableVerdict.UNCHANGED, TableVerdict.RENAMED, TableVerdict.ROWS_ADDED)
-            and (table.verdict is not TableVerdict.ROWS_ADDED or table.name in self._imaged)
-        }  # fmt: skip
+        if self.written is None:
+            return frozenset()
+        calm = {table.name for table in self._data.tables if table.verdict in CALM} - self._imaged
         with self.pair.session("pristine", "observe") as session:
             before = {row[0]: row[1:] for row in session.execute(QUERIES["tables"])}
         with self.pair.session("clone", "observe") as session:
             now = {row[0]: row[1:] for row in session.execute(QUERIES["tables"])}
         return frozenset(
             facts[0] for oid, facts in before.items()
-            if now.get(oid) == facts and oid not in self.written and facts[0] in calm and facts[0] not in self._imaged
+            if now.get(oid) == facts and oid not in self.written and facts[0] in calm
         )  # fmt: skip
 
     @property
