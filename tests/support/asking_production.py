@@ -9,12 +9,11 @@ from pgrehearse.release.preconditions import (
     check_preconditions,
     derive_preconditions,
 )
+from pgrehearse.schema.schema_object import Schema
 from pgrehearse.schema.snapshot import read_schema
 
 
-def derive(
-    connection: Connection, *scripts: str, search_path: tuple[str, ...] = ("public",)
-) -> tuple[Precondition, ...]:
+def derive_from(schema: Schema, *scripts: str, search_path: tuple[str, ...] = ("public",)) -> tuple[Precondition, ...]:
     """From several files in their order: `0001_test.sql`, `0002_test.sql`…"""
     files = []
     for number, script in enumerate(scripts, 1):
@@ -22,7 +21,14 @@ def derive(
         path = f"{number:04}_test.sql"
         migration = Migration(version=path[:4], name="test", path=path, kind=SourceKind.SQL_FOLDER, content=content)
         files.append((migration, split_file(content, path=path, kind=migration.kind)))
-    return derive_preconditions(files, read_schema(connection), search_path=search_path)
+    return derive_preconditions(files, schema, search_path=search_path)
+
+
+def derive(
+    connection: Connection, *scripts: str, search_path: tuple[str, ...] = ("public",)
+) -> tuple[Precondition, ...]:
+    """The same, the schema read now."""
+    return derive_from(read_schema(connection), *scripts, search_path=search_path)
 
 
 def ask(connection: Connection, *scripts: str, **options: int) -> tuple[PreconditionResult, ...]:

@@ -7,10 +7,12 @@ is the oracle again: the plan runs.
 from dataclasses import dataclass
 
 import pytest
-from tests.support.asking_production import ask, derive
+from tests.support.asking_production import derive_from
 
 from pgrehearse.postgres.connect import Connection
-from pgrehearse.release.preconditions import PreconditionKind
+from pgrehearse.release.preconditions import PreconditionKind, check_preconditions
+from pgrehearse.schema.schema_object import Schema
+from pgrehearse.schema.snapshot import read_schema
 
 # Duplicates and NULLs in a, a violator of n > 0, an orphan, and a table beside it.
 BEFORE = """
@@ -194,12 +196,18 @@ NOTHING = (
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def schema(shared: Connection) -> Schema:
+    """Of the tables above, made once: what a test does to them is rolled back."""
+    shared.execute(BEFORE.encode())
+    return read_schema(shared)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_what_the_plan_cleans_itself_is_not_asked(case: Cleaned, undone: Connection) -> None:
-    undone.execute(BEFORE.encode())
+def test_what_the_plan_cleans_itself_is_not_asked(case: Cleaned, schema: Schema, undone: Connection) -> None:
     files = case.plan.split("|")
 
-    results = ask(undone, *files)
+    results = check_preconditions(undone, derive_from(schema, *files))
 
     stopping = [each for each in results if each.refuses and each.precondition.kind is not PreconditionKind.LOSSY]
     assert [each.sentence for each in stopping] == []
@@ -210,15 +218,13 @@ def test_what_the_plan_cleans_itself_is_not_asked(case: Cleaned, undone: Connect
 
 
 @pytest.mark.parametrize(("name", "plan"), NOTHING, ids=[name for name, _ in NOTHING])
-def test_what_needs_nothing_asks_nothing(name: str, plan: str, undone: Connection) -> None:
-    undone.execute(BEFORE.encode())
-
-    assert [precondition.what for precondition in derive(undone, plan)] == []
+def test_what_needs_nothing_asks_nothing(name: str, plan: str, schema: Schema, undone: Connection) -> None:
+    assert [precondition.what for precondition in derive_from(schema, plan)] == []
     run(undone, [plan])
 
 
-def test_a_table_that_is_not_known_is_left_to_the_rehearsal(undone: Connection) -> None:
-    found = derive(undone, "ALTER TABLE nobody ADD UNIQUE (a); CREATE UNIQUE INDEX ON nobody (a)")
+def test_a_table_that_is_not_known_is_left_to_the_rehearsal(schema: Schema) -> None:
+    found = derive_from(schema, "ALTER TABLE nobody ADD UNIQUE (a); CREATE UNIQUE INDEX ON nobody (a)")
 
     assert [precondition.is_left_to_rehearsal for precondition in found] == [True, True]
     assert found[1].kind is PreconditionKind.DUPLICATES
