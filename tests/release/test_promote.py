@@ -18,6 +18,7 @@ from pgrehearse.errors import (
     LeaseLost,
     MigrationFailed,
     NotAsRehearsed,
+    PgRehearseError,
     PromotionDiffers,
 )
 from pgrehearse.ledger import ReleaseLedger
@@ -191,6 +192,38 @@ def test_a_failure_half_way_is_gone_on_with_and_the_gate_is_not_asked_again(
     assert rows(connection, "SELECT count(*) FROM orders") == [(50,)]
     assert len(releases.entries(kind="promotion-begun")) == 1
     assert {image["state"] for image in promotion.images} == {"settled"}
+
+
+@NEWEST
+def test_sessions_that_break_between_two_steps_are_told_and_gone_on_after(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger
+) -> None:
+    connection.execute(SHOP)
+    receipt, source = rehearse_folder(tmp_path, database, uat, PLAN[0])
+
+    def end_everybody() -> tuple[()]:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return ()
+
+    with pytest.raises(PgRehearseError, match=r"AdminShutdown|terminat|closed"):
+        run_promotion(request_for(database, receipt, source), releases, secure=end_everybody)
+    assert run_promotion(request_for(database, receipt, source), releases).applied == ("0001_step",)
+    assert len(releases.entries(kind="promotion-begun")) == 1
+
+
+@NEWEST
+def test_where_rows_cannot_be_counted_nothing_that_writes_is_promoted(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger
+) -> None:
+    connection.execute(SHOP)
+    receipt, source = rehearse_folder(tmp_path, database, uat, PLAN[0])
+    connection.execute(f'ALTER DATABASE "{database.database}" SET track_counts = off'.encode())
+    with pytest.raises(NotAsRehearsed, match="track_counts is off in production"):
+        run_promotion(request_for(database, receipt, source), releases)
+    assert rows(connection, "SELECT count(*) FROM orders") == [(80,)]
 
 
 @NEWEST

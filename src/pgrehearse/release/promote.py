@@ -19,6 +19,7 @@ from pgrehearse.errors import (
     NotAsRehearsed,
     PgRehearseError,
     PromotionDiffers,
+    ServerUnreachable,
 )
 from pgrehearse.hazards.trace import Tracer
 from pgrehearse.ledger import ReleaseLedger
@@ -27,7 +28,7 @@ from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.observer import NoObserver, Observer, Observers
 from pgrehearse.migrations.segments import Segment
-from pgrehearse.postgres.connect import Connection, connect
+from pgrehearse.postgres.connect import Connection, connect, scrub
 from pgrehearse.postgres.pooler import require_session
 from pgrehearse.progress import Progress
 from pgrehearse.release.backup.writes import Counters, read_counters, writes_since
@@ -111,6 +112,24 @@ def promote(
     rolled back), `PromotionDiffers` when it is applied and the schema is another than the receipt's, and what `apply`,
     `take_images` and the callbacks raise.  After an error `promote` again goes on where it is safe to.
     """
+    try:
+        return _promote_or_go_on(request, releases, now, nonce, around, progress, tell)
+    except psycopg.Error as error:  # in a session of our own, between two steps
+        raise ServerUnreachable(
+            f"{request.production.address}: {scrub(str(error), request.production)}",
+            remedy="When the server answers again, promote again: it goes on with what is left.",
+        ) from error
+
+
+def _promote_or_go_on(
+    request: PromotionRequest,
+    releases: ReleaseLedger,
+    now: Callable[[], datetime],
+    nonce: Callable[[], str],
+    around: Around,
+    progress: Progress,
+    tell: Callable[[str], None],
+) -> Promotion:
     require_session(request.production)
     with connect(request.production, verb="promote") as session:
         key = database_key(session)

@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pgrehearse.errors import NotAsRehearsed
+from pgrehearse.errors import GateClosed, NotAsRehearsed
 from pgrehearse.hazards.trace import StatementTrace
 from pgrehearse.migrations.expectations import Expectation, parse_expectations
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.observer import Running
 from pgrehearse.migrations.secrets import redact
-from pgrehearse.migrations.segments import PendingFile
+from pgrehearse.migrations.segments import PendingFile, Segment
 from pgrehearse.migrations.statements import Statement, split_file
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rehearsal.commits import CommitEvidence, CommitRecorder, StatementRows
 from pgrehearse.release.rows import compare_rows
 from pgrehearse.release.touched import Touched, differences_where_touched, find_touched
@@ -23,6 +23,7 @@ from pgrehearse.schema.schema_object import Schema
 from pgrehearse.schema.snapshot import read_schema
 
 MOST_SHOWN = 20
+TRACK_COUNTS = "SELECT pg_catalog.current_setting('track_counts')"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,12 @@ class Rehearsed:
             for each in migrations
             for index, found in parse_expectations(each, self.statements[each.version]).items()
         }
+        if "commits" not in document["receipt"]:
+            raise GateClosed(
+                f"the receipt was made by version {document['receipt']['tool_version']}, which did not yet record what "
+                "a promotion is held against",
+                remedy="Rehearse again with this version.",
+            )
         self.commits = {commit.last: commit for commit in map(CommitEvidence.from_json, document["receipt"]["commits"])}
         self.rows = {statement.key: statement for commit in self.commits.values() for statement in commit.statements}
         objects = document["receipt"]["schema_objects"]
@@ -144,6 +151,16 @@ class Watch(CommitRecorder):
         self._refuse(
             differences_where_touched(self._rehearsed.before, schema, touched), "the schema that it was rehearsed on"
         )
+
+    def transaction_begun(self, session: Connection, segment: Segment) -> None:
+        writes = any(rows.written for rows in self._rehearsed.rows.values())
+        if writes and fetch_value(session, TRACK_COUNTS) != "on":
+            raise NotAsRehearsed(
+                "track_counts is off in production, so the rows that statements write cannot be held against the "
+                "rehearsal's",
+                remedy="Switch track_counts on for the role that migrates, and promote again.",
+            )
+        super().transaction_begun(session, segment)
 
     def _names_to_read(self) -> Sequence[str]:
         commit = self._commit_of(self._open.statements[-1]) if self._open is not None else None
