@@ -5,7 +5,7 @@ first and never with CASCADE; what changed is altered back.  What depends on som
 and made again.  Whether it is right is not decided here: it is performed on the clone and compared.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
@@ -25,42 +25,12 @@ from pgrehearse.rollback.alterations import (
 )
 from pgrehearse.rollback.building import Building
 from pgrehearse.rollback.definitions import PG_CLASS, Definitions, Dependents, Node, node_of
+from pgrehearse.rollback.differences import VIEWS, Differences
 from pgrehearse.rollback.renames import ASIDE
-from pgrehearse.schema.diff import pair_objects
 from pgrehearse.schema.schema_object import ObjectKind, Schema, SchemaObject
 
-VIEWS = frozenset({ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW})
-TABLES = frozenset({ObjectKind.TABLE, ObjectKind.FOREIGN_TABLE})
-# What is dropped and made again rather than altered, and the attributes for which it is altered after all.
-REBUILT = frozenset(ObjectKind) - {
-    ObjectKind.SCHEMA, ObjectKind.EXTENSION, ObjectKind.TABLE, ObjectKind.FOREIGN_TABLE, ObjectKind.COLUMN,
-    ObjectKind.SEQUENCE, ObjectKind.DEFAULT_PRIVILEGES, ObjectKind.SYSTEM_OBJECT, ObjectKind.FOREIGN_DATA_WRAPPER,
-    ObjectKind.SERVER, ObjectKind.ACCESS_METHOD,
-}  # fmt: skip
-ALTERED = {
-    ObjectKind.TRIGGER: {"enabled"},
-    ObjectKind.RULE: {"enabled"},
-    ObjectKind.EVENT_TRIGGER: {"enabled"},
-    ObjectKind.STATISTICS: {"statistics target"},
-    ObjectKind.INDEX: {"clustered", "statistics targets"},
-    ObjectKind.CONSTRAINT: {"index clustered"},
-    ObjectKind.PUBLICATION: {"publish", "via partition root"},
-    ObjectKind.DOMAIN: {"default", "not null"},
-    ObjectKind.MATERIALIZED_VIEW: {"options", "toast options", "access method", "replica identity"},
-}
-GO_WITH_THEIR_RELATION = frozenset(
-    {
-        ObjectKind.COLUMN, ObjectKind.CONSTRAINT, ObjectKind.INDEX, ObjectKind.TRIGGER, ObjectKind.POLICY,
-        ObjectKind.RULE, ObjectKind.STATISTICS, ObjectKind.PUBLICATION_RELATION,
-    }
-)  # fmt: skip
-MADE_WITH_THEIR_RELATION = frozenset({ObjectKind.CONSTRAINT, ObjectKind.DOMAIN_CONSTRAINT, ObjectKind.INDEX})
-# What stands on a column and hinders a change of its type; indexes and constraints PostgreSQL makes again by itself.
-HINDER_RETYPING = VIEWS | {
-    ObjectKind.RULE, ObjectKind.POLICY, ObjectKind.TRIGGER, ObjectKind.FUNCTION, ObjectKind.PROCEDURE,
-    ObjectKind.PUBLICATION_RELATION, ObjectKind.COLUMN,
-}  # fmt: skip
 LAST = frozenset({ObjectKind.SCHEMA, ObjectKind.EXTENSION})
+MADE_WITH_THEIR_RELATION = frozenset({ObjectKind.CONSTRAINT, ObjectKind.DOMAIN_CONSTRAINT, ObjectKind.INDEX})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,210 +53,57 @@ def invert(before: Schema, after: Schema, definitions: Definitions, dependents: 
     (`renames.rename_back`).  ``definitions`` are those of ``before``, ``dependents`` those of ``after``.
     Cost: some µs per object.
     """
-    return _Inverting(before, after, definitions, dependents).inverse()
+    return _Inverting(Differences(before, after, definitions, dependents)).inverse()
 
 
 @dataclass(slots=True)
 class _Inverting:
-    before: Schema
-    after: Schema
-    definitions: Definitions
-    dependents: Dependents
-    added: dict[Node, SchemaObject] = field(default_factory=dict)
-    removed: list[SchemaObject] = field(default_factory=list)
-    kept: list[tuple[SchemaObject, SchemaObject, set[str]]] = field(default_factory=list)
-    rebuilt: dict[Node, tuple[SchemaObject, SchemaObject]] = field(default_factory=dict)  # by their node after
-    pairs: dict[Node, tuple[SchemaObject, SchemaObject]] = field(default_factory=dict)  # by their node after
-    _relations: tuple[dict[str, SchemaObject], dict[str, SchemaObject]] = field(default_factory=lambda: ({}, {}))
-    _there: frozenset[Node] = frozenset()
+    what: Differences
     positions: list[str] = field(default_factory=list)  # what is remembered of sequences before they go
     tear_down: list[str] = field(default_factory=list)
-    impossible: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for relations, schema in zip(self._relations, (self.before, self.after), strict=True):
-            relations |= {found.name: found for found in schema.of_kind(*ddl.RELATIONS)}
-        self._there = frozenset(node for users in self.dependents.of.values() for _, node in users)
 
     def inverse(self) -> Inverse:
-        self._classify()
-        self._close()
         building = Building(
-            before=self.before,
-            definitions=self.definitions,
-            say=self.impossible.append,
-            come_back=frozenset(found.name for found in self.removed if found.kind is ObjectKind.TABLE),
+            before=self.what.before,
+            definitions=self.what.definitions,
+            say=self.what.impossible.append,
+            come_back=frozenset(found.name for found in self.what.removed if found.kind is ObjectKind.TABLE),
         )
         self._alter_kept(building)
         early, late = self._drops()
-        for old in [*self.removed, *(old for old, _ in self.rebuilt.values())]:
+        for old in [*self.what.removed, *(old for old, _ in self.what.rebuilt.values())]:
             self._build(building, old)
-        for number, (old, new) in enumerate(self.rebuilt.values()):
+        for number, (old, new) in enumerate(self.what.rebuilt.values()):
             if old.kind is ObjectKind.SEQUENCE:
                 self._carry_position(building, old, new, number)
         building.settle_grants(self._new_grantees())
         return Inverse(
             statements=(*self.positions, *dict.fromkeys(self.tear_down), *early, *building.of(When.BUILD), *late),
             after_rows=tuple(building.of(When.AFTER_ROWS)),
-            not_invertible=tuple(dict.fromkeys(self.impossible)),
+            not_invertible=tuple(dict.fromkeys(self.what.impossible)),
         )
-
-    # --- what is to be done ----------------------------------------------------------------------------------------
-
-    def _classify(self) -> None:
-        for old, new in pair_objects(self.before, self.after, same_oids=True):
-            if new is None:
-                assert old is not None
-                if not self._is_still_there(old):
-                    self.removed.append(old)
-            elif old is None:
-                if not self._was_there_already(new) and (node := node_of(new)) is not None:
-                    self.added[node] = new
-                elif node_of(new) is None:
-                    self.impossible.append(f"{new.kind.value} {new.identity} cannot be taken back")
-            else:
-                self._classify_pair(old, new)
-        self.rebuilt |= {node: pair for node, pair in self.pairs.items() if self._must_be_rebuilt(*pair)}
-
-    def _classify_pair(self, old: SchemaObject, new: SchemaObject) -> None:
-        changed = _changed(old, new)
-        node = node_of(new)
-        if node is not None:
-            self.pairs[node] = (old, new)
-        if changed:
-            self.kept.append((old, new, changed))
-
-    def _must_be_rebuilt(self, old: SchemaObject, new: SchemaObject) -> bool:
-        changed = _changed(old, new) - GENERIC - ALTERED.get(old.kind, set())
-        if old.kind is ObjectKind.COLUMN:
-            return bool({"generated", "generation expression"} & changed) or (
-                "generated" in old.attributes and bool({"type", "collation"} & changed)
-            )
-        if old.kind is ObjectKind.SEQUENCE:
-            return _is_identity(old) is not _is_identity(new)
-        if not changed or old.kind not in REBUILT or (old.kind is ObjectKind.TYPE and "labels" in old.attributes):
-            return False
-        if old.oid == new.oid and old.kind in (ObjectKind.FUNCTION, ObjectKind.PROCEDURE):
-            return False  # CREATE OR REPLACE did it, and undoes it
-        return not (old.kind is ObjectKind.VIEW and old.oid == new.oid and self._same_columns(old, new))
-
-    def _same_columns(self, old: SchemaObject, new: SchemaObject) -> bool:
-        def columns(schema: Schema, view: SchemaObject) -> list[tuple[int | None, str, str | None]]:
-            return sorted(
-                (found.position, found.name, found.attributes.get("type"))
-                for found in schema.of_kind(ObjectKind.COLUMN)
-                if found.relation == view.name
-            )
-
-        return columns(self.before, old) == columns(self.after, new)
-
-    def _is_still_there(self, old: SchemaObject) -> bool:
-        """An index or constraint of a table that became a partition is part of its parent's, and no object any more."""
-        return old.kind in (ObjectKind.INDEX, ObjectKind.CONSTRAINT) and node_of(old) in self._there
-
-    def _was_there_already(self, new: SchemaObject) -> bool:
-        """And the other way round: a detached partition's own index was its parent's part before."""
-        node = node_of(new)
-        return (
-            node is not None
-            and new.kind in (ObjectKind.INDEX, ObjectKind.CONSTRAINT)
-            and (node[:2] in self.definitions.belongings)
-        )
-
-    # --- what goes with it -----------------------------------------------------------------------------------------
-
-    def _close(self) -> None:
-        """Until nothing more depends on what goes: what can be made again is dropped and made again."""
-        seeds: set[Node] = set()
-        while True:
-            more = {*self.added, *self.rebuilt, *self._hindering()} - seeds
-            if not more:
-                return
-            seeds |= more
-            for node in self.dependents.reach(sorted(more)):
-                self._goes_too(node)
-            for enum, _ in self._rebuilt_enums():
-                for node in self.dependents.reach(filter(None, [node_of(enum)])):
-                    if not node[2]:  # its columns are moved over
-                        self._goes_too(node)
-            for node in self._hindering():
-                self._goes_too(node)
-
-    def _goes_too(self, node: Node) -> None:
-        pair = self.pairs.get(node)
-        if pair is None or node in self.rebuilt:
-            return
-        old, new = pair
-        if old.kind in REBUILT and not (old.kind is ObjectKind.TYPE and "labels" in old.attributes):
-            if not self._goes_with_its_relation(new):
-                self.rebuilt[node] = pair
-        elif old.kind is ObjectKind.COLUMN:
-            if "generated" in old.attributes:
-                self.rebuilt[node] = pair
-            elif "default" in new.attributes and _changed(old, new).isdisjoint({"default", "type"}):
-                self._kept_changes(old, new).add("default")
-
-    def _kept_changes(self, old: SchemaObject, new: SchemaObject) -> set[str]:
-        for entry in self.kept:
-            if entry[0] is old:
-                return entry[2]
-        self.kept.append((old, new, set()))
-        return self.kept[-1][2]
-
-    def _hindering(self) -> list[Node]:
-        """Views and the like on columns whose type changes back."""
-        found: list[Node] = []
-        for node in self._retyped():
-            for used, user in self.dependents.of.get(node[:2], ()):
-                pair = self.pairs.get(user)
-                if used != node[2] or pair is None or pair[0].kind not in HINDER_RETYPING:
-                    continue
-                if pair[0].kind is not ObjectKind.COLUMN or "generated" in pair[0].attributes:
-                    found.append(user)
-        return found
-
-    def _retyped(self) -> Iterator[Node]:
-        for old, new, changed in self.kept:
-            if old.kind is ObjectKind.COLUMN and changed & {"type", "collation"}:
-                node = node_of(new)
-                if node is not None:
-                    yield node
-        for _, new in self._rebuilt_enums():
-            yield from (node for _, _, node in self._columns_of_type(new))
-
-    def _rebuilt_enums(self) -> Iterator[tuple[SchemaObject, SchemaObject]]:
-        for old, new, changed in self.kept:
-            if old.kind is ObjectKind.TYPE and "labels" in changed and renamed_labels(old, new) is None:
-                yield old, new
-
-    def _columns_of_type(self, enum: SchemaObject) -> Iterator[tuple[SchemaObject, SchemaObject, Node]]:
-        for node, (old, new) in self.pairs.items():
-            if old.kind is ObjectKind.COLUMN and old.attributes["type"] in (enum.name, f"{enum.name}[]"):
-                relation = self.pairs.get((PG_CLASS, node[1], 0))
-                if relation is not None and relation[0].kind in TABLES:
-                    yield old, new, node
 
     # --- dropping --------------------------------------------------------------------------------------------------
 
     def _drops(self) -> tuple[list[str], list[str]]:
         """Dependents first; what a column that stays still uses only when that column is as it was."""
-        going = {**self.added, **{node: new for node, (_, new) in self.rebuilt.items()}}
+        going = {**self.what.added, **{node: new for node, (_, new) in self.what.rebuilt.items()}}
         early: list[str] = []
         late: list[str] = []
         for node in self._ordered(going):
             found = going[node]
-            if self._goes_with_its_relation(found):
+            if self.what.goes_with_its_relation(found):
                 continue
-            target = late if node in self.added and (found.kind in LAST or self._is_used(node, going)) else early
+            target = late if node in self.what.added and (found.kind in LAST or self._is_used(node, going)) else early
             target += self._drop(found)
-        late += [f"DROP TYPE {_aside(new)};" for _, new in self._rebuilt_enums()]
+        late += [f"DROP TYPE {_aside(new)};" for _, new in self.what.rebuilt_enums()]
         return early, late
 
     def _drop(self, found: SchemaObject) -> list[str]:
         if found.kind is ObjectKind.DEFAULT_PRIVILEGES:
             return list(ddl.default_privileges(found, before=None, after=found.attributes.get("grants")))
         if found.kind is ObjectKind.SYSTEM_OBJECT:
-            self.impossible.append(cannot(found, "grants").sentence)
+            self.what.impossible.append(cannot(found, "grants").sentence)
             return []
         if found.kind is ObjectKind.TRIGGER and "definition" not in found.attributes:
             return [f"ALTER TABLE {found.relation} {ddl.enabling({})} TRIGGER {found.name};"]  # a partition's copy
@@ -296,7 +113,7 @@ class _Inverting:
         sorter: TopologicalSorter[Node] = TopologicalSorter()
         for node in sorted(going):
             sorter.add(node)
-            for user in self.dependents.reach([node]):
+            for user in self.what.dependents.reach([node]):
                 if user in going and user != node:
                     sorter.add(node, user)
         try:
@@ -305,73 +122,28 @@ class _Inverting:
             return sorted(going, reverse=True)  # it will fail on the clone, and say so
 
     def _is_used(self, node: Node, going: dict[Node, SchemaObject]) -> bool:
-        for user in self.dependents.reach([node]):
+        for user in self.what.dependents.reach([node]):
             if user[2] and user not in going and (PG_CLASS, user[1], 0) not in going:
                 return True
         return False
 
-    def _relation_goes(self, found: SchemaObject) -> bool:
-        return found.kind in GO_WITH_THEIR_RELATION and found.relation in self._relations_going()
-
-    def _relations_going(self) -> set[str | None]:
-        return {each.name for each in self._going() if each.kind in ddl.RELATIONS}
-
-    def _goes_with_its_relation(self, found: SchemaObject) -> bool:
-        """Whether it is dropped by a statement that drops something else."""
-        if self._relation_goes(found):
-            return True
-        if found.kind is ObjectKind.COLUMN:
-            relation = self._relation(self.after, found.relation)
-            if relation is None or relation.kind in VIEWS:
-                return True
-            return self._is_inherited(found, self.after, lambda column: node_of(column) in self.added)
-        if found.kind is ObjectKind.PUBLICATION_RELATION:
-            return any(each.kind is ObjectKind.PUBLICATION and each.name == found.name for each in self.added.values())
-        if found.kind is ObjectKind.DOMAIN_CONSTRAINT:
-            return any(each.kind is ObjectKind.DOMAIN and each.name == found.relation for each in self._going())
-        owned_by = found.attributes.get("owned by", "") if found.kind is ObjectKind.SEQUENCE else ""
-        if owned_by.endswith(" (identity)"):
-            return True
-        if owned_by:
-            columns = {f"{each.relation}.{each.name}" for each in self.added.values() if each.kind is ObjectKind.COLUMN}
-            return owned_by in columns
-        return False
-
-    def _going(self) -> Iterator[SchemaObject]:
-        yield from self.added.values()
-        yield from (new for _, new in self.rebuilt.values())
-
-    def _relation(self, schema: Schema, name: str | None) -> SchemaObject | None:
-        return self._relations[schema is self.after].get(name or "")
-
-    def _is_inherited(self, column: SchemaObject, schema: Schema, is_done: Callable[[SchemaObject], bool]) -> bool:
-        """Whether a parent's column of that name has it done already."""
-        relation = self._relation(schema, column.relation)
-        parents = (relation.attributes.get("inherits") or "").split(", ") if relation else []
-        if parents == [""]:
-            return False
-        return any(
-            each.relation in parents and each.name == column.name and is_done(each)
-            for each in schema.of_kind(ObjectKind.COLUMN)
-        )
-
     # --- altering --------------------------------------------------------------------------------------------------
 
     def _alter_kept(self, building: Building) -> None:
-        enums = {id(old) for old, _ in self._rebuilt_enums()}
-        for old, new, changed in list(self.kept):
-            if node_of(new) in self.rebuilt:
+        enums = {id(old) for old, _ in self.what.rebuilt_enums()}
+        for old, new, changed in list(self.what.kept):
+            if node_of(new) in self.what.rebuilt:
                 continue
-            if self._relation_goes(new):
+            if self.what.relation_goes(new):
                 continue
             for step in self._alter(old, new, changed, is_rebuilt_enum=id(old) in enums):
                 self._take(building, old, step)
             self._alter_generic(building, old, new, changed)
-        for old_enum, new_enum in self._rebuilt_enums():
+        for old_enum, new_enum in self.what.rebuilt_enums():
             self._rebuild_enum(building, old_enum, new_enum)
-        for node, (old, _) in self.pairs.items():
-            emptied = old.oid in self.definitions.populated and node[1] not in self.dependents.populated
-            if old.kind is ObjectKind.MATERIALIZED_VIEW and emptied and node not in self.rebuilt:
+        for node, (old, _) in self.what.pairs.items():
+            emptied = old.oid in self.what.definitions.populated and node[1] not in self.what.dependents.populated
+            if old.kind is ObjectKind.MATERIALIZED_VIEW and emptied and node not in self.what.rebuilt:
                 building.at_end(old, f"REFRESH MATERIALIZED VIEW {old.name};")
 
     def _alter(
@@ -405,7 +177,7 @@ class _Inverting:
                 yield from alter(old, new, attribute)
 
     def _alter_column(self, old: SchemaObject, new: SchemaObject, changed: set[str]) -> Iterator[Step]:
-        relation = self._relation(self.before, old.relation)
+        relation = self.what.relation(self.what.before, old.relation)
         if relation is None or relation.kind in VIEWS:
             if relation is not None and "default" in changed:
                 default = f"SET DEFAULT {old.attributes['default']}" if "default" in old.attributes else "DROP DEFAULT"
@@ -415,16 +187,20 @@ class _Inverting:
             yield from self._unvalidated_not_null(old)
             changed = changed - {"not null"}
         recursing = {"type", "collation", "not null"}
-        if changed & recursing and self._is_inherited(
-            old, self.before, lambda parent: any(each is parent and more & recursing for each, _, more in self.kept)
+        if changed & recursing and self.what.is_inherited(
+            old,
+            self.what.before,
+            lambda parent: any(each is parent and more & recursing for each, _, more in self.what.kept),
         ):
             changed = changed - recursing
-        yield from alter_column(old, new, changed, server_major=self.before.server_major)
+        yield from alter_column(old, new, changed, server_major=self.what.before.server_major)
 
     def _unvalidated_not_null(self, old: SchemaObject) -> Iterator[Step]:
         ending = f" NOT NULL {old.name} NOT VALID;"
-        for entry in self.definitions.entries:
-            if self.definitions.belongings.get((entry.class_oid, entry.oid)) == old.oid and entry.sql.endswith(ending):
+        for entry in self.what.definitions.entries:
+            if self.what.definitions.belongings.get((entry.class_oid, entry.oid)) == old.oid and entry.sql.endswith(
+                ending
+            ):
                 yield When.BUILD, f"ALTER TABLE {old.relation} ALTER COLUMN {old.name} DROP NOT NULL;"
                 yield When.AFTER_ROWS, entry.sql
                 return
@@ -439,7 +215,7 @@ class _Inverting:
             for statement in ddl.grants(old, had=new.attributes.get("grants")):
                 building.at_end(old, statement)
         elif "grants" in changed and old.kind is ObjectKind.SYSTEM_OBJECT:
-            self.impossible.append(cannot(old, "grants").sentence)
+            self.what.impossible.append(cannot(old, "grants").sentence)
         if "comment" in changed:
             building.at_end(old, ddl.comment(old, old.attributes.get("comment")))
 
@@ -472,22 +248,22 @@ class _Inverting:
 
     def _restore_replica_identity(self, building: Building, old: SchemaObject) -> None:
         text = f"{old.name} REPLICA IDENTITY USING INDEX "
-        for entry in self.definitions.entries:
+        for entry in self.what.definitions.entries:
             if text in entry.sql:
                 index = entry.sql.split(text, 1)[1].split(";", 1)[0]
                 building.at_end(old, f"ALTER TABLE ONLY {text}{index};")
                 return
-        self.impossible.append(cannot(old, "replica identity").sentence)
+        self.what.impossible.append(cannot(old, "replica identity").sentence)
 
     def _rebuild_enum(self, building: Building, old: SchemaObject, new: SchemaObject) -> None:
         """No statement takes a label away: the type is made anew, and every column of it is moved over."""
         if not only_added_labels(old, new):
-            self.impossible.append(f"labels of {old.name} were both renamed and added")
+            self.what.impossible.append(f"labels of {old.name} were both renamed and added")
             return
         building.put(old, When.BUILD, f"ALTER TYPE {old.name} RENAME TO {_aside(new).split('.')[-1]};")
         building.create(old)
-        for column, column_now, node in self._columns_of_type(old):
-            if node in self.rebuilt or self._is_inherited(column, self.before, lambda _: True):
+        for column, column_now, node in self.what.columns_of_type(old):
+            if node in self.what.rebuilt or self.what.is_inherited(column, self.what.before, lambda _: True):
                 continue
             only = f"ALTER TABLE ONLY {column.relation} ALTER COLUMN {column.name}"
             if "default" in column_now.attributes:
@@ -500,10 +276,10 @@ class _Inverting:
 
     def _build(self, building: Building, old: SchemaObject) -> None:
         if old.kind is ObjectKind.COLUMN:
-            relation = self._relation(self.before, old.relation)
-            if relation is None or relation.kind in VIEWS or relation in self.removed:
+            relation = self.what.relation(self.what.before, old.relation)
+            if relation is None or relation.kind in VIEWS or relation in self.what.removed:
                 return
-            if self._is_inherited(old, self.before, lambda column: column in self.removed):
+            if self.what.is_inherited(old, self.what.before, lambda column: column in self.what.removed):
                 return
             for step in add_column(old):
                 self._take(building, old, step)
@@ -522,8 +298,8 @@ class _Inverting:
         building.create(old, parent_stays=self._parent_stays(old))
 
     def _made_again(self) -> Iterator[SchemaObject]:
-        yield from self.removed
-        yield from (old for old, _ in self.rebuilt.values())
+        yield from self.what.removed
+        yield from (old for old, _ in self.what.rebuilt.values())
 
     def _carry_position(self, building: Building, old: SchemaObject, new: SchemaObject, number: int) -> None:
         """A sequence that another replaced goes on where that one stands."""
@@ -538,11 +314,11 @@ class _Inverting:
     def _parent_stays(self, old: SchemaObject) -> bool:
         """A partition that comes back below a table which is still there is attached only when it is whole."""
         parents = (old.attributes.get("inherits") or "").split(", ")
-        return "partition bound" in old.attributes and not any(each.name in parents for each in self.removed)
+        return "partition bound" in old.attributes and not any(each.name in parents for each in self.what.removed)
 
     def _take(self, building: Building, old: SchemaObject, step: Step) -> None:
         if isinstance(step, Impossible):
-            self.impossible.append(step.sentence)
+            self.what.impossible.append(step.sentence)
         elif step[0] is When.TEAR_DOWN:
             self.tear_down.append(step[1])
         else:
@@ -551,18 +327,10 @@ class _Inverting:
     def _new_grantees(self) -> set[str]:
         """Who gets rights on whatever is made: by default privileges, as they are or were."""
         grantees: set[str] = set()
-        for schema in (self.before, self.after):
+        for schema in (self.what.before, self.what.after):
             for found in schema.of_kind(ObjectKind.DEFAULT_PRIVILEGES):
                 grantees |= {grantee for grantee, _, _ in ddl.parse_grants(found.attributes.get("grants"))}
         return grantees
-
-
-def _changed(old: SchemaObject, new: SchemaObject) -> set[str]:
-    return {name for name in {*old.attributes, *new.attributes} if old.compared(name) != new.compared(name)}
-
-
-def _is_identity(sequence: SchemaObject) -> bool:
-    return sequence.attributes.get("owned by", "").endswith(" (identity)")
 
 
 def _aside(enum: SchemaObject) -> str:
