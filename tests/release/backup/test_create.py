@@ -141,6 +141,7 @@ def test_what_the_role_cannot_read_is_an_error_and_never_a_smaller_backup(
     assert "only here" not in str([entry.body for entry in home.ledger.entries()])
 
 
+@on_one_major
 def test_an_owner_who_is_no_superuser_backs_up_and_restores(
     back_up: Back, server: LocalServer, reader: Callable[[str], Conninfo], database: Conninfo, uat: LocalServer,
     empty_on: EmptyOn,
@@ -189,6 +190,7 @@ def test_a_table_that_somebody_keeps_locked_is_told(
     assert left_in(home) == []
 
 
+@on_one_major
 def test_a_dump_holds_subscriptions_and_restores_them_only_when_asked(
     back_up: Back, database: Conninfo, uat: LocalServer, empty_on: EmptyOn
 ) -> None:
@@ -265,6 +267,7 @@ def test_the_proof_asks_no_foreign_server(back_up: Back, database: Conninfo, req
     assert any("public.near: filled from a foreign server" in sentence for sentence in backup.manifest.left_out)
 
 
+@on_one_major
 def test_a_database_without_the_namespace_public_comes_back_without_it(
     back_up: Back, database: Conninfo, uat: LocalServer, empty_on: EmptyOn
 ) -> None:
