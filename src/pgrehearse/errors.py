@@ -133,8 +133,8 @@ class DatabaseFenced(ServerUnreachable):
     """The database admits nobody: a restore that was ended half-way left its fence, or somebody else set one."""
 
     default_remedy = (
-        "If a restore was interrupted, `pgrehearse rollback --resume` goes on with it and `pgrehearse rollback --undo` "
-        "takes the fence away.  Otherwise its owner opens it with ALTER DATABASE … ALLOW_CONNECTIONS true."
+        "If a restore was interrupted, `pgrehearse rollback --undo` opens it again, and `pgrehearse rollback` goes on "
+        "once it is open.  Otherwise its owner opens it with ALTER DATABASE … ALLOW_CONNECTIONS true."
     )
 
 
@@ -553,7 +553,7 @@ class NotReapplied(PgRehearseError):
 class UnknownRestore(ConfigurationError):
     """No restore of that id is under way on this server."""
 
-    default_remedy = "`pgrehearse rollback --list` shows them."
+    default_remedy = "Begin one with `pgrehearse rollback --restore`."
 
 
 class PromotionDiffers(PgRehearseError):

@@ -60,6 +60,7 @@ class KillingLedger:
     def __init__(self, ledger: ReleaseLedger, fatal: int) -> None:
         self._ledger = ledger
         self._left = fatal
+        self.path = ledger.path
 
     def append(self, kind: str, subject: str, body: Mapping[str, Any], at: datetime) -> Entry:
         self._left -= 1

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -335,6 +336,37 @@ def test_what_cannot_be_restored_leaves_nothing(production: Conninfo, tmp_path: 
     assert databases(production) == there
     with pytest.raises(UnknownRestore):
         swap_now(production, tmp_path / "kept")
+
+
+@ONCE
+def test_what_a_killed_restore_left_is_named_and_made_anew(production: Conninfo, tmp_path: Path) -> None:
+    run(production, SMALL)
+    pid = os.fork()
+    if not pid:
+        try:
+            restore(production, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        finally:
+            os._exit(1)
+    os.waitpid(pid, 0)
+    (found,) = find_restores(production)
+    assert found.state == "filling"
+    with pytest.raises(RestoreRefused, match="not complete"):
+        swap_now(production, tmp_path / "kept")
+    names = restore(production, lambda target: run(target, SMALL))
+    assert [each.state for each in find_restores(production)] == ["restored"]
+    with pytest.raises(RestoreRefused, match="already"):
+        restore(production, lambda target: run(target, SMALL))
+    drop_restored(production, ID, ledger=None, now=now)
+    assert names.restored not in databases(production)
+
+
+@ONCE
+def test_a_release_ledger_in_the_database_itself_is_refused(
+    production: Conninfo, restored: RestoreNames, tmp_path: Path
+) -> None:
+    with ReleaseLedger.open(production) as ledger, pytest.raises(RestoreRefused, match="is kept in"):
+        swap_now(production, tmp_path / "kept", ledger=ledger)
+    connect(production, verb="test").close()
 
 
 def test_long_names_are_cut_where_postgresql_would_cut_them() -> None:

@@ -6,6 +6,7 @@ killed restore is found without the release ledger too.
 
 import contextlib
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,8 +27,9 @@ from pgrehearse.errors import (
     UnknownRestore,
 )
 from pgrehearse.ledger import ReleaseLedger
-from pgrehearse.postgres.connect import Connection, connect, scrub
+from pgrehearse.postgres.connect import Connection, connect, fetch_value, scrub
 from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.identity import same_server
 from pgrehearse.postgres.pooler import require_direct_name
 from pgrehearse.progress import Progress, Silent
 from pgrehearse.release.restore.database_properties import apply_grants, find_properties, require_properties
@@ -200,18 +202,20 @@ def restore_beside(
 
     ``fill`` restores the backup named ``backup`` into the empty database and analyzes it, ``compare`` says what
     differs from the backup's manifest.  What is half done is dropped again, whoever stops it; what a SIGKILL leaves
-    is found by `find_restores`.  Production is only read.  Raises `RestoreRefused`, `RestoreFailed`, and what
-    ``fill`` raises.
+    is found by `find_restores`, and made anew by the next call with the same id.  Production is only read.  Raises
+    `RestoreRefused`, `RestoreFailed`, and what ``fill`` raises.
     """
     told = progress or Silent()
     names = names_of(production, id)
     recorder = Recorder(id=id, ledger=ledger, now=now)
     body = {"type": "restore", "address": production.address, "restored": names.restored, "backup": backup}
+    taken_up = ledger is not None and bool(ledger.entries(kind=BEGUN, subject=id))
     recorder.begun(body | {"quarantine": names.quarantine})
     mark = Mark(id=id, database=names.database, backup=backup)
     target = production.replaced(dbname=names.restored)
     with open_admin(production) as admin, recorder.step("restore"):
-        _require_new_names(admin, names)
+        require_ledger_elsewhere(admin, names, ledger)
+        _clear_the_place(admin, names, is_ours=taken_up)
         try:
             told.step(f"making {names.restored}")
             _create(admin, production, mark)
@@ -315,10 +319,36 @@ def write_mark(admin: Connection, mark: Mark) -> None:
     )
 
 
-def _require_new_names(admin: Connection, names: RestoreNames) -> None:
-    for name in (names.restored, names.quarantine):
-        if find_properties(admin, name) is not None:
-            raise RestoreRefused(f"there is a database {name} already", remedy="Use another id.")
+def require_ledger_elsewhere(admin: Connection, names: RestoreNames, ledger: ReleaseLedger | None) -> None:
+    """Refuse a release ledger in the very database that is going to be shut.  Raises `RestoreRefused`."""
+    if ledger is None or not isinstance(ledger.path, Conninfo) or ledger.path.database != names.database:
+        return
+    with contextlib.suppress(DatabaseFenced), connect(ledger.path, verb="restore") as there:
+        if same_server(admin, there, secrets.randbits(64)):
+            raise RestoreRefused(
+                f"the release ledger is kept in {names.database} itself, which is shut while the names are swapped",
+                remedy="Keep the release ledger in another database, or in a file: ledger.path.",
+            )
+
+
+def _clear_the_place(admin: Connection, names: RestoreNames, *, is_ours: bool) -> None:
+    """Drop what a killed run of the same restore had half made; refuse anything else of those names."""
+    if find_properties(admin, names.quarantine) is not None:
+        raise RestoreRefused(f"there is a database {names.quarantine} already", remedy="Use another id.")
+    found = find_properties(admin, names.restored)
+    if found is None:
+        return
+    mark = Mark.find(found.comment)
+    half_made = (found.comment is None and is_ours) or (mark is not None and mark.id == names.id and not mark.is_filled)
+    busy = fetch_value(
+        admin, "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a WHERE a.datname = %s", (names.restored,)
+    )
+    if not half_made or busy:
+        raise RestoreRefused(
+            f"there is a database {names.restored} already" + (", and somebody is in it" if busy else ""),
+            remedy="Wait for the run that fills it, or drop it with `pgrehearse rollback --undo --drop`.",
+        )
+    admin.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(names.restored)))
 
 
 def _create(admin: Connection, production: Conninfo, mark: Mark) -> None:

@@ -127,7 +127,7 @@ def _tell_unfinished(production: Conninfo) -> None:
     if unfinished:
         raise RestoreRefused(
             "; ".join(unfinished),
-            remedy="Go on with `pgrehearse rollback --resume`, or open it with `pgrehearse rollback --undo`.",
+            remedy="`pgrehearse rollback --undo` opens it again; `pgrehearse rollback` goes on once it is open.",
         )
 
 

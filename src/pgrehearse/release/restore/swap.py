@@ -24,7 +24,15 @@ from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress, Silent
-from pgrehearse.release.restore.beside import Mark, Recorder, RestoreNames, names_of, open_admin, require_mark
+from pgrehearse.release.restore.beside import (
+    Mark,
+    Recorder,
+    RestoreNames,
+    names_of,
+    open_admin,
+    require_ledger_elsewhere,
+    require_mark,
+)
 from pgrehearse.release.restore.database_properties import (
     DatabaseProperties,
     apply_properties,
@@ -118,6 +126,7 @@ def swap(
     names = names_of(production, id)
     recorder = Recorder(id=id, ledger=ledger, now=now)
     with open_admin(production) as admin:
+        require_ledger_elsewhere(admin, names, ledger)
         if _has_swapped(admin, names):
             recorder.ended("swapped", quarantine=names.quarantine)
             return Swapped(
@@ -128,7 +137,7 @@ def swap(
         if not mark.is_filled:
             raise RestoreRefused(
                 f"{names.restored} is not complete: its restore was interrupted",
-                remedy="Drop it with `pgrehearse rollback --undo` and restore again.",
+                remedy="Drop it with `pgrehearse rollback --undo --drop` and restore again.",
             )
         require_free_way(admin, names)
         folder = _new_folder(directory)
@@ -154,7 +163,6 @@ def swap(
             told.step(f"swapping the names of {names.database} and {names.restored}")
             with recorder.step("swap"):
                 _rename(admin, mark)
-        _require_ours(production)
     refused_ms = round((time.monotonic() - started) * 1000)
     recorder.ended("swapped", quarantine=names.quarantine, sessions_refused_ms=refused_ms)
     return Swapped(
@@ -311,12 +319,6 @@ def _session(production: Conninfo, database: str) -> Iterator[Connection]:
         session.execute(NO_TIMEOUTS)
         session.execute("SET default_transaction_read_only = off")
         yield session
-
-
-def _require_ours(production: Conninfo) -> None:
-    """Production answers under its own name."""
-    with connect(production, verb="restore"):
-        pass
 
 
 def _new_folder(directory: Path) -> Path:
