@@ -149,6 +149,29 @@ def test_rows_destroyed_by_any_way_are_counted(
     assert state(database) == before
 
 
+@NEWEST
+def test_what_a_deferred_trigger_destroys_at_commit_is_counted(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path
+) -> None:
+    connection.execute(SESSIONS)
+    connection.execute("""
+        CREATE FUNCTION sweep() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN DELETE FROM sessions WHERE user_id = OLD.id; RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER sweep AFTER DELETE ON users DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION sweep();
+    """)
+    receipt, source = rehearse_folder(tmp_path, database, uat, "DELETE FROM users WHERE id <= 10;")
+    assert receipt.document["receipt"]["commits"][0]["at_commit"] == {"public.sessions": [0, 0, 10]}
+    connection.execute("INSERT INTO sessions VALUES (900, 5)")
+    before = state(database)
+    with pytest.raises(NotAsRehearsed, match=r"public\.sessions: 10 rows deleted in the rehearsal, 11 here"):
+        run_watched(database, receipt, source)
+    assert state(database) == before
+    connection.execute("DELETE FROM sessions WHERE id = 900")
+    run_watched(database, receipt, source)
+    assert rows(connection, "SELECT count(*) FROM sessions") == [(190,)]
+
+
 @pytest.mark.parametrize(
     "drift",
     [

@@ -15,7 +15,7 @@ from psycopg import sql
 from pgrehearse.migrations.observer import NoObserver, Running, StatementError
 from pgrehearse.migrations.segments import CONTROL, Segment
 from pgrehearse.migrations.statements import Statement
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.named_queries import named_queries
 from pgrehearse.schema.catalog_evidence import (
     CatalogEvidence,
@@ -66,9 +66,7 @@ class StatementRows:
             "index": self.index,
             "line": self.line,
             "rows": self.rows,
-            "written": {
-                name: [found.inserted, found.updated, found.deleted] for name, found in sorted(self.written.items())
-            },
+            "written": _written_json(self.written),
         }
 
     @classmethod
@@ -78,10 +76,7 @@ class StatementRows:
             index=body["index"],
             line=body["line"],
             rows=body["rows"],
-            written={
-                name: RowsWritten(inserted=inserted, updated=updated, deleted=deleted)
-                for name, (inserted, updated, deleted) in body["written"].items()
-            },
+            written=_written_from(body["written"]),
         )
 
 
@@ -92,6 +87,7 @@ class CommitEvidence:
     outside: bool
     statements: tuple[StatementRows, ...]
     catalog: CatalogEvidence
+    at_commit: Mapping[str, RowsWritten] = field(default_factory=dict)  # by deferred triggers
 
     @property
     def last(self) -> tuple[str, int]:
@@ -103,6 +99,7 @@ class CommitEvidence:
             "outside": self.outside,
             "statements": [statement.as_json() for statement in self.statements],
             "catalog": self.catalog.as_json(),
+            "at_commit": _written_json(self.at_commit),
         }
 
     @classmethod
@@ -111,7 +108,19 @@ class CommitEvidence:
             outside=body["outside"],
             statements=tuple(StatementRows.from_json(each) for each in body["statements"]),
             catalog=CatalogEvidence.from_json(body["catalog"]),
+            at_commit=_written_from(body["at_commit"]),
         )
+
+
+def _written_json(written: Mapping[str, RowsWritten]) -> dict[str, list[int]]:
+    return {name: [found.inserted, found.updated, found.deleted] for name, found in sorted(written.items())}
+
+
+def _written_from(body: Mapping[str, Any]) -> dict[str, RowsWritten]:
+    return {
+        name: RowsWritten(inserted=inserted, updated=updated, deleted=deleted)
+        for name, (inserted, updated, deleted) in body.items()
+    }
 
 
 @dataclass(slots=True)
@@ -180,8 +189,14 @@ class CommitRecorder(NoObserver):
     def before_commit(self, session: Connection) -> None:
         if self._open is None or not self._open.statements:
             return
+        at_commit: dict[str, RowsWritten] = {}
+        if fetch_value(session, _QUERIES["has_deferrable_triggers"]):
+            session.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what they would do at COMMIT counts too
+            at_commit = self._read_written(session, self._open)
         catalog = read_own_evidence(session, self._look, names=self._names_to_read(), ignored=self._ignored)
-        self._ready = CommitEvidence(outside=False, statements=tuple(self._open.statements), catalog=catalog)
+        self._ready = CommitEvidence(
+            outside=False, statements=tuple(self._open.statements), catalog=catalog, at_commit=at_commit
+        )
         self._finish(session, self._ready)
 
     def transaction_ended(self, *, committed: bool) -> None:

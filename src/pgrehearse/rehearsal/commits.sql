@@ -21,6 +21,10 @@ JOIN pg_catalog.pg_class root ON root.oid = COALESCE(pg_catalog.pg_partition_roo
 JOIN pg_catalog.pg_namespace n ON n.oid = root.relnamespace
 WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse', 'pgrehearse_quarantine');
 
+-- name: has_deferrable_triggers
+-- A team's own constraint triggers; a foreign key's cascade is never deferred.
+SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgdeferrable AND NOT t.tgisinternal);
+
 -- name: truncated
 -- The named tables, and with CASCADE those that refer to them by foreign keys, and so on.
 WITH RECURSIVE emptied AS (

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pgrehearse.errors import GateClosed, NotAsRehearsed
@@ -198,6 +198,15 @@ class Watch(CommitRecorder):
         if found.outside:
             migration = next(each for each in self._rehearsed.migrations if each.version == last.version)
             self._compare_rows(migration, self._rehearsed.statements[last.version][last.index], last)
+        refused, told = compare_rows(
+            replace(last, rows=None, written=rehearsed.at_commit),
+            replace(last, rows=None, written=found.at_commit),
+            kind="",
+            expectations=self._rehearsed.expectations.get(last.key, ()),
+        )
+        for differs in told:
+            self._tell(f"deferred triggers: {differs}")
+        self._refuse([str(differs) for differs in refused], "as rehearsed in what deferred triggers did")
         compared = compare_evidence(rehearsed.catalog, found.catalog)
         for line in compared.told:
             self._tell(line)
