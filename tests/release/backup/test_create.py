@@ -263,8 +263,16 @@ def test_the_proof_asks_no_foreign_server(back_up: Back, database: Conninfo, req
     backup = back_up(database)
     assert asked.read_text() == before
     assert backup.surroundings().outward.user_mappings == (("files", "postgres"),)
-    assert backup.manifest.contents.not_held == ("public.far",)
+    assert backup.manifest.contents.not_held == ("public.far: a foreign table, its rows stand on another server",)
     assert any("public.near: filled from a foreign server" in sentence for sentence in backup.manifest.left_out)
+
+
+@pytest.mark.pg("== 15")  # the others come without contrib
+def test_another_version_of_an_extension_is_told_and_no_alarm(back_up: Back, database: Conninfo) -> None:
+    with connect(database, verb="test") as session:
+        session.execute("CREATE EXTENSION pg_trgm VERSION '1.5'; CREATE TABLE t (a varchar(9) CHECK (a IN ('x', 'y')))")
+    told = back_up(database).manifest.left_out
+    assert "extension pg_trgm: version 1.5; the copy that was compared had 1.6" in told
 
 
 @on_one_major

@@ -59,12 +59,12 @@ class LargeObjectContent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """Everything that a restored copy is compared by, and the tables whose rows no dump holds."""
+    """Everything that a restored copy is compared by."""
 
     tables: tuple[TableContent, ...]
     sequences: tuple[SequenceContent, ...]
     large_objects: LargeObjectContent
-    not_held: tuple[str, ...]
+    not_held: tuple[str, ...]  # sentences: tables whose rows the dump does not have, or not all of them
 
     @property
     def rows(self) -> int:

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -42,6 +42,8 @@ from pgrehearse.release.backup.shape import Shape, find_differences, shape_of, s
 from pgrehearse.release.backup.surroundings import JSON_FILE, SQL_FILE, Surroundings, read_surroundings
 from pgrehearse.release.backup.writes import Counters, read_counters
 
+EXTENSIONS = "SELECT e.extname::text, e.extversion FROM pg_catalog.pg_extension e"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Request:
@@ -76,7 +78,8 @@ class _Taken:
     client_major: int
     sequences_before: tuple[SequenceContent, ...]
     sequences_after: tuple[SequenceContent, ...]
-    proved_sequences: tuple[SequenceContent, ...] = field(default=())  # as the dump has them
+    proved_sequences: tuple[SequenceContent, ...] = ()  # as the dump has them
+    noted: tuple[str, ...] = ()  # what the scratch's server has otherwise, and a dump does not say
 
 
 def create_dump(
@@ -218,7 +221,19 @@ def _prove(request: _Request, taken: _Taken) -> None:
             ),
             f"what was restored from the dump of {request.source.address}",
         )
+        taken.noted = _extensions_otherwise(surroundings, scratch)
     taken.proved_sequences = found.sequences
+
+
+def _extensions_otherwise(surroundings: Surroundings, scratch: Conninfo) -> tuple[str, ...]:
+    """A dump names extensions without their version: each server installs the one it has."""
+    with connect(scratch, verb="backup") as session:
+        here: dict[str, str] = dict(session.execute(EXTENSIONS).fetchall())
+    return tuple(
+        f"extension {name}: version {version}; the copy that was compared had {here[name]}"
+        for name, version in surroundings.needs.extensions.items()
+        if here.get(name, version) != version
+    )
 
 
 @contextmanager
@@ -259,7 +274,7 @@ def _make_directory(work: Path) -> None:
 
 
 def _left_out(taken: _Taken) -> tuple[str, ...]:
-    told = [f"{name}: its rows are not part of a dump" for name in taken.contents.not_held]
+    told = [*taken.contents.not_held, *taken.noted]
     outward = taken.surroundings.outward
     told += [f"subscription {name}: restored only when asked for, disabled" for name in outward.subscriptions]
     told += [

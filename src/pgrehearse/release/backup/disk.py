@@ -2,7 +2,9 @@
 
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 from pgrehearse.errors import BackupFailed
 from pgrehearse.release.backup.scratch import ScratchOptions
@@ -36,5 +38,10 @@ def require_room(directory: Path, database_bytes: int | None, scratch: ScratchOp
 
 
 def size_of(directory: Path) -> int:
-    """Bytes that all files below it take."""
-    return sum(entry.stat().st_size for entry in directory.rglob("*") if entry.is_file() and not entry.is_symlink())
+    """Bytes that all files below it take; one that goes away meanwhile takes none."""
+    total = 0
+    for entry in directory.rglob("*"):
+        with suppress(FileNotFoundError):
+            status = entry.lstat()
+            total += status.st_size if S_ISREG(status.st_mode) else 0
+    return total

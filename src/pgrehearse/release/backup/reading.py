@@ -33,6 +33,11 @@ from pgrehearse.release.backup.contents import (
 QUERIES = named_queries(__file__)
 LOCK_WAIT_MS = "60000"
 AT_ONCE = 200  # sequences read by one statement
+NOT_HELD = {
+    "f": "a foreign table, its rows stand on another server",
+    "not": "an extension's own table, whose rows are not part of a dump",
+    "in part": "a dump has only the rows that its extension registered, and they are not compared",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +127,7 @@ def _read_tables(session: Connection, like: Mapping[str, TableContent]) -> tuple
     shapes, hidden, not_held = [], [], []
     for oid, namespace, relation, name, kind, readable, secured, size, held in session.execute(QUERIES["tables"]):
         if kind == "f" or held != "whole":
-            not_held.append(name)
+            not_held.append(f"{name}: {NOT_HELD[kind if kind == 'f' else held]}")
             continue
         if not readable or secured:
             hidden.append(name)

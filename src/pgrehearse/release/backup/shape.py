@@ -18,6 +18,7 @@ from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.schema.diff import diff
 from pgrehearse.schema.packed import pack, unpack
+from pgrehearse.schema.schema_object import ObjectKind
 from pgrehearse.schema.snapshot import read_schema
 
 RESTRICT_KEY = "pgrehearse"  # pg_dump would put a random one into each text
@@ -106,6 +107,10 @@ def find_differences(before_text: str, before: Shape, after_text: str, after: Sh
         changes = diff(unpack(before.packed), unpack(after.packed))
     except SchemaUnreadable:  # packed by another version's recipe: the text alone is left
         return tuple(f"schema: {header}" for header in differing)
+    # A dump names extensions without their version: each server installs the one it has.
+    changes = tuple(
+        change for change in changes if change.kind is not ObjectKind.EXTENSION or change.attribute != "version"
+    )
     only_as_text = (header for header in differing if ONLY_AS_TEXT.search(header))
     return (*(f"schema: {change}" for change in changes), *(f"schema: {header}" for header in only_as_text))
 
