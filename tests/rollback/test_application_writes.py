@@ -155,12 +155,12 @@ def test_a_parent_or_child_that_the_application_refers_to_is_never_taken_away(wo
         "CREATE TABLE kinds (id int PRIMARY KEY, name text); CREATE TABLE things (id int PRIMARY KEY, kind int"
         " REFERENCES kinds ON DELETE CASCADE); INSERT INTO kinds VALUES (1, 'one'); INSERT INTO things VALUES (1, 1)"
     )
-    world.promote("INSERT INTO kinds VALUES (2, 'two'), (3, 'three')")
-    world.run("INSERT INTO things VALUES (2, 2)")
+    world.promote("INSERT INTO kinds VALUES (2, 'two'), (3, 'three'), (4, 'four')")
+    world.run("INSERT INTO things VALUES (2, 2); UPDATE kinds SET name = 'mine' WHERE id = 4")
     found = back_of(world.go_back(""), "public.kinds")
-    assert world.rows("SELECT id FROM kinds ORDER BY 1") == [(1,), (2,)]
+    assert world.rows("SELECT id FROM kinds ORDER BY 1") == [(1,), (2,), (4,)]
     assert world.rows("SELECT id, kind FROM things ORDER BY 1") == [(1, 1), (2, 2)]
-    assert (found.added_removed, found.added_left) == (1, 1)
+    assert (found.added_removed, found.added_left) == (1, 2)
 
 
 def test_a_dropped_sequence_goes_on_where_it_stood_and_never_moves_back(world: GoingBack) -> None:

@@ -55,7 +55,7 @@ class Settled:
     rows_changed: int | None
     rows_added: int
     added_table: str | None  # keys and digests of the rows that the migration added
-    digested: tuple[str, ...]  # the columns behind these digests
+    digested: tuple[tuple[str, str], ...]  # what their digests are made of: a column's name before, its type after
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -66,13 +66,14 @@ class Settled:
             "rows_changed": self.rows_changed,
             "rows_added": self.rows_added,
             "added_table": self.added_table,
-            "digested": list(self.digested),
+            "digested": [list(each) for each in self.digested],
         }
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "Settled":
         columns = (column and ImageColumn.from_json(column) for column in found["columns_after"])
-        return cls(**{**found, "columns_after": tuple(columns), "digested": tuple(found["digested"])})
+        digested = tuple((name, type_after) for name, type_after in found["digested"])
+        return cls(**{**found, "columns_after": tuple(columns), "digested": digested})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -297,13 +297,22 @@ class _Settling:
         ]  # fmt: skip
         return sql.SQL("ARRAY[{}]::pg_catalog.text[]").format(sql.SQL(", ").join(values))
 
-    def _digested(self) -> list[_Pair]:
-        """Columns whose text the inverse gives back as it is: those that kept their type."""
-        pairs = [*self._key, *self._compared]
-        return [pair for pair in pairs if pair.before.type == pair.after.type and not pair.after.generated]
+    def _digested(self) -> list[tuple[str, ImageColumn]]:
+        """Every column that was there before, whether the image has it or not: who changed any has changed the row."""
+        by_image = {column.name: after for column, after in zip(self._image.columns, self._after, strict=True)}
+        found = []
+        for written, written_after in self._image.plan.names_after.items():
+            name = split_name(written)[0]
+            after = by_image.get(name)
+            if after is None and written_after is not None:
+                after = self._table.find_column(split_name(written_after)[0])
+            if after is not None and not after.generated:
+                found.append((name, after))
+        return found
 
     def _digest(self) -> Expression:
-        return row_text([pair.after.live_text("t") for pair in self._digested()])
+        texts = [after.live_text("t") for _, after in self._digested()]
+        return sql.SQL("ARRAY[{}]::pg_catalog.text[]").format(sql.SQL(", ").join(texts))
 
     def _make_added(self) -> None:
         columns = [
@@ -317,7 +326,7 @@ class _Settling:
             )
             for pair in self._key
         ]
-        columns.append(sql.SQL('{} pg_catalog.text COLLATE pg_catalog."C"').format(DIGEST))
+        columns.append(sql.SQL("{} pg_catalog.text[]").format(DIGEST))
         self._session.execute(sql.SQL("CREATE {} {} ({})").format(self._kind, self._added, sql.SQL(", ").join(columns)))
 
     def _written(self) -> Expression:
@@ -361,7 +370,7 @@ class _Settling:
             rows_changed=rows_changed,
             rows_added=rows_added,
             added_table=self._image.companion(ADDED) if rows_added else None,
-            digested=tuple(pair.before.name for pair in self._digested()),
+            digested=tuple((name, after.type) for name, after in self._digested()),
         )
         return _settled(self._session, self._image, settled)
 

@@ -79,10 +79,10 @@ class TablePutBack:
         self._parents = parents
         self._children = children
         self._deferred = deferred
-        self._live = {column.name: self._require_column(column.name) for column in image.columns}
-        self._canonical = [self._canonical_after(position) for position in range(len(image.columns))]
         self._left = sql.Identifier(NAMESPACE, image.companion(LEFT))
         self._added = sql.Identifier(NAMESPACE, image.companion(ADDED))
+        self._live = {column.name: self._require_column(column.name) for column in image.columns}
+        self._canonical = [self._canonical_after(position) for position in range(len(image.columns))]
         self._matches = sql.Identifier(NAMESPACE, image.companion("matches"))
         self._gone_table = self._settled.relation_after is None
         self._has_rows = self._gone_table or not self._settled.whole  # rows to insert may stand in the image
@@ -113,27 +113,32 @@ class TablePutBack:
         if not self._settled.rows_added or (self._removed_once and not self._image.key):
             return 0  # without a key a second look would take the application's own rows of the same content
         self._removed_once = True
-        digest = row_text([self._live_of(name).live_text("t") for name in self._settled.digested])
+        live = [self._require_column(name) for name, _ in self._settled.digested]
+        digest = row_text([column.live_text("t") for column in live])
+        added = row_text([self._added_text(position, live[position]) for position in range(len(live))])
         if self._image.key:
             match = sql.SQL(" AND ").join(
                 same_key(column, self._live[column.name], "a", "t") for column in self._added_key()
             )
-            chosen: Expression = sql.SQL("SELECT t.ctid AS at FROM ONLY {} t JOIN {} a ON {} AND a.{} = {}").format(
-                self.table.identifier, self._added, match, DIGEST, digest
+            chosen: Expression = sql.SQL("SELECT t.ctid AS at FROM ONLY {} t JOIN {} a ON {} AND {} = {}").format(
+                self.table.identifier, self._added, match, added, digest
             )
         else:
             number = sql.SQL("pg_catalog.row_number() OVER (PARTITION BY {})")
             chosen = sql.SQL(
                 "SELECT n.at AS at FROM (SELECT t.ctid AS at, {0} AS content, {1} AS number FROM ONLY {2} t) n "
-                "JOIN (SELECT a.{3} AS content, {4} AS number FROM {5} a) a USING (content, number)"
+                "JOIN (SELECT {3} AS content, {4} AS number FROM {5} a) a USING (content, number)"
             ).format(
-                digest, number.format(digest), self.table.identifier, DIGEST,
-                number.format(sql.SQL("a.{}").format(DIGEST)), self._added,
+                digest, number.format(digest), self.table.identifier, added, number.format(added), self._added
             )  # fmt: skip
         found = self._session.execute(sql.SQL("SELECT c.at::pg_catalog.text FROM ({}) c").format(chosen))
         removed, _ = self._halving([at for (at,) in found], self._delete)
         self._removed += removed
         return removed
+
+    def _added_text(self, position: int, live: ImageColumn) -> Expression:
+        text = sql.SQL("a.{}[{}]").format(DIGEST, sql.Literal(position + 1))
+        return self._as_it_prints(text, self._settled.digested[position][1], live, self._added)
 
     def _delete(self, rows: list[str]) -> int:
         return self._session.execute(
@@ -399,31 +404,30 @@ class TablePutBack:
         """What the migration left, as the column prints it now that the inverse has given it its type back."""
         before, after = self._image.columns[position], self._settled.columns_after[position]
         left = after_text(position)
-        if after is None or self._settled.whole or after.type == self._live[before.name].type:
+        if after is None or self._settled.whole:
             return left
-        back = sql.SQL("CAST(CAST({} AS {}) AS {})").format(
-            left, sql.SQL(after.type), sql.SQL(self._live[before.name].type)
-        )
-        there_and_back = text_of(back)
+        return self._as_it_prints(left, after.type, self._live[before.name], self._image.identifier)
+
+    def _as_it_prints(self, text: Expression, type_after: str, live: ImageColumn, source: sql.Identifier) -> Expression:
+        """The text of a value of another type as this column prints it; where it cannot be cast, as it stands."""
+        if type_after == live.type:
+            return text
+        back = text_of(sql.SQL("CAST(CAST({} AS {}) AS {})").format(text, sql.SQL(type_after), sql.SQL(live.type)))
+        alias = sql.SQL("a" if source is self._added else "i")
         try:
             with self._session.transaction():
-                self._session.execute(
-                    sql.SQL("SELECT pg_catalog.count({}) FROM {} i").format(there_and_back, self._image.identifier)
-                )
+                self._session.execute(sql.SQL("SELECT pg_catalog.count({}) FROM {} {}").format(back, source, alias))
         except psycopg.errors.DatabaseError as error:
             if error.sqlstate is None or error.sqlstate[:2] not in ("22", "42"):  # a value or a type that is not there
                 raise
-            return left
-        return there_and_back
+            return text
+        return back
 
     def _require_column(self, name: str) -> ImageColumn:
         found = self.table.find_column(name)
         if found is None:
             raise PutBackFailed(f"the inverse left no column {name} in {self._image.relation} to put values back into")
         return found
-
-    def _live_of(self, name: str) -> ImageColumn:
-        return self._live[name]
 
     def _image_column(self, name: str) -> ImageColumn:
         return next(column for column in self._image.columns if column.name == name)
