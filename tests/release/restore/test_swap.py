@@ -33,7 +33,7 @@ from pgrehearse.errors import (
     UnknownRestore,
 )
 from pgrehearse.ledger import ReleaseLedger
-from pgrehearse.postgres.connect import connect
+from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.release.restore.beside import RestoreNames, drop_restored, find_restores, restore_beside
@@ -240,8 +240,14 @@ def test_an_owner_who_is_no_superuser_can_do_all_of_it(
     run(mine, WRITES)
     before = properties_of(production)
     restore(mine, dump.fill)
+    guest = _open_as_guest(production, server)  # what it is, is hidden from one who lacks pg_read_all_stats
     # an application that is the owner too, and comes back whenever it is thrown out
     assert fork_swap(mine, tmp_path / "kept", tmp_path / "ledger.sqlite", fatal=4) == 9
+    with pytest.raises(psycopg.OperationalError):
+        guest.execute("SELECT 1")
+    guest.close()
+    with connect(server.conninfo(), verb="test") as admin:
+        admin.execute("DROP ROLE guest_of_the_shop")
     with pytest.raises(DatabaseFenced):
         connect(mine, verb="test")
     stop = threading.Event()
@@ -256,6 +262,12 @@ def test_an_owner_who_is_no_superuser_can_do_all_of_it(
     assert done.written_back == 3
     with connect(mine, verb="test") as session:
         assert rows(session, "SELECT what FROM t ORDER BY id") == [("a",), ("B",), ("d",)]
+
+
+def _open_as_guest(production: Conninfo, server: LocalServer) -> Connection:
+    with connect(server.conninfo(), verb="test") as admin:
+        admin.execute("CREATE ROLE guest_of_the_shop LOGIN PASSWORD 'x'")
+    return connect(production.replaced(user="guest_of_the_shop", password="x"), verb="application")
 
 
 def _keep_connecting(database: Conninfo, stop: threading.Event) -> None:

@@ -22,11 +22,13 @@ from pgrehearse.release.restore.database_properties import require_properties
 
 END_TIMEOUT_S = 30.0
 ATTEMPTS = 50
+# Without pg_read_all_stats the kind of another role's session is hidden; autovacuum's have no role at all.
 OTHERS = """
-SELECT a.pid, COALESCE(a.usename::text, a.backend_type), a.application_name, a.backend_type
+SELECT a.pid, COALESCE(a.usename::text, a.backend_type, 'hidden'), a.application_name,
+       COALESCE(a.backend_type, 'hidden')
 FROM pg_catalog.pg_stat_activity a
 WHERE a.datname = %s AND a.pid <> ALL (%s::int4[]) AND COALESCE(a.leader_pid, 0) <> ALL (%s::int4[])
-  AND a.backend_type <> 'autovacuum worker'
+  AND CASE WHEN a.backend_type IS NULL THEN a.usesysid IS NOT NULL ELSE a.backend_type <> 'autovacuum worker' END
 ORDER BY a.pid
 """
 IS_SUPERUSER = "SELECT pg_catalog.current_setting('is_superuser') = 'on'"
