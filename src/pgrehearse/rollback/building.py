@@ -83,7 +83,9 @@ class Building:
         """Everything that the dump holds of it: itself, its parts on partitions, its comments, its attachments."""
         node = node_of(found)
         entries = self._entries(found, node) if node is not None else []
-        if not entries and not self._create_constraint(found):
+        if not entries and found.kind is ObjectKind.CAST:
+            return  # its type makes it
+        if not entries and not self._create_constraint(found) and not self._create_public(found):
             self.say(f"{found.kind.value} {found.identity} stands in no dump, and cannot be made again")
             return
         self._made.append(found)
@@ -186,13 +188,22 @@ class Building:
             self.at_end(found, ddl.comment(found, found.attributes["comment"]))
         return True
 
+    def _create_public(self, found: SchemaObject) -> bool:
+        """The namespace that every database begins with, of which pg_dump writes only what is unusual."""
+        if found.kind is not ObjectKind.SCHEMA:
+            return False
+        self.put(found, When.BUILD, f"CREATE SCHEMA {found.name};\n{ddl.owner(found, found.attributes['owner'])}")
+        if "comment" in found.attributes:
+            self.at_end(found, ddl.comment(found, found.attributes["comment"]))
+        return True
+
     def _position(self, found: SchemaObject) -> float:
         node = node_of(found)
         if node is not None and (entries := self._by_node.get(node[:2])):
             return entries[0].position
         relation = self._relation_nodes.get(found.relation or "")
         entries = self._by_node.get(relation, []) if relation is not None else []
-        return entries[0].position if entries else 0
+        return entries[0].position if entries else -1
 
     def _place(self, when: When, position: float, statement: str) -> None:
         self._placed.append((when, position, len(self._placed), statement))

@@ -185,7 +185,7 @@ def _grant_target(found: SchemaObject) -> str:
         case ObjectKind.TYPE | ObjectKind.DOMAIN:
             return f"TYPE {found.name}"
         case ObjectKind.FUNCTION | ObjectKind.AGGREGATE:
-            return f"FUNCTION {found.name}"
+            return f"FUNCTION {found.name.replace(' ORDER BY ', ', ')}"  # an ordered-set aggregate, by its arguments
         case ObjectKind.PROCEDURE:
             return f"PROCEDURE {found.name}"
         case _:

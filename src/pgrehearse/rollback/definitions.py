@@ -113,6 +113,7 @@ class Dependents:
     """Who depends on whom, and which materialized views can be read."""
 
     of: Mapping[tuple[int, int], tuple[tuple[int, Node], ...]]  # (class, oid) -> (its column or 0, who depends)
+    part_of: Mapping[Node, Node]  # what another object made for itself, and goes with it
     populated: frozenset[int]  # materialized views
 
     def reach(self, seeds: Iterable[Node], *, keep: "frozenset[Node] | None" = None) -> dict[Node, None]:
@@ -155,11 +156,16 @@ def read_definitions(database: Conninfo, session: Connection) -> Definitions:
 def read_dependents(session: Connection) -> Dependents:
     """Two catalog queries; about 1 µs per dependency on the server, three here."""
     edges: dict[tuple[int, int], list[tuple[int, Node]]] = defaultdict(list)
-    for class_oid, oid, column, of_class, of_oid, of_column in session.execute(QUERIES["depending"]):
-        if (class_oid, oid) != (of_class, of_oid) or column != of_column:
-            edges[of_class, of_oid].append((of_column, (class_oid, oid, column)))
+    part_of: dict[Node, Node] = {}
+    for class_oid, oid, column, of_class, of_oid, of_column, is_part in session.execute(QUERIES["depending"]):
+        node, of_node = (class_oid, oid, column), (of_class, of_oid, of_column)
+        if node != of_node:
+            edges[of_class, of_oid].append((of_column, node))
+            if is_part:
+                part_of[node] = of_node
     return Dependents(
         of={node: tuple(found) for node, found in edges.items()},
+        part_of=part_of,
         populated=frozenset(oid for (oid,) in session.execute(QUERIES["populated"])),
     )
 

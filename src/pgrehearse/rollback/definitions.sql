@@ -44,7 +44,8 @@ WITH node AS (
     WHERE t.typarray <> 0 AND (t.typrelid = 0 OR c.relkind = 'c')
 )
 SELECT DISTINCT COALESCE(a.as_class, d.classid), COALESCE(a.as_oid, d.objid), COALESCE(a.as_sub, d.objsubid),
-       COALESCE(b.as_class, d.refclassid), COALESCE(b.as_oid, d.refobjid), COALESCE(b.as_sub, d.refobjsubid)
+       COALESCE(b.as_class, d.refclassid), COALESCE(b.as_oid, d.refobjid), COALESCE(b.as_sub, d.refobjsubid),
+       d.deptype = 'i'
 FROM pg_catalog.pg_depend d
 LEFT JOIN node a ON a.class = d.classid AND a.oid = d.objid
 LEFT JOIN node b ON b.class = d.refclassid AND b.oid = d.refobjid

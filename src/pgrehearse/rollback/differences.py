@@ -28,10 +28,11 @@ ALTERED = {
     ObjectKind.DOMAIN: {"default", "not null"},
     ObjectKind.MATERIALIZED_VIEW: {"options", "toast options", "access method", "replica identity"},
 }
+# Not what may lead to another relation, and from there back: foreign keys, rules, triggers, policies.
 GO_WITH_THEIR_RELATION = frozenset(
     {
-        ObjectKind.COLUMN, ObjectKind.CONSTRAINT, ObjectKind.INDEX, ObjectKind.TRIGGER, ObjectKind.POLICY,
-        ObjectKind.RULE, ObjectKind.STATISTICS, ObjectKind.PUBLICATION_RELATION,
+        ObjectKind.COLUMN, ObjectKind.CONSTRAINT, ObjectKind.INDEX, ObjectKind.STATISTICS,
+        ObjectKind.PUBLICATION_RELATION,
     }
 )  # fmt: skip
 # What stands on a column and hinders a change of its type; indexes and constraints PostgreSQL makes again by itself.
@@ -203,14 +204,17 @@ class Differences:
     # --- who goes with whom ----------------------------------------------------------------------------------------
 
     def relation_goes(self, found: SchemaObject) -> bool:
-        return found.kind in GO_WITH_THEIR_RELATION and found.relation in self._relations_going()
+        """Whether its relation is dropped, and takes it along."""
+        leads_on = found.attributes.get("definition", "").startswith("FOREIGN KEY")
+        return found.kind in GO_WITH_THEIR_RELATION and not leads_on and found.relation in self._relations_going()
 
     def _relations_going(self) -> set[str | None]:
         return {each.name for each in self.going() if each.kind in ddl.RELATIONS}
 
     def goes_with_its_relation(self, found: SchemaObject) -> bool:
         """Whether it is dropped by a statement that drops something else."""
-        if self.relation_goes(found):
+        node = node_of(found)
+        if self.relation_goes(found) or (node is not None and self.dependents.part_of.get(node) in self.added):
             return True
         if found.kind is ObjectKind.COLUMN:
             relation = self.relation(self.after, found.relation)
@@ -228,6 +232,11 @@ class Differences:
             columns = {f"{each.relation}.{each.name}" for each in self.added.values() if each.kind is ObjectKind.COLUMN}
             return owned_by in columns
         return False
+
+    def relation_node(self, found: SchemaObject) -> Node | None:
+        """Of the relation that it stands in, after."""
+        relation = self.relation(self.after, found.relation)
+        return None if relation is None else node_of(relation)
 
     def going(self) -> Iterator[SchemaObject]:
         yield from self.added.values()

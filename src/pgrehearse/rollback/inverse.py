@@ -7,7 +7,6 @@ and made again.  Whether it is right is not decided here: it is performed on the
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
 
 from pgrehearse.rollback import ddl
 from pgrehearse.rollback.alterations import (
@@ -61,6 +60,7 @@ class _Inverting:
     what: Differences
     positions: list[str] = field(default_factory=list)  # what is remembered of sequences before they go
     tear_down: list[str] = field(default_factory=list)
+    users: dict[Node, tuple[Node, ...]] = field(default_factory=dict)  # who depends on it, once asked
 
     def inverse(self) -> Inverse:
         building = Building(
@@ -109,23 +109,38 @@ class _Inverting:
             return [f"ALTER TABLE {found.relation} {ddl.enabling({})} TRIGGER {found.name};"]  # a partition's copy
         return [ddl.drop(found)]
 
-    def _ordered(self, going: dict[Node, SchemaObject]) -> Iterable[Node]:
-        sorter: TopologicalSorter[Node] = TopologicalSorter()
-        for node in sorted(going):
-            sorter.add(node)
-            for user in self.what.dependents.reach([node]):
-                if user in going and user != node:
-                    sorter.add(node, user)
-        try:
-            return list(sorter.static_order())
-        except CycleError:
-            return sorted(going, reverse=True)  # it will fail on the clone, and say so
+    def _ordered(self, going: dict[Node, SchemaObject]) -> Iterator[Node]:
+        """Whoever depends comes first.  In a circle somebody must be the first; the clone tells whether that works."""
+        done: set[Node] = set()
+        for start in sorted(going):
+            path = [start]
+            while path:
+                waiting = [user for user in self._users(path[-1]) if user in going and user not in done]
+                if waiting and waiting[0] not in path:
+                    path.append(waiting[0])
+                    continue
+                free = [user for user in waiting if user not in path]
+                if free:
+                    path.append(free[0])
+                    continue
+                node = path.pop()
+                if node not in done:
+                    done.add(node)
+                    yield node
+
+    def _users(self, node: Node) -> Iterable[Node]:
+        if node not in self.users:
+            users = dict.fromkeys(self.what.dependents.reach([node]))
+            for user in list(users):  # who goes with its relation is gone once that is
+                found = self.what.added.get(user)
+                if found is not None and self.what.relation_goes(found):
+                    users[self.what.relation_node(found) or user] = None
+            users.pop(node, None)
+            self.users[node] = tuple(users)
+        return self.users[node]
 
     def _is_used(self, node: Node, going: dict[Node, SchemaObject]) -> bool:
-        for user in self.what.dependents.reach([node]):
-            if user[2] and user not in going and (PG_CLASS, user[1], 0) not in going:
-                return True
-        return False
+        return any(user[2] and user not in going and (PG_CLASS, user[1], 0) not in going for user in self._users(node))
 
     # --- altering --------------------------------------------------------------------------------------------------
 
