@@ -45,6 +45,8 @@ class Steps:
         return None
 
     def end(self, outcome: str, body: Body) -> None:
+        """Raises `LeaseLost`: one that stood still must not end what another has gone on with, or ended, since."""
+        self._lease.renew("writing it down")
         self._releases.append(ENDED, self.id, {**body, "outcome": outcome}, self._now())
 
     def _record(self, step: str, state: str, body: Body) -> None:
