@@ -257,3 +257,42 @@ def test_stopped_for_longer_than_its_lease_while_another_goes_on(
         if unfinished:
             go_on(scene, limits=QUICK)
         scene.require_ended_well(undisturbed)
+
+
+class CrashAt(KillAt):
+    """Crashes the server at the n-th boundary, and starts it again."""
+
+    def __init__(self, boundary: int, server: LocalServer) -> None:
+        super().__init__(boundary)
+        self._server = server
+
+    def _step(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._server.stop(immediate=True)
+            self._server.start()
+
+
+def test_a_server_that_crashes_and_is_started_again(
+    server: LocalServer, uat: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalServer.create(server.binaries) as mine:
+        production = mine.conninfo()
+        with connect(production, verb="test") as session:
+            session.execute(SHOP)
+            receipt, source = rehearse_folder(tmp_path, production, uat, *PLAN)
+            scene = Scene(production, session, receipt, source, tmp_path)
+            scene.begin()
+            scene.promote()
+            undisturbed = scene.contents()
+        for boundary in BOUNDARIES:
+            scene.begin()
+            crash = CrashAt(boundary, mine)
+            with monkeypatch.context() as patched:
+                patched.setitem(vars(promote_module), "Observers", lambda *given, c=crash: Observers(*given, c))
+                with pytest.raises(PgRehearseError):
+                    scene.promote()
+            go_on(scene)
+            with connect(production, verb="test") as session:
+                scene.connection = session
+                scene.require_ended_well(undisturbed)
