@@ -29,6 +29,7 @@ url = "postgresql:///dev_db?host=/run/postgresql"
 url_env = "DATABASE_URL"
 env_file = ".env.production"
 migrate_url_env = "MIGRATE_URL"
+standby_url_envs = ["STANDBY_URL"]
 protected = true
 max_block_s = 5
 lock_timeout_s = 2.5

@@ -50,13 +50,16 @@ class Environment(_Section):
     env_file: Text | None = None  # the .env file to read that variable from, instead of the environment
     url: Text | None = None  # an address without a password: service=…, or a passfile does the rest
     migrate_url_env: Text | None = None  # the variable with the URL that migrations log in with; None: the same
+    standby_url_envs: tuple[
+        Text, ...
+    ] = ()  # the variables with the URLs of its standbys, to be asked before a promotion
     protected: bool = False
     max_block_s: Seconds | None = None  # how long others may wait behind us before we cancel ourselves
     lock_timeout_s: Seconds | None = None
     statement_timeout_s: Seconds | None = None
     recoverability: tuple[Policy, ...] | None = None  # how it can be taken back; None: as [backup] says
 
-    @field_validator("recoverability", mode="before")
+    @field_validator("recoverability", "standby_url_envs", mode="before")
     @classmethod
     def _is_a_list(cls, given: object) -> object:
         return _listed(given)
@@ -209,6 +212,14 @@ class Config(_Section):
             return None
         where = (f"environments.{name}", "migrate_url_env")
         return self._variable(*where, environment.migrate_url_env, environment.env_file)
+
+    def standby_conninfos(self, name: str) -> tuple[Conninfo, ...]:
+        """The addresses of its standbys; raises as `conninfo` does."""
+        environment = self.environments[name]
+        where = (f"environments.{name}", "standby_url_envs")
+        return tuple(
+            self._variable(*where, variable, environment.env_file) for variable in environment.standby_url_envs
+        )
 
     def _variable(self, section: str, key: str, variable: str, env_file: str | None) -> Conninfo:
         section = f"{self.file.name}: {section}"

@@ -176,7 +176,7 @@ class Releasing:
             pending_of(sources, session),
             session,
             approvals=approvals,
-            policy=self.gate_policy(),
+            policy=self.gate_policy(database),
             ledger_table=sources[0].ledger.table,
             role=self._migrating_role(database, session),
         )
@@ -441,7 +441,7 @@ class Releasing:
     def _backup(self) -> Backup:
         return self.project.config.backup if self.project.config else Backup()
 
-    def gate_policy(self) -> GatePolicy:
+    def gate_policy(self, database: ResolvedDatabase) -> GatePolicy:
         """What the gate asks for."""
         asked, config = self._promotion, self.project.config
         return GatePolicy(
@@ -449,6 +449,7 @@ class Releasing:
             standby_bounds=StandbyBounds(
                 max_replay_lag_s=asked.max_replay_lag_s, max_retained_wal_gb=asked.max_retained_wal_gb
             ),
+            standbys=config.standby_conninfos(database.environment) if config and database.environment else (),
             approvals=asked.approvals,
             approved_by_another=asked.approved_by_another,
             checks_directory=config.located(config.checks.directory) if config else None,

@@ -1,12 +1,15 @@
 """Everything that the gate asks of a receipt, of the release ledger and of production itself.  Writes nothing."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pgrehearse.errors import ServerUnreachable
 from pgrehearse.migrations.migration import Plan
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, connect
+from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.rehearsal.checks import CheckVerdict, run_before_checks
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.release.approval import Approval, accepted_names, judge_approvals
@@ -33,6 +36,7 @@ class GatePolicy:
 
     bounds: Bounds = field(default_factory=Bounds)
     standby_bounds: StandbyBounds = field(default_factory=StandbyBounds)
+    standbys: tuple[Conninfo, ...] = ()
     approvals: int = 1
     approved_by_another: bool = False
     checks_directory: Path | None = None
@@ -148,8 +152,17 @@ def _judge_preconditions(
 def _judge_standbys(
     document: Mapping[str, Any], session: Connection, policy: GatePolicy
 ) -> tuple[list[Reason], list[str]]:
-    reasons, told = [], []
-    for judged in judge_standbys(read_standbys(session, document), policy.standby_bounds):
+    reasons: list[Reason] = []
+    told: list[str] = []
+    with ExitStack() as stack:
+        standbys = []
+        for conninfo in policy.standbys:
+            try:
+                standbys.append(stack.enter_context(connect(conninfo, verb="gate")))
+            except ServerUnreachable as error:
+                told.append(f"not measured: the queries of a standby: {error}")
+        found = read_standbys(session, document, standbys=standbys)
+    for judged in judge_standbys(found, policy.standby_bounds):
         if judged.refused:
             reasons.append(Reason(kind=ReasonKind.STANDBY, message=judged.sentence, remedy=judged.remedy))
         else:
