@@ -52,7 +52,7 @@ class Environment(_Section):
     migrate_url_env: Text | None = None  # the variable with the URL that migrations log in with; None: the same
     standby_url_envs: tuple[
         Text, ...
-    ] = ()  # the variables with the URLs of its standbys, to be asked before a promotion
+    ] = ()  # variables with the URLs of its standbys, which the gate asks
     protected: bool = False
     max_block_s: Seconds | None = None  # how long others may wait behind us before we cancel ourselves
     lock_timeout_s: Seconds | None = None
