@@ -348,6 +348,8 @@ def test_what_cannot_be_restored_leaves_nothing(production: Conninfo, tmp_path: 
     assert databases(production) == there
     with pytest.raises(UnknownRestore):
         swap_now(production, tmp_path / "kept")
+    with pytest.raises(UnknownRestore):
+        compare_beside(production, ID, directory=tmp_path / "dry", known=WhatIsKnown())
 
 
 @ONCE

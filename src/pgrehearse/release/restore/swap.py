@@ -94,12 +94,12 @@ def compare_beside(
 ) -> DifferingRows:
     """What a swap would export as of now, while production serves on: for --dry-run.  Writes to ``directory``."""
     names = names_of(production, id)
+    with open_admin(production) as admin:
+        require_mark(admin, names)
     with (
-        open_admin(production) as admin,
         connect(production, verb="restore") as failed,
         connect(production.replaced(dbname=names.restored), verb="restore") as restored,
     ):
-        require_mark(admin, names)
         return _export(failed, restored, directory, known, progress or Silent())
 
 
