@@ -218,8 +218,8 @@ def test_attempts_are_bounded_and_the_holder_is_named(
 @pytest.mark.pg("== 18")
 def test_a_deadlock_is_tried_again_and_another_error_is_not(database: Conninfo, connection: Connection) -> None:
     connection.execute("CREATE TABLE t (a int); CREATE TABLE u (a int); SET deadlock_timeout = '10s'")
-    plan = plan_of("SET deadlock_timeout = '20ms'; LOCK t; SELECT pg_sleep(0.3); LOCK u; INSERT INTO t VALUES (1);")
-    other = threading.Thread(target=lambda: connection.execute("BEGIN; LOCK u; SELECT pg_sleep(0.2); LOCK t; COMMIT"))
+    plan = plan_of("SET deadlock_timeout = '20ms'; LOCK t; SELECT pg_sleep(1.2); LOCK u; INSERT INTO t VALUES (1);")
+    other = threading.Thread(target=lambda: connection.execute("BEGIN; LOCK u; SELECT pg_sleep(1); LOCK t; COMMIT"))
     other.start()
     applied = run_plan(database, plan, limits=Limits(lock_timeout_ms=5000, backoff_s=0.05, max_block_s=None))
     other.join()
