@@ -11,7 +11,7 @@ from tests.support.asking_production import derive_from
 
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.release.preconditions import PreconditionKind, check_preconditions
-from pgrehearse.schema.schema_object import Schema
+from pgrehearse.schema.schema_object import ObjectKind, Schema, SchemaObject
 from pgrehearse.schema.snapshot import read_schema
 
 # Duplicates and NULLs in a, a violator of n > 0, an orphan, and a table beside it.
@@ -221,6 +221,26 @@ def test_what_the_plan_cleans_itself_is_not_asked(case: Cleaned, schema: Schema,
 def test_what_needs_nothing_asks_nothing(name: str, plan: str, schema: Schema, undone: Connection) -> None:
     assert [precondition.what for precondition in derive_from(schema, plan)] == []
     run(undone, [plan])
+
+
+def test_a_long_chain_of_cascades_is_followed_to_its_end() -> None:
+    objects = []
+    for number in range(3000):
+        relation = f"public.t{number}"
+        text = f"FOREIGN KEY (c) REFERENCES public.t{number - 1}(c) ON DELETE CASCADE"
+        objects += [
+            SchemaObject(kind=ObjectKind.TABLE, name=relation),
+            SchemaObject(kind=ObjectKind.COLUMN, name="c", relation=relation, position=1, attributes={"type": "int"}),
+            SchemaObject(kind=ObjectKind.CONSTRAINT, name="f", relation=relation, attributes={"definition": text}),
+        ]
+    schema = Schema(server_major=18, objects=tuple(objects))
+
+    last, other = derive_from(
+        schema, "DELETE FROM t5 WHERE false; ALTER TABLE t2999 ADD UNIQUE (c); ALTER TABLE t4 ADD UNIQUE (c)"
+    )
+
+    assert last.left_because == "0001_test.sql:1 deletes from it, and its foreign key follows"
+    assert other.left_because is None
 
 
 def test_a_table_that_is_not_known_is_left_to_the_rehearsal(schema: Schema) -> None:

@@ -1,7 +1,7 @@
 """Types as a plan and production's schema spell them, in one form, and changes of type that nothing can break."""
 
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from pglast import ast, parse_sql
@@ -49,7 +49,7 @@ class ColumnType:
         return bool(self.written) and (self.own is None or (self.own.production is not None and not self.own.altered))
 
 
-@cache
+@lru_cache(maxsize=4096)
 def parse_type_name(text: str) -> ast.TypeName | None:
     """The parse tree of what `format_type` printed; None for what the parser does not read."""
     try:

@@ -5,7 +5,7 @@ makes that column or replaces that type, a violator of today may be gone by then
 works: that is left to the rehearsal, with the reason.
 """
 
-import copy
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -172,8 +172,9 @@ def _do(asking: Asking, node: ast.DoStmt, text: str) -> None:
 
 def _take_in_perhaps(asking: Asking, text: str, because: str) -> None:
     """It may run or not: what it would ask is left to the rehearsal, and what it names is no longer certain."""
-    aside = Asking(
-        shape=copy.deepcopy(asking.shape), file=asking.file, line=asking.line, found=asking.found, only_perhaps=because
-    )
-    _take_in_text(aside, text)
+    asking.only_perhaps = because
+    with contextlib.suppress(ParseError):  # an assignment is no statement of SQL; what it calls is mentioned
+        for raw in parse_sql(text):
+            _take_in(asking, raw.stmt, text)
+    asking.only_perhaps = None
     overwrite_mentioned(text, asking.shape, f"{asking.place} may write it in a DO block")

@@ -78,7 +78,9 @@ def _nested(body: Any) -> Iterator[dict[str, Any]]:
             if key.startswith("PLpgSQL_stmt_"):
                 yield {key: value}
             elif key == "PLpgSQL_expr":
-                yield {"PLpgSQL_stmt_execsql": {"sqlstmt": {key: value | {"query": "SELECT " + value["query"]}}}}
+                # Mode 0 is a whole statement; any other is an expression, or an assignment's right side after its :=.
+                text = value["query"] if value.get("parseMode", 0) == 0 else "SELECT " + value["query"]
+                yield {"PLpgSQL_stmt_execsql": {"sqlstmt": {key: {"query": text}}}}
             else:
                 yield from _nested(value)
     elif isinstance(body, list):

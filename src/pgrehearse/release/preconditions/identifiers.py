@@ -20,7 +20,7 @@ def split_list(text: str) -> tuple[tuple[str, ...], ...]:
 
 def unquoted(name: str) -> str:
     """One name without its quotes."""
-    return split_identifiers(name)[-1] if name else name
+    return split_identifiers(name)[-1] if name.startswith('"') else name
 
 
 def _bare(part: str) -> str:

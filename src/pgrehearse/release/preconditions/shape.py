@@ -5,6 +5,7 @@ Everything that a later statement says is read in these names, and traced back t
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from pglast import ast, parse_sql
@@ -308,10 +309,15 @@ class Shape:
                 if pair in self.tables:
                     table.attach_to(self.tables[pair])
         columns = sorted(schema.of_kind(ObjectKind.COLUMN), key=lambda found: found.position or 0)
+        types: dict[str, ColumnType] = {}
         for found in columns:
             owner = self.tables.get(_pair(found.relation))
             if owner is not None:
-                owner.columns[unquoted(found.name)] = self._column(found)
+                written = found.attributes.get("type", "?")
+                if written not in types:  # what the server prints is qualified: no search path decides it
+                    types[written] = self.column_type(parse_type_name(written))
+                name = unquoted(found.name)
+                owner.columns[name] = _column(found, name, types[written])
         for found in schema.of_kind(ObjectKind.CONSTRAINT):
             owner = self.tables.get(_pair(found.relation))
             if owner is not None:
@@ -324,15 +330,15 @@ class Shape:
                 definition = found.attributes.get("definition", "")
                 self.indexes[_pair(found.name)] = (self.tables.get(_pair(found.relation)), definition)
 
-    def _column(self, found: SchemaObject) -> ColumnNow:
-        # What the server prints is qualified: no search path decides it.
-        return ColumnNow(
-            production=unquoted(found.name),
-            type=self.column_type(parse_type_name(found.attributes.get("type", "?"))),
-            not_null=found.attributes.get("not null", "").startswith("yes")
-            and "not valid" not in found.attributes["not null"],
-            is_generated="generated" in found.attributes,
-        )
+
+def _column(found: SchemaObject, name: str, column_type: ColumnType) -> ColumnNow:
+    not_null = found.attributes.get("not null", "")
+    return ColumnNow(
+        production=name,
+        type=column_type,
+        not_null=not_null.startswith("yes") and "not valid" not in not_null,
+        is_generated="generated" in found.attributes,
+    )
 
 
 def is_volatile(text: str) -> bool:
@@ -355,6 +361,7 @@ def _literals(text: str) -> Iterator[str]:
             yield target.val.val.sval
 
 
+@lru_cache(maxsize=65536)
 def _pair(name: str | None) -> Name:
     return _as_pair(split_identifiers(name or ""))
 

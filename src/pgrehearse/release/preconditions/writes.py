@@ -125,24 +125,30 @@ def _update(table: TableNow, columns: list[str], shape: Shape, reason: str) -> N
         if moves and member is not table:
             member.rows_removed = member.rows_removed or reason  # into another partition
     _fire(table, "UPDATE", shape, reason)
-    for child, node in _references_to(table, shape):
+    for child, node in _references(shape).get(id(table), ()):
         if node.fk_upd_action in _CASCADES and child is not table:
             _overwrite(child, shape, f"{reason}, and its foreign key follows")
 
 
 def _delete(table: TableNow, shape: Shape, reason: str, *, cascade: bool) -> None:
+    """Rows go, and with them, or emptied, those that refer to them by a foreign key that cascades, and so on."""
     if _through_view(table, shape, reason):
         return
-    known = {member for member in shape.family(table) if member.rows_removed}
-    for member in shape.family(table):
-        member.rows_removed = member.rows_removed or reason
-    _fire(table, "DELETE", shape, reason)
-    if table in known:
-        return  # its children were followed then
-    for child, node in _references_to(table, shape):
-        if child is not table and (cascade or node.fk_del_action in _CASCADES):
-            child.write_columns(child.columns, f"{reason}, and its foreign key follows")
-            _delete(child, shape, f"{reason}, and its foreign key follows", cascade=cascade)
+    follows = f"{reason}, and its foreign key follows"
+    references: dict[int, list[tuple[TableNow, Any]]] | None = None
+    waiting, seen = [table], {id(table)}
+    while waiting:
+        found = waiting.pop()
+        for member in shape.family(found):
+            member.rows_removed = member.rows_removed or (reason if found is table else follows)
+        if found is not table:
+            found.write_columns(found.columns, follows)
+        _fire(found, "DELETE", shape, reason)
+        references = _references(shape) if references is None else references
+        for child, node in references.get(id(found), ()):
+            if id(child) not in seen and (cascade or node.fk_del_action in _CASCADES):
+                seen.add(id(child))
+                waiting.append(child)
 
 
 def _overwrite(table: TableNow, shape: Shape, reason: str) -> None:
@@ -188,14 +194,15 @@ def _with_ancestors(table: TableNow) -> Iterator[TableNow]:
         yield from _with_ancestors(parent)
 
 
-def _references_to(table: TableNow, shape: Shape) -> list[tuple[TableNow, Any]]:
-    """Children by foreign key, with the parse tree of the constraint."""
-    return [
-        (child, constraint.parsed())
-        for child in shape.tables.values()
-        for constraint in child.constraints.values()
-        if shape.referenced_by(constraint) is table
-    ]
+def _references(shape: Shape) -> dict[int, list[tuple[TableNow, Any]]]:
+    """Children by foreign key, with the parse tree of the constraint; by the identity of their parent."""
+    found: dict[int, list[tuple[TableNow, Any]]] = {}
+    for child in shape.tables.values():
+        for constraint in child.constraints.values():
+            parent = shape.referenced_by(constraint)
+            if parent is not None:
+                found.setdefault(id(parent), []).append((child, constraint.parsed()))
+    return found
 
 
 def _as_name(word: str) -> str:
