@@ -95,6 +95,11 @@ class Building:
         if found.kind is ObjectKind.MATERIALIZED_VIEW and found.oid in self.definitions.populated:
             self._place(When.AFTER_ROWS, self._position(found), f"REFRESH MATERIALIZED VIEW {found.name};")
 
+    def stands_alone(self, found: SchemaObject) -> bool:
+        """Whether the dump makes it by a statement of its own, not within its relation's."""
+        node = node_of(found)
+        return node is not None and bool(self._by_node.get(node[:2]))
+
     def describe(self, found: SchemaObject) -> None:
         """Comment and rights of what no dump's entry stands for (a column)."""
         if "comment" in found.attributes:
@@ -123,14 +128,21 @@ class Building:
             entries += self._parts(entry)
         for entry in list(entries):
             entries += self._subordinate.get(entry.id, ())
-            for kind in ("TABLE ATTACH", "INDEX ATTACH"):
-                attachment = self._attachments.get((kind, entry.namespace, entry.name.split(" ")[-1]))
-                if attachment is not None and entry.type in ("TABLE", "FOREIGN TABLE", "INDEX", "CONSTRAINT"):
-                    entries.append(attachment)
+            if entry.type in ("TABLE", "FOREIGN TABLE", "INDEX", "CONSTRAINT"):
+                entries += self._attachments_of(entry)
         if found.kind is ObjectKind.PUBLICATION:
             entries += [e for e in self.definitions.entries if e.type.startswith("PUBLICATION TABLE") and
                         e.name.startswith(f"{found.name} ")]  # fmt: skip
         return entries
+
+    def _attachments_of(self, entry: Entry) -> Iterator[Entry]:
+        """By name, since the dump tells no more: a constraint's stands behind its table's, and may hold spaces."""
+        words = entry.name.split(" ")
+        names = [" ".join(words[start:]) for start in range(len(words))]
+        for kind in ("TABLE ATTACH", "INDEX ATTACH"):
+            for name in names:
+                if (attachment := self._attachments.get((kind, entry.namespace, name))) is not None:
+                    yield attachment
 
     def _parts(self, entry: Entry) -> list[Entry]:
         found = []

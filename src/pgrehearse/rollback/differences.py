@@ -213,9 +213,12 @@ class Differences:
 
     def goes_with_its_relation(self, found: SchemaObject) -> bool:
         """Whether it is dropped by a statement that drops something else."""
-        node = node_of(found)
-        if self.relation_goes(found) or (node is not None and self.dependents.part_of.get(node) in self.added):
+        if self.relation_goes(found):
             return True
+        whole = node_of(found)
+        while whole is not None and (whole := self.dependents.part_of.get(whole)) is not None:
+            if whole in self.added:
+                return True
         if found.kind is ObjectKind.COLUMN:
             relation = self.relation(self.after, found.relation)
             if relation is None or relation.kind in VIEWS:

@@ -308,7 +308,8 @@ class _Inverting:
             enabling = ddl.enabling(old.attributes)
             building.put(old, When.AFTER_ROWS, f"ALTER TABLE {old.relation} {enabling} TRIGGER {old.name};")
             return
-        if old.kind in MADE_WITH_THEIR_RELATION and any(each.name == old.relation for each in self._made_again()):
+        made_within = old.kind in MADE_WITH_THEIR_RELATION and not building.stands_alone(old)
+        if made_within and any(each.name == old.relation for each in self._made_again()):
             return
         building.create(old, parent_stays=self._parent_stays(old))
 
