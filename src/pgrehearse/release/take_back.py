@@ -23,6 +23,7 @@ from pgrehearse.release.promotion import BEGUN, ENDED, STEP
 from pgrehearse.release.recoverability import DUMP, EXTERNAL, Proof
 from pgrehearse.release.restore.beside import find_restores
 from pgrehearse.release.restore.from_backup import RestorePlan, plan_restore, restore_backup_beside
+from pgrehearse.release.restore.migration_transactions import DRIZZLE, OWN
 from pgrehearse.release.restore.swap import Swapped, WhatIsKnown, swap
 from pgrehearse.release.restore.touched import sequences_moved_back, touched_tables
 from pgrehearse.release.touched import Touched, differences_where_touched, find_touched
@@ -392,7 +393,9 @@ def _go_restore(
         promotion.id,
         directory=request.directory,
         known=WhatIsKnown(
-            touched=touched_tables(document["tables"]), moved_back=sequences_moved_back(document["findings"])
+            touched=touched_tables(document["tables"]),
+            moved_back=sequences_moved_back(document["findings"]),
+            ledgers=(OWN, DRIZZLE, (request.ledger.place.namespace, request.ledger.place.name)),
         ),
         ledger=releases,
         now=now,
