@@ -26,18 +26,20 @@ types: $(READY)  ## mypy, strict, package and tests
 contracts: $(READY)  ## imports only run down the floors
 	$(BIN)/lint-imports
 
-soak: $(READY)   ## kill runs at every boundary and 50 moments on each major, ten runners at once (about 20 minutes)
-	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/migrations/test_kill.py $(PYTEST)
+soak: $(READY)   ## kill runs at every boundary and 50 moments on each major, ten runners at once; 20,000 damaged backups (half an hour)
+	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/migrations/test_kill.py tests/release/backup $(PYTEST)
 
-bench: $(READY)  ## measure against the peers in the same run; BENCH=short takes under a minute
+bench: $(READY)  ## measure against the peers in the same run; BENCH=short takes some two minutes
 ifeq ($(BENCH),short)
 	@$(BIN)/python benchmarks/startup.py 5
 	@$(BIN)/python benchmarks/schema_snapshot.py 200 1
 	@$(BIN)/python benchmarks/fingerprint.py 50000
+	@$(BIN)/python benchmarks/promotion_stall.py short
 else
 	@$(BIN)/python benchmarks/startup.py
 	@$(BIN)/python benchmarks/schema_snapshot.py
 	@$(BIN)/python benchmarks/fingerprint.py
+	@$(BIN)/python benchmarks/promotion_stall.py
 endif
 
 check: test lint types contracts  ## everything that CI runs
