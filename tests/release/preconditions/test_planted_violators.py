@@ -211,6 +211,11 @@ CASES = (
             enough=("id=101",)),
     planted("an update of another column repairs nothing", PLAIN + "INSERT INTO t VALUES (101, NULL, 0)",
             "UPDATE t SET n = n + 1; ALTER TABLE t ALTER a SET NOT NULL", Kind.NULLS, "id=101"),
+    planted("EXPLAIN writes nothing", PLAIN + "INSERT INTO t VALUES (101, NULL, 0)",
+            "EXPLAIN UPDATE t SET a = 'x'; ALTER TABLE t ALTER a SET NOT NULL", Kind.NULLS, "id=101"),
+    planted("a name that is longer than 63 bytes", f'CREATE TABLE "{"x" * 63}" (id int PRIMARY KEY, a text);'
+            f'INSERT INTO "{"x" * 63}" VALUES (1, NULL)', f'ALTER TABLE "{"x" * 70}" ALTER a SET NOT NULL', Kind.NULLS,
+            "id=1", table="x" * 63),
     planted("a partitioned table's duplicates, in two partitions", PARTITIONED +
             "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2), (1, 'c', 60), (1, 'c', 61)",
             "ALTER TABLE t ADD UNIQUE (a, n, id), ALTER a SET NOT NULL, ADD CHECK (n <> 60)", Kind.CHECK,

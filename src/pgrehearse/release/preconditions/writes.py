@@ -38,6 +38,8 @@ def note_writes(node: Any, shape: Shape, place: str) -> None:
                 table.overwrite(f"{place} refreshes it")
         case ast.CallStmt() | ast.ExecuteStmt():
             shape.hide(f"{place} runs what its text does not show")
+        case ast.ExplainStmt() if "analyze" not in {option.defname for option in node.options or ()}:
+            return  # only looked at
         case _ if isinstance(node, _RUNS_NOW):
             if isinstance(node, ast.CopyStmt) and node.is_from and node.relation is not None:
                 _insert(shape.find_table(node.relation), shape, f"{place} copies rows into it")
