@@ -1,6 +1,7 @@
 """The fence keeps others from writing until the promotion has ended, however it ends, and is never forgotten."""
 
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg
 import pytest
@@ -73,14 +74,14 @@ def test_a_fence_that_a_killed_run_left_is_lifted_by_the_next(
     connection.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
     receipt, source = rehearse_folder(tmp_path, database, uat, PLAN)
 
-    def die(*_: object) -> None:
+    def die(*_: object) -> NoReturn:
         raise KilledError
 
     with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
         with monkeypatch.context() as patched:
             patched.setattr("pgrehearse.release.write_fence.lift", die)
             with pytest.raises(KilledError):
-                run_promotion(request_for(database, receipt, source, fence=True), releases, secure=lambda: die() or ())
+                run_promotion(request_for(database, receipt, source, fence=True), releases, secure=die)
         assert settings(database) == ["default_transaction_read_only=on"]
         closed = Gate.of([Reason(kind=ReasonKind.AGE, message="too old", remedy="Again.")])
         with pytest.raises(PgRehearseError, match="too old"):
