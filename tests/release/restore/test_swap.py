@@ -136,12 +136,12 @@ def highest(database: Conninfo, sequence: str = "orders_id_seq") -> int:
 def test_what_the_application_wrote_can_be_written_back_before_the_swap(production: Conninfo, tmp_path: Path) -> None:
     run(production, SHOP)
     dump = Dump(production, tmp_path)
-    run(production, WRITES_BEFORE + WRITES_AFTER)
+    run(production, WRITES_BEFORE)
     expected = content(production)
     restore(production, dump.fill)
     done = swap_now(production, tmp_path / "kept", reapply=True)
     assert done.written_back is not None
-    assert done.written_back > 5500
+    assert done.written_back == 3201  # 1,601 of the application, 1,600 of the trigger that noted them
     assert content(production) == expected
 
 
@@ -172,11 +172,9 @@ def restored(production: Conninfo) -> RestoreNames:
     return restore(production, lambda target: run(target, SMALL))
 
 
-APPENDS = 9  # begun and done of fence, export, sequences and swap, and the end
-
-
+# A swap writes nine entries: begun and done of fence, export, sequences and swap, and the end; killed before the Nth.
 @pytest.mark.pg("== 18")
-@pytest.mark.parametrize("fatal", range(1, APPENDS + 1))
+@pytest.mark.parametrize("fatal", [1, 2, 4, 6, 8, 9])  # those between two steps differ in nothing
 def test_a_swap_killed_at_each_moment_goes_on_or_is_undone_and_says_so(
     production: Conninfo, restored: RestoreNames, tmp_path: Path, fatal: int
 ) -> None:
@@ -184,7 +182,7 @@ def test_a_swap_killed_at_each_moment_goes_on_or_is_undone_and_says_so(
 
 
 @pytest.mark.pg(">= 15", "< 18")
-@pytest.mark.parametrize("fatal", [3, 8])
+@pytest.mark.parametrize("fatal", [4, 8])
 def test_a_killed_swap_goes_on_or_is_undone_and_says_so(
     production: Conninfo, restored: RestoreNames, tmp_path: Path, fatal: int
 ) -> None:
