@@ -50,9 +50,7 @@ class Environment(_Section):
     env_file: Text | None = None  # the .env file to read that variable from, instead of the environment
     url: Text | None = None  # an address without a password: service=…, or a passfile does the rest
     migrate_url_env: Text | None = None  # the variable with the URL that migrations log in with; None: the same
-    standby_url_envs: tuple[
-        Text, ...
-    ] = ()  # variables with the URLs of its standbys, which the gate asks
+    standby_url_envs: tuple[Text, ...] = ()  # variables with the URLs of its standbys, which the gate asks
     protected: bool = False
     max_block_s: Seconds | None = None  # how long others may wait behind us before we cancel ourselves
     lock_timeout_s: Seconds | None = None
