@@ -18,6 +18,8 @@ from pgrehearse.release.watch import StatementCompared
 
 FORMAT = 1
 BEGUN, STEP, ENDED = "promotion-begun", "promotion-step", "promotion-ended"
+ROLLBACK_BEGUN, ROLLBACK_ENDED = "rollback-begun", "rollback-ended"
+TAKEN_BACK = ("taken-back", "swapped")  # how a rollback ended that did what it should
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +129,19 @@ def read_position(session: Connection) -> Position:
     return Position(lsn=row[0], timeline=int(row[1][:8], 16))
 
 
+def find_taken_back(releases: ReleaseLedger) -> frozenset[str]:
+    """The promotions of which a rollback says that it took them back."""
+    ended = releases.entries(kind=ROLLBACK_ENDED)
+    return frozenset(entry.subject for entry in ended if entry.body["outcome"] in TAKEN_BACK)
+
+
 def find_unfinished(releases: ReleaseLedger, key: str) -> Unfinished | None:
-    """The newest promotion of this database that has not ended."""
-    ended = {entry.subject for entry in releases.entries(kind=ENDED)}
+    """The newest promotion of this database that has neither ended nor been taken back.
+
+    One that was killed before its end and then taken back must not be gone on with: its proofs and images are older
+    than the way back, and a promotion is taken back once.
+    """
+    ended = {entry.subject for entry in releases.entries(kind=ENDED)} | find_taken_back(releases)
     for entry in reversed(releases.entries(kind=BEGUN)):
         if entry.body["key"] != key or entry.subject in ended:
             continue

@@ -18,8 +18,9 @@ from pgrehearse.postgres.pooler import require_session
 from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.release.backup.dump_backup import DumpBackup, open_backup
+from pgrehearse.release.interrupted_rollback import BY_INVERSE, find_committed
 from pgrehearse.release.lease import DEFAULT_TTL_S, hold_lease
-from pgrehearse.release.promotion import BEGUN, ENDED, STEP
+from pgrehearse.release.promotion import BEGUN, ENDED, ROLLBACK_BEGUN, ROLLBACK_ENDED, STEP, find_taken_back
 from pgrehearse.release.recoverability import DUMP, EXTERNAL, Proof
 from pgrehearse.release.restore.beside import find_restores
 from pgrehearse.release.restore.from_backup import RestorePlan, plan_restore, restore_backup_beside
@@ -35,10 +36,7 @@ from pgrehearse.schema.schema_object import Schema
 from pgrehearse.schema.snapshot import read_schema
 
 FORMAT = 1
-ROLLBACK_BEGUN, ROLLBACK_ENDED = "rollback-begun", "rollback-ended"
-BY_INVERSE = ("lossless", "restorable")
 LOSES, IMPOSSIBLE = "loses-writes", "impossible"
-TAKEN_BACK = ("taken-back", "swapped")  # how a rollback ended that did what it should
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +122,7 @@ def find_promotion(releases: ReleaseLedger, key: str, prefix: str | None) -> Pro
     Raises `UnknownPromotion`, also for one that is taken back already or that never changed anything.
     """
     records = read_promotions(releases, key)
-    back = {entry.subject for entry in releases.entries(kind=ROLLBACK_ENDED) if entry.body["outcome"] in TAKEN_BACK}
+    back = find_taken_back(releases)
     if prefix is None:
         standing = [record for record in records if record.id not in back]
         if not standing:
@@ -178,7 +176,8 @@ def take_back(
 ) -> TakenBack:
     """Look which ways are open, and go the best one unless ``dry_run``.
 
-    ``agree(way)`` is asked before a way that loses writes is gone; False stops there with nothing done.
+    ``agree(way)`` is asked before a way that loses writes is gone; False stops there with nothing done.  What an
+    earlier run took back, and was killed before it could say so, is only written down.
     Raises `NoWayBack` with every reason, `LeaseHeld`, and what `perform`, `restore_backup_beside` and `swap` raise.
     """
     require_session(request.production)
@@ -191,6 +190,21 @@ def take_back(
                     ttl_s=request.lease_ttl_s,
                 )
             )  # fmt: skip
+        committed = find_committed(releases, session, request.promotion.id, request.migrations, request.ledger)
+        if committed is not None:
+            done = TakenBack(
+                promotion=request.promotion.id,
+                database=request.production.address,
+                dry_run=dry_run,
+                type=committed.type,
+                ways=(),
+                told=committed.told,
+            )
+            if not dry_run:
+                releases.append(
+                    ROLLBACK_ENDED, request.promotion.id, {**done.as_json(), "outcome": "taken-back"}, now()
+                )
+            return done
         looking = _Looking(request, releases, session)
         ways = looking.ways()
         best = next((way for way in ways if way.is_open), None)
@@ -275,11 +289,7 @@ class _Looking:
         return [f"not applied whole: {', '.join(missing)}"] if missing else []
 
     def _why_not_newest(self) -> list[str]:
-        back = {
-            entry.subject
-            for entry in self._releases.entries(kind=ROLLBACK_ENDED)
-            if entry.body["outcome"] in TAKEN_BACK
-        }
+        back = find_taken_back(self._releases)
         later = [
             record.id
             for record in read_promotions(self._releases, self._request.promotion.key)

@@ -1,0 +1,55 @@
+"""A way back that was committed by a run that was killed before it could say so: it must not be gone again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.migrations.migration import Migration
+from pgrehearse.migrations.migration_ledger import MigrationLedger
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.release.promotion import ROLLBACK_BEGUN, ROLLBACK_ENDED
+from pgrehearse.rollback.image import NAMESPACE
+
+BY_INVERSE = ("lossless", "restorable")
+KEPT = """
+SELECT c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relkind = 'r'
+  AND pg_catalog.strpos(pg_catalog.obj_description(c.oid, 'pg_class'), %s) > 0 ORDER BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommittedWayBack:
+    """What an earlier run did."""
+
+    type: str
+    told: tuple[str, ...]
+
+
+def find_committed(
+    releases: ReleaseLedger,
+    session: Connection,
+    promotion: str,
+    plan: Sequence[Migration],
+    ledger: MigrationLedger,
+) -> CommittedWayBack | None:
+    """The inverse of this promotion, begun by a run that never ended it, of which nothing is applied any more.
+
+    It begins only while the whole plan is applied, and takes its rows out of the migration ledger in its one
+    transaction: so there it is all, or nothing of it.
+    """
+    entries = [each for each in releases.entries(subject=promotion) if each.kind in (ROLLBACK_BEGUN, ROLLBACK_ENDED)]
+    if not entries or entries[-1].kind != ROLLBACK_BEGUN or entries[-1].body.get("type") not in BY_INVERSE:
+        return None
+    rows = ledger.read(session)
+    if any(ledger.is_applied(each, rows) for each in plan):
+        return None
+    at = entries[-1].at.isoformat(timespec="seconds")
+    kept = [name for (name,) in session.execute(KEPT, (NAMESPACE, promotion))]
+    return CommittedWayBack(
+        type=entries[-1].body["type"],
+        told=(
+            f"it was taken back already, by a run of {at} that was killed before it could say so",
+            *(f"kept: {NAMESPACE}.{name}" for name in kept),
+        ),
+    )

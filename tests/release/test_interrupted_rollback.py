@@ -1,0 +1,68 @@
+"""Promotions and ways back that were killed when all was done, and nothing said yet."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.support.ledger_story import read_story
+from tests.support.release_world import World, at_entry
+
+from pgrehearse.errors import UnknownPromotion
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.release.gate import names_to_accept
+
+pytestmark = pytest.mark.pg("== 18")
+
+
+@pytest.fixture
+def digest(world: World) -> str:
+    """Of an approved receipt of a migration that deletes rows."""
+    world.write_migration("0002_orphans")
+    document = world.rehearse(as_at_first=True).value
+    assert world.approve("ann", document["digest"], names_to_accept(document)).error is None
+    return str(document["digest"])
+
+
+@pytest.fixture
+def world(database: Conninfo, uat: LocalServer, tmp_path: Path) -> World:
+    made = World(database, uat.conninfo(), tmp_path)
+    made.begin()
+    return made
+
+
+def kill_before(world: World, kind: str, work: Callable[[], object]) -> None:
+    """In a child, just before its entry of this kind."""
+    prepare = at_entry(1, signal.SIGKILL, after=False, kind=kind)
+    assert world.reap(world.fork(lambda: world.patient(work), prepare)) == -signal.SIGKILL
+
+
+def test_a_promotion_that_was_taken_back_before_it_ended_is_begun_anew(world: World, digest: str) -> None:
+    kill_before(world, "promotion-ended", lambda: world.promote(digest))
+    assert world.look().recorded == ("0002_orphans",)
+    first = world.patient(lambda: world.rollback(agree=False))
+    again = world.promote(digest)
+    assert again.id != first.promotion
+    backups = [subject for kind, subject, _ in world.entries() if kind == "backup-proved"]
+    assert [proof["facts"]["backup"] for proof in again.proofs] == [backups[-1]]
+    assert len(backups) == 2  # the first one is older than the way back
+    assert world.rollback(agree=False).promotion == again.id
+    assert world.look().recorded == ()
+
+
+def test_a_way_back_that_was_killed_after_its_commit_is_not_gone_twice(world: World, digest: str) -> None:
+    world.promote(digest)
+    labels = {text for text in world.look().texts if text[0] == "sessions"}
+    kill_before(world, "rollback-ended", lambda: world.rollback(agree=False))
+    back = world.look()
+    assert back.recorded == ()
+    assert {text for text in back.texts if text[0] == "sessions"} > labels
+    assert read_story(world.entries()).going_back
+    found = world.patient(lambda: world.rollback(agree=True))  # a restore would lose what was written since
+    assert found.restore is None
+    assert "taken back already" in found.told[0]
+    assert world.look() == back
+    assert not read_story(world.entries()).going_back
+    with pytest.raises(UnknownPromotion):
+        world.rollback(agree=True)
