@@ -1,5 +1,7 @@
 """Going back: one transaction, all of it or nothing; what was written since is kept, and told."""
 
+from typing import Any
+
 import pytest
 from tests.support.applying import DRIZZLE, FOLDER, QUICK, ledger_of, plan_of, recorded, run_plan, sessions_to
 from tests.support.dumps import dump_text
@@ -174,7 +176,7 @@ def test_what_was_written_to_what_goes_is_kept_aside(connection: Connection, dat
 
 
 def test_what_a_plan_adds_is_read_from_its_changes() -> None:
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"kind": "table", "name": "public.n", "relation": None, "effect": "added"},
         {"kind": "table column", "name": 'public."T".b', "relation": 'public."T"', "effect": "added"},
         {"kind": "table column", "name": "public.t.c", "relation": "public.t", "effect": "removed"},
