@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.applying import recorded, rows, wait_until
 from tests.support.dumps import dump_text
-from tests.support.promoting import drizzle_folder_of, rehearse_folder, request_for, run_promotion
+from tests.support.promoting import drizzle_folder_of, ledger_database, rehearse_folder, request_for, run_promotion
 
 from pgrehearse.errors import (
     GateClosed,
@@ -290,7 +290,7 @@ def test_of_two_promoters_at_once_one_is_refused_and_told_who_since_when_doing_w
 ) -> None:
     connection.execute(SHOP)
     receipt, source = rehearse_folder(tmp_path, database, uat, PLAN[0])
-    with uat_ledger(uat) as address:
+    with ledger_database(uat) as address:
         mine, theirs = ReleaseLedger.open(address), ReleaseLedger.open(address)
         inside, go_on = threading.Event(), threading.Event()
 
@@ -314,23 +314,6 @@ def test_of_two_promoters_at_once_one_is_refused_and_told_who_since_when_doing_w
         theirs.close()
 
 
-class uat_ledger:  # noqa: N801 a context manager that reads as one
-    """A database on the other server that holds the release ledger."""
-
-    def __init__(self, uat: LocalServer) -> None:
-        self._uat = uat
-
-    def __enter__(self) -> Conninfo:
-        with connect(self._uat.conninfo(), verb="test") as admin:
-            admin.execute("DROP DATABASE IF EXISTS release_ledger WITH (FORCE)")
-            admin.execute("CREATE DATABASE release_ledger")
-        return self._uat.conninfo("release_ledger")
-
-    def __exit__(self, *_: object) -> None:
-        with connect(self._uat.conninfo(), verb="test") as admin:
-            admin.execute("DROP DATABASE IF EXISTS release_ledger WITH (FORCE)")
-
-
 TAKE = """
 import sys, time
 from pgrehearse.errors import LeaseHeld
@@ -346,7 +329,7 @@ with ReleaseLedger.open(sys.argv[1]) as ledger:
 
 @NEWEST
 def test_a_lease_is_seen_from_another_process_and_kept_alive(uat: LocalServer) -> None:
-    with uat_ledger(uat) as address, ReleaseLedger.open(address) as ledger:
+    with ledger_database(uat) as address, ReleaseLedger.open(address) as ledger:
         with hold_lease(ledger, "promote x", "ann", token="a", ttl_s=0.6) as lease:
             time.sleep(1.5)  # kept alive beyond its length
             lease.renew("applying")

@@ -15,7 +15,7 @@ from psycopg import sql
 from tests.support.applying import QUICK, KillAt, recorded, rows
 from tests.support.dumps import dump_text
 from tests.support.killing import CuttingProxy, wait_for
-from tests.support.promoting import rehearse_folder, request_for, run_promotion
+from tests.support.promoting import ledger_database, rehearse_folder, request_for, run_promotion
 
 from pgrehearse.errors import LeaseHeld, LeaseLost, PgRehearseError, RunnerBusy
 from pgrehearse.ledger import Entry, ReleaseLedger
@@ -64,10 +64,11 @@ class Scene:
         self.source = source
         self.home = home
         self.number = 0
+        self.shared: Conninfo | None = None  # a ledger in a database, for several machines
 
     @property
-    def ledger(self) -> Path:
-        return self.home / f"ledger_{self.number}.db"
+    def ledger(self) -> Path | Conninfo:
+        return self.shared or self.home / f"ledger_{self.number}.db"
 
     def begin(self) -> None:
         """Everything as it was, and a new release ledger."""
@@ -144,8 +145,9 @@ class Scene:
             begun = releases.entries(kind="promotion-begun")
             assert "promoted" in ended
             assert len(begun) == len(ended), "a promotion was left without its end"
+            leases = "leases" if self.shared is None else "pgrehearse.leases"
             with releases._session("cannot be read") as session:
-                assert session.exec_driver_sql("SELECT count(*) FROM leases").scalar() == 0
+                assert session.exec_driver_sql(f"SELECT count(*) FROM {leases}").scalar() == 0
 
 
 @pytest.fixture
@@ -209,6 +211,22 @@ def test_killed_at_each_entry_of_the_release_ledger(scene: Scene, undisturbed: t
         assert code == -signal.SIGKILL or (number > 15 and code == 0), number
         go_on(scene)
         scene.require_ended_well(undisturbed)
+
+
+def test_killed_and_gone_on_with_from_another_machine(
+    scene: Scene, undisturbed: tuple[object, ...], uat: LocalServer
+) -> None:
+    """The other machine shares nothing but the ledger's URL and the files."""
+    for number in (7, 12) if SOAK else (9,):
+        scene.begin()
+        with ledger_database(uat) as scene.shared:
+            child = scene.fork(at_entry(number, signal.SIGKILL, after=True), lease_ttl_s=4.0)
+            assert wait_for(child) == -signal.SIGKILL
+            with pytest.raises(LeaseHeld, match="ann on here is at it since"):
+                scene.promote(holder="bob")
+            go_on(scene, holder="bob")
+            scene.require_ended_well(undisturbed)
+    scene.shared = None
 
 
 def test_killed_at_each_boundary_within_the_migration(scene: Scene, undisturbed: tuple[object, ...]) -> None:

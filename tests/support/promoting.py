@@ -2,7 +2,8 @@
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.sources.find import open_source
 from pgrehearse.migrations.sources.source import Source
+from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.progress import Silent
@@ -105,3 +107,13 @@ def run_promotion(
         progress=Silent(),
         tell=(told if told is not None else []).append,
     )
+
+
+@contextmanager
+def ledger_database(uat: LocalServer) -> Iterator[Conninfo]:
+    """A database on the other server that holds the release ledger."""
+    with connect(uat.conninfo(), verb="test") as admin:
+        admin.execute("DROP DATABASE IF EXISTS release_ledger WITH (FORCE)")
+        admin.execute("CREATE DATABASE release_ledger")
+        yield uat.conninfo("release_ledger")
+        admin.execute("DROP DATABASE IF EXISTS release_ledger WITH (FORCE)")
