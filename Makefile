@@ -26,8 +26,8 @@ types: $(READY)  ## mypy, strict, package and tests
 contracts: $(READY)  ## imports only run down the floors
 	$(BIN)/lint-imports
 
-soak: $(READY)   ## kill runs at every boundary and 50 moments on each major, ten runners at once; 20,000 damaged backups (half an hour)
-	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/migrations/test_kill.py tests/release/backup $(PYTEST)
+soak: $(READY)   ## kill runs at every boundary and at random moments, ten runners at once, 20,000 damaged backups, random histories (an hour)
+	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/migrations/test_kill.py tests/release/backup tests/release/test_promote_kills.py tests/release/test_state_machine.py $(PYTEST)
 
 bench: $(READY)  ## measure against the peers in the same run; BENCH=short takes some two minutes
 ifeq ($(BENCH),short)

@@ -84,6 +84,7 @@ DEFAULT = "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = 'c
 COLUMNS = """
 SELECT attrelid::regclass::text, attname FROM pg_attribute
 WHERE attrelid IN ('customers'::regclass, 'sessions'::regclass, 'notes'::regclass) AND attnum > 0 AND NOT attisdropped
+ORDER BY attrelid, attnum
 """
 CONFIGURATION = """
 [environments.prd]
@@ -133,7 +134,12 @@ class Look:
     doomed: Mapping[str, frozenset[str]]  # version: the texts that it destroys if it runs now
     counted: Mapping[str, int]  # version: how many rows it deletes or updates if it runs now
     default: str | None  # of a column that the plans depend on: the drift
-    columns: frozenset[str]
+    columns: tuple[str, ...]  # in their order: one that the way back added again is the last of its table
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """Of the table that the plans depend on."""
+        return self.default, [column for column in self.columns if column.startswith("customers.")]
 
     @property
     def half_way(self) -> bool:
@@ -374,7 +380,7 @@ class World:
                 doomed={version: _own(texts) for version, texts in doomed.items()},
                 counted={version: len(texts) for version, texts in counted.items()},
                 default=next((row[0] for row in ask(DEFAULT)), None),
-                columns=frozenset(f"{row[0]}.{row[1]}" for row in ask(COLUMNS)),
+                columns=tuple(f"{row[0]}.{row[1]}" for row in ask(COLUMNS)),
             )
 
     def reported(self) -> str:
