@@ -18,9 +18,7 @@ from pgrehearse.migrations.statements import Statement
 
 _DIRECTIVE = re.compile(r"^\s*--\s*pgrehearse:\s*expect\b(.*)$")
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s".]+)'
-_EXPECTATION = re.compile(
-    rf"^\s*(deletes|updates|inserts)\s+({_NAME}(?:\.{_NAME})?)\s*<=\s*(\d+(?:\.\d+)?)\s*(%?)\s*$"
-)
+_EXPECTATION = re.compile(rf"^\s*(deletes|updates|inserts)\s+({_NAME}(?:\.{_NAME})?)\s*<=\s*(\d+(?:\.\d+)?)\s*(%?)\s*$")
 
 
 class Verb(Enum):
