@@ -1,85 +1,26 @@
 """`pgrehearse promote` as a user meets it: ten ways to promote something else, each refused for its own reason."""
 
 import json
-import os
 import re
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.support.dumps import dump_text
 from tests.support.schemas import validate_answer
+from tests.support.shop_project import FIRST, SECOND, SHOP, Shop, make_shop
 
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 
-PROGRAM = [sys.executable, "-m", "pgrehearse"]
-SHOP = """
-CREATE TABLE users (id int PRIMARY KEY, email text NOT NULL DEFAULT '', age int);
-INSERT INTO users SELECT n, 'u' || n, n % 90 FROM generate_series(1, 500) n;
-CREATE TABLE sessions (id int PRIMARY KEY, user_id int NOT NULL);
-INSERT INTO sessions SELECT n, n FROM generate_series(1, 300) n;
-"""
-CONFIGURATION = """
-[environments.prd]
-url_env = "PRD_URL"
-protected = true
-[environments.uat]
-url_env = "UAT_URL"
-[migrations]
-path = "db"
-[backup]
-scratch = "uat"
-"""
-FIRST = "ALTER TABLE users ADD COLUMN nick text;\n"
-SECOND = "CREATE UNIQUE INDEX users_email ON users (email);\n"
-
 pytestmark = pytest.mark.pg("== 18")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shop:
-    """A folder with two migrations, production, and UAT."""
-
-    folder: Path
-    production: Conninfo
-    uat: Conninfo
-
-    def pgrehearse(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*PROGRAM, *arguments],
-            cwd=self.folder,
-            env={**os.environ, "PRD_URL": self.production.as_url(), "UAT_URL": self.uat.as_url()},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-        )
-
-    def run(self) -> str:
-        """Rehearse; the receipt's digest."""
-        done = self.pgrehearse("run", "--target", "uat", "--json")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return str(json.loads(done.stdout)["digest"])
-
-    def execute(self, statement: str) -> None:
-        with connect(self.production, verb="test") as session:
-            session.execute(statement.encode())
 
 
 @pytest.fixture
 def shop(tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer) -> Shop:
-    connection.execute(SHOP.encode())
-    (tmp_path / "db").mkdir()
-    (tmp_path / "db/0001_nick.sql").write_text(FIRST)
-    (tmp_path / "db/0002_email.sql").write_text(SECOND)
-    (tmp_path / "pgrehearse.toml").write_text(CONFIGURATION)
-    return Shop(folder=tmp_path, production=database, uat=uat.conninfo())
+    return make_shop(tmp_path, connection, database, uat)
 
 
 Tamper = Callable[[Shop, str], tuple[str, ...]]
@@ -262,3 +203,31 @@ def test_a_backup_with_one_flipped_byte_is_not_built_upon(shop: Shop) -> None:
     assert done.returncode == 1, done.stderr
     assert re.search(r"backup .* is damaged", done.stderr), done.stderr
     assert dump_text(shop.production) == before
+
+
+def test_migrations_may_log_in_with_a_url_of_their_own(shop: Shop) -> None:
+    assert shop.production.database is not None
+    role = f"{shop.production.database}_owner"
+    shop.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    shop.execute(f"ALTER TABLE users OWNER TO {role}; GRANT CREATE, USAGE ON SCHEMA public TO {role}")
+    shop.execute(f"GRANT CREATE ON DATABASE {shop.production.database} TO {role}")
+    with connect(shop.uat, verb="test") as session:
+        session.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    text = (shop.folder / "pgrehearse.toml").read_text()
+    (shop.folder / "pgrehearse.toml").write_text(
+        text.replace('url_env = "PRD_URL"', 'url_env = "PRD_URL"\nmigrate_url_env = "MIGRATE_URL"')
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("MIGRATE_URL", shop.production.replaced(user=role, password="x").as_url())
+        receipt = json.loads(shop.pgrehearse("run", "--target", "uat", "--json").stdout)
+        assert receipt["role"] == role
+        assert shop.pgrehearse("approve").returncode == 0
+        done = shop.pgrehearse("promote")
+        assert done.returncode == 0, done.stderr
+        patched.setenv("MIGRATE_URL", shop.uat.as_url())
+        elsewhere = shop.pgrehearse("status", "prd", "--gate")
+        assert elsewhere.returncode == 2, elsewhere.stdout
+        assert "which is not the database of" in elsewhere.stderr
+    with connect(shop.production, verb="test") as session:
+        owner = "SELECT pg_get_userbyid(relowner)::text FROM pg_class WHERE relname = 'users_email'"
+        assert fetch_value(session, owner) == role

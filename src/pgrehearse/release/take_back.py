@@ -268,7 +268,7 @@ class _Looking:
         if kind not in BY_INVERSE or not rollback["proved"]:
             reasons = tuple(rollback.get("reasons", ())) or ("the rehearsal did not look at the way back",)
             return Way(type="lossless", why_not=reasons, told=())
-        why_not = [*self._why_not_whole(), *self._why_not_newest(), *self._why_not_as_left()]
+        why_not = [*self._why_not_whole(), *self._why_not_newest(), *self.why_not_as_left(self._session)]
         if kind == "restorable":
             why_not += self._why_no_images(rollback)
         told = [f"{len(rollback['statements']) + len(rollback['statements_after_rows'])} statements"]
@@ -297,10 +297,12 @@ class _Looking:
         ]
         return [f"promoted since, and to be taken back first: {', '.join(later)}"] if later else []
 
-    def _why_not_as_left(self) -> list[str]:
+    def why_not_as_left(self, session: Connection) -> list[str]:
+        """What differs where the plan touches it from what the promotion left; asked again under the lock."""
         assert self.after is not None
         assert self.touched is not None
-        differences = differences_where_touched(self.after, self.read_schema(self._session), self.touched)
+        now = self.read_schema(session)
+        differences = differences_where_touched(self.after, now, self.touched, in_any_order=True)
         return [f"changed since the promotion: {line}" for line in differences]
 
     def _why_no_images(self, rollback: Mapping[str, Any]) -> list[str]:
@@ -358,6 +360,10 @@ def _go_inverse(
     assert before is not None
     differing: list[str] = []
 
+    def hold_as_left(session: Connection) -> None:
+        if why_not := looking.why_not_as_left(session):
+            raise NoWayBack("\n".join(["production changed while its lock was waited for:", *why_not]))
+
     def compare(session: Connection) -> None:
         differing[:] = differences_where_touched(before, looking.read_schema(session), touched)
 
@@ -371,6 +377,7 @@ def _go_inverse(
         added=find_added(document["schema"]["changes"]),
         limits=request.limits,
         tell=tell,
+        before_ddl=hold_as_left,
         before_commit=compare,
     )
     told = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgrehearse.release.gate import Reason, ReasonKind
-from pgrehearse.schema.diff import Change, Effect, diff
+from pgrehearse.schema.diff import ORDER, Change, Effect, diff
 from pgrehearse.schema.schema_object import ObjectKind, Schema, SchemaObject
 
 # Grants move on their own, and no statement of a migration that succeeds does something else because of them:
@@ -108,8 +108,7 @@ def judge_state(before: Schema, now: Schema, touched: Touched) -> tuple[list[Rea
     partitions = _partitions(before) | _partitions(now)
     for change in diff(before, now):
         touches = touched.has(change.kind, change.relation, change.name)
-        moved = change.attribute in MOVES_ON_ITS_OWN or _is_partition(change, partitions)
-        (strict if touches and not moved else drift).append(str(change))
+        (strict if touches and not _moves_on_its_own(change, partitions) else drift).append(str(change))
     reasons = []
     if strict:
         reasons.append(
@@ -123,16 +122,29 @@ def judge_state(before: Schema, now: Schema, touched: Touched) -> tuple[list[Rea
     return reasons, [f"drift since the rehearsal, which the plan does not touch: {text}" for text in drift]
 
 
-def differences_where_touched(expected: Schema, now: Schema, touched: Touched) -> tuple[str, ...]:
-    """What differs from the rehearsed state where the plan touches it; empty when production is as rehearsed."""
-    reasons, _drift = judge_state(expected, now, touched)
-    return tuple(detail for reason in reasons for detail in reason.details)
+def differences_where_touched(
+    expected: Schema, now: Schema, touched: Touched, *, in_any_order: bool = False
+) -> tuple[str, ...]:
+    """What differs from the rehearsed state where the plan touches it; empty when production is as rehearsed.
+
+    ``in_any_order``: a table's columns may stand in another order, as they do once a dropped one has come back.
+    """
+    partitions = _partitions(expected) | _partitions(now)
+    return tuple(
+        str(change)
+        for change in diff(expected, now)
+        if touched.has(change.kind, change.relation, change.name)
+        and not _moves_on_its_own(change, partitions)
+        and not (in_any_order and change.attribute == ORDER)
+    )
 
 
 def _partitions(schema: Schema) -> set[str]:
     return {found.name for found in schema.of_kind(ObjectKind.TABLE) if "partition bound" in found.attributes}
 
 
-def _is_partition(change: Change, partitions: Set[str]) -> bool:
-    """A whole partition with everything on it, added or removed."""
-    return change.effect in (Effect.ADDED, Effect.REMOVED) and (change.relation or change.name) in partitions
+def _moves_on_its_own(change: Change, partitions: Set[str]) -> bool:
+    """Grants and the like, and a whole partition with everything on it, added or removed."""
+    if change.effect in (Effect.ADDED, Effect.REMOVED):
+        return (change.relation or change.name) in partitions
+    return change.attribute in MOVES_ON_ITS_OWN

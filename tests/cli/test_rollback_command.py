@@ -1,0 +1,110 @@
+"""`pgrehearse rollback` as a user meets it: what is left, what it would do, and doing it."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from tests.support.schemas import validate_answer
+from tests.support.shop_project import Shop, make_shop
+
+from pgrehearse.postgres.connect import Connection, connect, fetch_value
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.local_server import LocalServer
+
+pytestmark = pytest.mark.pg("== 18")
+
+DESTROYS = "ALTER TABLE users DROP COLUMN age;\nDELETE FROM sessions WHERE id <= 100;\n"
+AGES = "SELECT md5(string_agg(id || ':' || age, ',' ORDER BY id)) FROM users WHERE id <= 500"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer) -> Shop:
+    return make_shop(tmp_path, connection, database, uat)
+
+
+def promote(shop: Shop) -> None:
+    """Rehearse what is pending, accept what it destroys, promote it."""
+    done = shop.pgrehearse("run", "--target", "uat", "--json")
+    assert done.returncode in (0, 1), done.stderr
+    gate = json.loads(shop.pgrehearse("status", "prd", "--json").stdout)["gate"]
+    names = [name for reason in gate["reasons"] if reason["kind"] == "verdict" for name in reason["details"]]
+    accepted = [word for name in names for word in ("--accept", f"{name}=meant")]
+    assert shop.pgrehearse("approve", *accepted).returncode == 0
+    promoted = shop.pgrehearse("promote")
+    assert promoted.returncode == 0, promoted.stderr
+
+
+def test_the_newest_goes_first_and_what_was_destroyed_comes_back(shop: Shop) -> None:
+    with connect(shop.production, verb="test") as session:
+        ages = fetch_value(session, AGES)
+    promote(shop)
+    (shop.folder / "db/0003_forget.sql").write_text(DESTROYS)
+    promote(shop)
+    listed = shop.pgrehearse("rollback", "--list").stdout.splitlines()
+    assert [line.split()[2] for line in listed] == ["promoted", "promoted"]
+    older, newer = (line.split()[0] for line in listed)
+
+    too_early = shop.pgrehearse("rollback", older, "--inverse")
+    assert too_early.returncode == 1
+    assert f"promoted since, and to be taken back first: {newer}" in too_early.stderr
+
+    shop.execute(
+        "INSERT INTO users (id, email, nick) VALUES (9001, 'late', 'late'); DELETE FROM sessions WHERE id = 200"
+    )
+    dry = shop.pgrehearse("rollback", "--dry-run", "--json")
+    assert dry.returncode == 0, dry.stderr
+    plan = json.loads(dry.stdout)
+    validate_answer("rollback", plan)
+    assert (plan["promotion"], plan["type"]) == (newer, "restorable")
+
+    done = shop.pgrehearse("rollback", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    validate_answer("rollback", answer)
+    with connect(shop.production, verb="test") as session:
+        assert fetch_value(session, AGES) == ages
+        assert fetch_value(session, "SELECT count(*) FROM sessions") == 299  # 300 but the one deleted since
+        assert fetch_value(session, "SELECT nick FROM users WHERE id = 9001") == "late"
+    status = json.loads(shop.pgrehearse("status", "prd", "--json").stdout)
+    assert status["plan"]["versions"] == ["0003_forget"]
+
+    again = shop.pgrehearse("rollback", newer)
+    assert again.returncode == 2
+    assert "is taken back already" in again.stderr
+    lossless = shop.pgrehearse("rollback")  # the older one now, whose column somebody has written to
+    assert lossless.returncode == 0, lossless.stderr
+    assert "kept aside: 1 rows of public.users.nick" in lossless.stdout
+    assert shop.pgrehearse("rollback").returncode == 2
+
+
+def test_a_restore_is_asked_for_and_keeps_what_was_written_since(shop: Shop) -> None:
+    promote(shop)
+    shop.execute("INSERT INTO users (id, email) VALUES (9001, 'late'); UPDATE users SET email = 'x5' WHERE id = 5")
+    shop.execute("DELETE FROM sessions WHERE id = 200")
+    unasked = shop.pgrehearse("rollback", "--restore")
+    assert unasked.returncode == 1
+    assert "nothing was done" in unasked.stderr
+    done = shop.pgrehearse("rollback", "--restore", "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    validate_answer("rollback", answer)
+    assert answer["type"] == "loses-writes"
+    rows = answer["restore"]["rows"]
+    assert {table["name"]: sum(table["application"].values()) for table in rows["tables"]} == {
+        "public.sessions": 1, "public.users": 2,
+    }  # fmt: skip
+    exported = [*Path(rows["directory"]).rglob("*.csv")]
+    assert sum(len([*csv.reader(file.read_text().splitlines())]) - 1 for file in exported) == 3
+    with connect(shop.production, verb="test") as session:
+        assert fetch_value(session, "SELECT count(*) FROM users") == 500  # as it was when it was backed up
+        assert fetch_value(session, "SELECT to_regclass('users_email') IS NULL")
+        kept = "SELECT count(*) FROM pg_database WHERE datname = %s AND NOT datallowconn"
+        assert fetch_value(session, kept, (answer["restore"]["quarantine"],)) == 1
+    assert shop.pgrehearse("rollback", "--undo").stdout.strip() == "no restore stands beside this database"
+
+
+def test_without_a_promotion_there_is_nothing_to_take_back(shop: Shop) -> None:
+    done = shop.pgrehearse("rollback")
+    assert done.returncode == 2
+    assert "knows no promotion of this database" in done.stderr
