@@ -385,7 +385,7 @@ class ReceiptTampered(PgRehearseError):
 class FenceRefused(GuardRefused):
     """Other sessions cannot be kept from writing; nothing was done."""
 
-    default_remedy = "Promote as the database's owner with pg_signal_backend, or stop the application and leave --fence."
+    default_remedy = "Promote as the database's owner with pg_signal_backend, or stop the application yourself."
 
 
 class UnknownPromotion(ConfigurationError):
@@ -472,11 +472,11 @@ class DrillTooOld(GuardRefused):
 class ImagesNotTaken(GuardRefused):
     """What the plan destroys could not be copied whole; nothing was changed, and no copy is left."""
 
-    default_remedy = "Mend what is named and promote again, or choose another way of recovery (a dump, a restore point)."
+    default_remedy = "Mend what is named and promote again, or choose another way back (a dump, a restore point)."
 
 
 class ImagesNotKept(PgRehearseError):
-    """Inside the migration's transaction: the images are not, or would not be, what was destroyed; it is rolled back."""
+    """The images are not, or would not be, what was destroyed; the migration's transaction is rolled back."""
 
     default_remedy = "Nothing was committed. Rehearse again, so that the receipt says what this plan destroys."
 

@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
+
+from pgrehearse.errors import DataNotCompared
 from pgrehearse.postgres.connect import Connection
 
+LOCK_TIMEOUT = "SET LOCAL lock_timeout = '10s'"
 # A table that was never analysed has reltuples -1; live rows are counted by the cumulative statistics.
 SIZES = """
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
@@ -39,9 +43,17 @@ class TableSize:
 
 def read_table_sizes(connection: Connection) -> dict[str, TableSize]:
     """By ``namespace.relation`` as SQL writes it.  One query over the catalog; takes and gives back ACCESS SHARE,
-    one relation at a time.
+    one relation at a time.  Raises `DataNotCompared` when another session keeps a table locked for too long.
     """
-    return {
-        name: TableSize(rows=rows, size_bytes=size, writes=writes)
-        for name, rows, size, writes in connection.execute(SIZES)
-    }
+    try:
+        with connection.transaction():
+            connection.execute(LOCK_TIMEOUT)
+            return {
+                name: TableSize(rows=rows, size_bytes=size, writes=writes)
+                for name, rows, size, writes in connection.execute(SIZES)
+            }
+    except psycopg.errors.LockNotAvailable as error:
+        raise DataNotCompared(
+            "the sizes of the tables were not read: another session has one of them locked ACCESS EXCLUSIVE",
+            remedy="Wait until that migration or VACUUM FULL has ended, then run the command again.",
+        ) from error
