@@ -5,8 +5,10 @@ from datetime import UTC, timedelta
 from typing import Any
 
 from pgrehearse.config import Backup, ResolvedDatabase
+from pgrehearse.data.sizes import read_database_size
 from pgrehearse.errors import BackupRefused
-from pgrehearse.postgres.connect import connect, fetch_value
+from pgrehearse.policies import Policies
+from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.identity import read_identity
 from pgrehearse.progress import Progress
 from pgrehearse.project import utc_now
@@ -24,7 +26,6 @@ from pgrehearse.release.backup.inventory import (
 )
 from pgrehearse.release.backup.verify import Verified, verify_backup
 from pgrehearse.release.recoverability import DUMP, EXTERNAL, choose_ways
-from pgrehearse.releasing import DATABASE_SIZE, Releasing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,18 +46,18 @@ class Created:
 class BackingUp:
     """What a project can do with backups."""
 
-    releasing: Releasing
+    policies: Policies
 
     def create(self, word: str | None, *, way: str | None, jobs: int | None, progress: Progress) -> Created:
         """Take what the environment's policy asks for, or ``way`` alone.  Before-images are `promote`'s own.
 
         Raises `BackupRefused` where nothing of it can be taken by hand, and what the ways raise.
         """
-        database, project = self._database(word), self.releasing.project
-        policy = self.releasing.recoverability(database)
+        database, project = self._database(word), self.policies.project
+        policy = self.policies.recoverability(database)
         with connect(database.conninfo, verb="backup") as session:
             identity = read_identity(session)
-            size = int(fetch_value(session, DATABASE_SIZE))
+            size = read_database_size(session)
         ways = (way,) if way is not None else choose_ways(policy, size)
         if DUMP not in ways and EXTERNAL not in ways:
             raise BackupRefused(
@@ -93,8 +94,8 @@ class BackingUp:
         ``deep`` restores it elsewhere and compares once more.
         """
         database = self._database(word)
-        policy = self.releasing.recoverability(database)
-        with self.releasing.project.releases() as ledger:
+        policy = self.policies.recoverability(database)
+        with self.policies.project.releases() as ledger:
             found = find_backup(policy.directory, prefix, ledger, only=_of(database))
             assert found.directory is not None
             return verify_backup(
@@ -104,17 +105,17 @@ class BackingUp:
 
     def listed(self, word: str | None) -> tuple[ListedBackup, ...]:
         """All backups, or one database's, oldest first.  Asks no server: production may be what is down."""
-        with self.releasing.project.releases() as ledger:
-            return list_backups(self.releasing.backup_directory(), ledger, only=self._only(word))
+        with self.policies.project.releases() as ledger:
+            return list_backups(self.policies.backup_directory(), ledger, only=self._only(word))
 
     def prune(
         self, word: str | None, *, keep: int | None, younger_than_days: float | None, forced: bool
     ) -> PrunedBackups:
         """Remove what nobody needs, of all databases or of one; ``keep`` None: as the configuration has it."""
-        configured = self.releasing.project.config
-        with self.releasing.project.releases() as ledger:
+        configured = self.policies.project.config
+        with self.policies.project.releases() as ledger:
             return prune_backups(
-                self.releasing.backup_directory(),
+                self.policies.backup_directory(),
                 ledger=ledger,
                 now=utc_now,
                 keep=(configured.backup if configured else Backup()).keep if keep is None else keep,
@@ -124,7 +125,7 @@ class BackingUp:
             )
 
     def _database(self, word: str | None) -> ResolvedDatabase:
-        return self.releasing.project.database(word)
+        return self.policies.project.database(word)
 
     def _only(self, word: str | None) -> Only:
         return everything if word is None else _of(self._database(word))

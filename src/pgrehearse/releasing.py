@@ -4,12 +4,11 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pgrehearse.config import Backup, ResolvedDatabase
-from pgrehearse.config import Promotion as PromotionRules
+from pgrehearse.config import ResolvedDatabase
+from pgrehearse.data.sizes import read_database_size
 from pgrehearse.errors import ConfigurationError, DatabaseFenced, NothingUnfinished, WrongUsage
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.limits import TransactionMode
@@ -18,6 +17,7 @@ from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.migrations.sources.find import ad_hoc_source
 from pgrehearse.migrations.sources.source import Source
 from pgrehearse.migrations.status import Status, read_status
+from pgrehearse.policies import Policies
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.identity import read_identity, same_database
 from pgrehearse.progress import Progress
@@ -31,10 +31,7 @@ from pgrehearse.release.approval import (
     read_person,
     withdraw,
 )
-from pgrehearse.release.backup.external import ExternalOptions
-from pgrehearse.release.backup.scratch import ScratchOptions
-from pgrehearse.release.examine import GatePolicy, examine
-from pgrehearse.release.freshness import Bounds
+from pgrehearse.release.examine import examine
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
 from pgrehearse.release.promote import Around, promote
 from pgrehearse.release.promotion import Promotion, PromotionRequest, database_key, find_unfinished
@@ -48,7 +45,6 @@ from pgrehearse.release.recoverability import (
 )
 from pgrehearse.release.restore.beside import drop_restored, find_restores
 from pgrehearse.release.restore.swap import undo
-from pgrehearse.release.standbys import StandbyBounds
 from pgrehearse.release.take_back import (
     PromotionRecord,
     TakeBackRequest,
@@ -62,7 +58,6 @@ from pgrehearse.release.take_back import (
 SHUT_REMEDY = (
     "`pgrehearse rollback --undo` opens it again; `pgrehearse rollback` of the same promotion goes on once it is open."
 )
-DATABASE_SIZE = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +117,10 @@ class Releasing:
 
     project: Project
 
+    @property
+    def policies(self) -> Policies:
+        return Policies(project=self.project)
+
     # --- approval ------------------------------------------------------------------------------------------
 
     def approve(self, prefix: str | None, *, accept: Sequence[str], remark: str) -> Approval:
@@ -176,12 +175,12 @@ class Releasing:
             pending_of(sources, session),
             session,
             approvals=approvals,
-            policy=self.gate_policy(database),
+            policy=self.policies.gate(database),
             ledger_table=sources[0].ledger.table,
             role=self._migrating_role(database, session),
         )
-        size = fetch_value(session, DATABASE_SIZE)
-        policy = self.recoverability(database)
+        size = read_database_size(session)
+        policy = self.policies.recoverability(database)
         reasons, told = judge_recoverability(receipt.document, policy, size)
         return Examined(
             receipt=receipt,
@@ -234,18 +233,18 @@ class Releasing:
             database = self._destination(options, receipt)
             sources = self._sources_to_promote(options, receipt)
             request = self._request(options, database, receipt, sources)
-            policy = self.recoverability(database)
+            policy = self.policies.recoverability(database)
 
             def gate() -> Gate:
                 with connect(database.conninfo, verb="gate") as session:
                     if receipt is not None:
                         return self.examine_open(releases, database, receipt, sources, session).gate
-                    size = fetch_value(session, DATABASE_SIZE)
+                    size = read_database_size(session)
                     return judge_unrehearsed(session, policy, size)
 
             def secure_ways() -> Sequence[Proof]:
                 with connect(database.conninfo, verb="gate") as session:
-                    ways = choose_ways(policy, fetch_value(session, DATABASE_SIZE))
+                    ways = choose_ways(policy, read_database_size(session))
                 return secure(database.conninfo, policy, ways, ledger=releases, now=utc_now, progress=progress)
 
             return promote(
@@ -345,7 +344,7 @@ class Releasing:
             by=person.as_json(),
             holder=f"{person} on {person.host}, pid {os.getpid()}",
             fence=options.fence,
-            lease_ttl_s=self._promotion.lease_s,
+            lease_ttl_s=self.policies.promotion.lease_s,
             end_orphan=options.end_orphan,
             resolve=read_resolutions(options.resolutions),
         )
@@ -377,12 +376,12 @@ class Releasing:
                     receipt=receipt,
                     migrations=migrations,
                     ledger=ledger,
-                    directory=self.rollback_directory() / promotion.id,
+                    directory=self.policies.rollback_directory() / promotion.id,
                     holder=f"{person} on {person.host}, pid {os.getpid()}",
                     by=person.as_json(),
                     limits=limits_of(options, self.project.environment(database)),
-                    jobs=self._backup.jobs or 2,
-                    lease_ttl_s=self._promotion.lease_s,
+                    jobs=self.policies.backup.jobs or 2,
+                    lease_ttl_s=self.policies.promotion.lease_s,
                     reapply=options.reapply,
                     only=options.only,
                 ),
@@ -414,10 +413,6 @@ class Releasing:
         with self.project.releases() as releases, connect(database.conninfo, verb="rollback") as session:
             return read_promotions(releases, database_key(session))
 
-    def rollback_directory(self) -> Path:
-        """Where rows that a restore leaves behind are exported to."""
-        return self.backup_directory().parent / "rollbacks"
-
     def _refuse_while_shut(self, database: ResolvedDatabase) -> None:
         for each in find_restores(database.conninfo):
             if each.mark.is_fenced:
@@ -430,79 +425,6 @@ class Releasing:
         sources = self.sources_of(receipt, folder) if receipt is not None else (self.project.source(folder),)
         on_disk = {migration.version: migration for source in sources for migration in source.migrations}
         return sources[0].ledger, tuple(on_disk[version] for version in promotion.plan if version in on_disk)
-
-    # --- policies, from the configuration --------------------------------------------------------------------
-
-    @property
-    def _promotion(self) -> PromotionRules:
-        return self.project.config.promotion if self.project.config else PromotionRules()
-
-    @property
-    def _backup(self) -> Backup:
-        return self.project.config.backup if self.project.config else Backup()
-
-    def gate_policy(self, database: ResolvedDatabase) -> GatePolicy:
-        """What the gate asks for."""
-        asked, config = self._promotion, self.project.config
-        return GatePolicy(
-            bounds=Bounds(max_age=timedelta(hours=asked.max_age_hours), max_change=asked.max_change_percent / 100),
-            standby_bounds=StandbyBounds(
-                max_replay_lag_s=asked.max_replay_lag_s, max_retained_wal_gb=asked.max_retained_wal_gb
-            ),
-            standbys=config.standby_conninfos(database.environment) if config and database.environment else (),
-            approvals=asked.approvals,
-            approved_by_another=asked.approved_by_another,
-            checks_directory=config.located(config.checks.directory) if config else None,
-            precondition_timeout_ms=round(asked.precondition_timeout_s * 1000),
-        )
-
-    def recoverability(self, database: ResolvedDatabase) -> RecoverabilityPolicy:
-        """How a promotion to this database can be taken back."""
-        asked, project = self._backup, self.project
-        environment = (
-            project.config.environments[database.environment] if project.config and database.environment else None
-        )
-        ways = environment.recoverability if environment else None
-        return RecoverabilityPolicy(
-            ways=ways or asked.policy,
-            environment=database.environment,
-            directory=self.backup_directory(),
-            dump_limit_gb=asked.dump_limit_gb,
-            scratch=self.scratch(),
-            jobs=asked.jobs or 2,
-            external=self._external(),
-        )
-
-    def backup_directory(self) -> Path:
-        """Where dumps lie."""
-        config = self.project.config
-        return config.located(config.backup.directory) if config else self.project.directory / self._backup.directory
-
-    def scratch(self) -> ScratchOptions:
-        """Where dumps are proved."""
-        asked, project = self._backup, self.project
-        clone = project.config.clone if project.config else None
-        return ScratchOptions(
-            server=project.database(asked.scratch).conninfo if asked.scratch is not None else None,
-            protected=project.protected(),
-            work_directory=project.config.located(clone.directory)
-            if project.config and clone and clone.directory
-            else None,
-            create_roles=clone.create_roles if clone else False,
-        )
-
-    def _external(self) -> ExternalOptions | None:
-        asked = self._backup
-        if asked.external_command is None:
-            return None
-        return ExternalOptions(
-            command=asked.external_command,
-            working_directory=self.project.directory,
-            environment=dict(os.environ),  # the team's own tool needs its own variables
-            timeout_s=asked.external_timeout_s,
-            drill_command=asked.drill_command,
-            max_drill_age_days=asked.max_drill_age_days,
-        )
 
 
 def pending_of(sources: Sequence[Source], session: Connection) -> Plan:

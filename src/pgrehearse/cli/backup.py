@@ -132,10 +132,10 @@ def prune(
 
 def _open(config_file: str | None) -> "BackingUp":
     from pgrehearse.backing_up import BackingUp
+    from pgrehearse.policies import Policies
     from pgrehearse.project import Project
-    from pgrehearse.releasing import Releasing
 
-    return BackingUp(releasing=Releasing(project=Project.open(config_file)))
+    return BackingUp(policies=Policies(project=Project.open(config_file)))
 
 
 def _line(each: "ListedBackup") -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from pgrehearse.errors import DataNotCompared
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, fetch_value
 
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '10s'"
 # A table that was never analysed has reltuples -1; live rows are counted by the cumulative statistics.
@@ -57,3 +57,8 @@ def read_table_sizes(connection: Connection) -> dict[str, TableSize]:
             "the sizes of the tables were not read: another session has one of them locked ACCESS EXCLUSIVE",
             remedy="Wait until that migration or VACUUM FULL has ended, then run the command again.",
         ) from error
+
+
+def read_database_size(connection: Connection) -> int:
+    """Bytes of the whole database this session is in."""
+    return int(fetch_value(connection, "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"))
