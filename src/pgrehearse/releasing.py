@@ -34,7 +34,14 @@ from pgrehearse.release.approval import (
 from pgrehearse.release.examine import examine
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
 from pgrehearse.release.promote import Around, promote
-from pgrehearse.release.promotion import Promotion, PromotionRequest, database_key, find_unfinished
+from pgrehearse.release.promotion import (
+    ROLLBACK_BEGUN,
+    ROLLBACK_ENDED,
+    Promotion,
+    PromotionRequest,
+    database_key,
+    find_unfinished,
+)
 from pgrehearse.release.recoverability import (
     Proof,
     RecoverabilityPolicy,
@@ -44,7 +51,7 @@ from pgrehearse.release.recoverability import (
     secure,
 )
 from pgrehearse.release.restore.beside import drop_restored, find_restores
-from pgrehearse.release.restore.swap import undo
+from pgrehearse.release.restore.swap import record_swapped, undo
 from pgrehearse.release.take_back import (
     PromotionRecord,
     TakeBackRequest,
@@ -363,6 +370,7 @@ class Releasing:
         database = self.project.database(options.to)
         with self.project.releases() as releases:
             self._refuse_while_shut(database)
+            self._record_swapped(releases, database, tell)
             with connect(database.conninfo, verb="rollback") as session:
                 promotion = find_promotion(releases, database_key(session), options.promotion)
             receipt = find_receipt(releases, promotion.receipt) if promotion.receipt is not None else None
@@ -412,6 +420,16 @@ class Releasing:
         database = self.project.database(word)
         with self.project.releases() as releases, connect(database.conninfo, verb="rollback") as session:
             return read_promotions(releases, database_key(session))
+
+    def _record_swapped(self, releases: ReleaseLedger, database: ResolvedDatabase, tell: Callable[[str], None]) -> None:
+        """A restore that was killed between the swap of the names and its last entry is over."""
+        ended = {entry.subject for entry in releases.entries(kind=ROLLBACK_ENDED)}
+        for entry in releases.entries(kind=ROLLBACK_BEGUN):
+            of_this = entry.body.get("address") == database.conninfo.address
+            if entry.subject in ended or entry.body["type"] != "restore" or not of_this:
+                continue
+            if record_swapped(database.conninfo, entry.subject, ledger=releases, now=utc_now):
+                tell(f"restore {entry.subject} had swapped the names before it was killed; that is recorded now")
 
     def _refuse_while_shut(self, database: ResolvedDatabase) -> None:
         for each in find_restores(database.conninfo):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,15 @@ AGES = "SELECT md5(string_agg(id || ':' || age, ',' ORDER BY id)) FROM users WHE
 @pytest.fixture
 def shop(tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer) -> Shop:
     return make_shop(tmp_path, connection, database, uat)
+
+
+def forget_the_end(shop: Shop) -> None:
+    ledger = sqlite3.connect(shop.folder / ".pgrehearse/ledger.db")
+    with ledger:
+        for (name,) in ledger.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            ledger.execute(f"DROP TRIGGER {name}")
+        ledger.execute("DELETE FROM entries WHERE kind = 'rollback-ended'")
+    ledger.close()
 
 
 def promote(shop: Shop) -> None:
@@ -102,6 +112,10 @@ def test_a_restore_is_asked_for_and_keeps_what_was_written_since(shop: Shop) -> 
         kept = "SELECT count(*) FROM pg_database WHERE datname = %s AND NOT datallowconn"
         assert fetch_value(session, kept, (answer["restore"]["quarantine"],)) == 1
     assert shop.pgrehearse("rollback", "--undo").stdout.strip() == "no restore stands beside this database"
+    forget_the_end(shop)  # as a kill just before the last entry would leave it
+    killed = shop.pgrehearse("rollback")
+    assert "had swapped the names before it was killed" in killed.stderr
+    assert "had swapped" not in shop.pgrehearse("rollback").stderr
 
 
 def test_without_a_promotion_there_is_nothing_to_take_back(shop: Shop) -> None:

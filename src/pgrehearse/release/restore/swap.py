@@ -171,6 +171,22 @@ def swap(
     )  # fmt: skip
 
 
+def record_swapped(
+    production: Conninfo,
+    id: str,  # noqa: A002
+    *,
+    ledger: ReleaseLedger,
+    now: Callable[[], datetime],
+) -> bool:
+    """Whether this restore has swapped the names already; if so it is recorded, which a killed run left undone."""
+    names = names_of(production, id)
+    with open_admin(production) as admin:
+        swapped = _has_swapped(admin, names)
+    if swapped:
+        Recorder(id=id, ledger=ledger, now=now).ended("swapped", quarantine=names.quarantine)
+    return swapped
+
+
 def undo(
     production: Conninfo,
     id: str,  # noqa: A002
