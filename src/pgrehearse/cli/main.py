@@ -87,7 +87,8 @@ def cli(ctx: click.Context, config_file: str | None) -> None:
     """Never apply an untested migration to production.
 
     pgrehearse clones production, rehearses the pending migrations on the clone while it watches every
-    lock, rewrite and row, and says what they did and what they would lose.
+    lock, rewrite and row, and says what they did and what they would lose.  Then it promotes exactly what
+    was rehearsed, with a proved way back.
     """
     ctx.obj = config_file
 
