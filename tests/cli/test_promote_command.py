@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -112,36 +113,62 @@ def a_check_of_the_team(shop: Shop, _digest: str) -> tuple[str, ...]:
     return ()
 
 
-REFUSED: dict[str, tuple[Tamper, str]] = {
-    "a byte edited": (edit_a_byte, r"plan: .*\n.*0001_nick was rehearsed as .* and its file is"),
-    "reordered": (reorder, r"plan: .*not what was rehearsed"),
-    "an extra pending file": (add_a_file, r"plan: .*\n.*0003_more is pending, and was not rehearsed"),
-    "a column default drifted": (drift, r"state: .*\n.*email: default was `''::text`, is `'x'::text`"),
-    "another database": (another_database, r"identity: .*\n.*(oid|database)"),
+# Each with the reason that it is refused for, and what sets production back afterwards.
+WITH_ONE_RECEIPT: dict[str, tuple[Tamper, str, str]] = {
+    "a byte edited": (edit_a_byte, r"plan: .*\n.*0001_nick was rehearsed as .* and its file is", ""),
+    "reordered": (reorder, r"plan: .*not what was rehearsed", ""),
+    "an extra pending file": (add_a_file, r"plan: .*\n.*0003_more is pending, and was not rehearsed", ""),
+    "a column default drifted": (
+        drift,
+        r"state: .*\n.*email: default was `''::text`, is `'x'::text`",
+        "ALTER TABLE users ALTER email SET DEFAULT ''",
+    ),
+    "another database": (another_database, r"identity: .*\n.*(oid|database)", ""),
+    "expired": (expire, r"age: the clone was taken", ""),
+    "a late duplicate": (duplicate, r"precondition: .*users.*\n(.*\n)*.*id=7", "DELETE FROM users WHERE id = 7777"),
+    "nothing to take it back with": (nobody_can_take_it_back, r"recoverability: .*no command is configured", ""),
+    "a check of the team": (a_check_of_the_team, r"check: quiet\.sql does not hold", ""),
+    "grown": (grow, r"changed: .*\n.*users: \+8.,... rows", ""),
+}
+WITH_ITS_OWN: dict[str, tuple[Tamper, str]] = {
     "an older receipt": (an_older_receipt, r"plan: .*\n.*0002_email was rehearsed as"),
     "an approval of another digest": (approval_of_another, r"approval: approved by 0 of 1"),
     "a tampered receipt": (tamper_with_the_receipt, r"the receipt calls itself .* its content is"),
-    "expired": (expire, r"age: the clone was taken"),
-    "grown": (grow, r"changed: .*\n.*users: \+8.,... rows"),
-    "a late duplicate": (duplicate, r"precondition: .*users.*\n(.*\n)*.*id=7"),
-    "nothing to take it back with": (nobody_can_take_it_back, r"recoverability: .*no command is configured"),
-    "a check of the team": (a_check_of_the_team, r"check: quiet\.sql does not hold"),
 }
 
 
-@pytest.mark.parametrize("way", REFUSED)
-def test_nothing_but_what_was_rehearsed_is_promoted(shop: Shop, way: str) -> None:
-    digest = shop.run()
-    assert shop.pgrehearse("approve", digest).returncode == 0
-    tamper, reason = REFUSED[way]
-    arguments = tamper(shop, digest)
+def assert_refused(shop: Shop, arguments: tuple[str, ...], reason: str, *, alone: bool) -> None:
     before = dump_text(shop.production)
     done = shop.pgrehearse("promote", *arguments)
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(reason, done.stderr), done.stderr
     assert dump_text(shop.production) == before
     for kind in re.findall(r"^  ([a-z]+): ", done.stderr, re.MULTILINE):  # its own reason, and no other
-        assert kind in reason or way in ("another database", "a late duplicate"), done.stderr
+        assert kind in reason or not alone, done.stderr
+
+
+def test_nothing_but_what_was_rehearsed_is_promoted(shop: Shop) -> None:
+    digest = shop.run()
+    assert shop.pgrehearse("approve", digest).returncode == 0
+    shutil.copytree(shop.folder / "db", shop.folder / "kept")
+    configuration = (shop.folder / "pgrehearse.toml").read_text()
+    for way, (tamper, reason, undo) in WITH_ONE_RECEIPT.items():
+        arguments = tamper(shop, digest)
+        assert_refused(shop, arguments or (digest[:12],), reason, alone=way not in ("another database", "grown"))
+        shutil.rmtree(shop.folder / "db")
+        shutil.copytree(shop.folder / "kept", shop.folder / "db")
+        shutil.rmtree(shop.folder / "checks", ignore_errors=True)
+        (shop.folder / "pgrehearse.toml").write_text(configuration)
+        if undo:
+            shop.execute(undo)
+
+
+@pytest.mark.parametrize("way", WITH_ITS_OWN)
+def test_a_receipt_is_promoted_only_as_itself(shop: Shop, way: str) -> None:
+    digest = shop.run()
+    assert shop.pgrehearse("approve", digest).returncode == 0
+    tamper, reason = WITH_ITS_OWN[way]
+    assert_refused(shop, tamper(shop, digest), reason, alone=True)
 
 
 def test_the_whole_way(shop: Shop) -> None:
