@@ -145,11 +145,12 @@ class Place:
 
     @property
     def role_is_powerful(self) -> bool:
-        """Whether the role may reach the server's machine: a superuser, or a member of what may."""
+        """Whether the role may reach the server's machine: a superuser, or a member of one or of what may."""
         role, catalogs = self.roles.role, [self.roles.catalog, *([self.here] if self.here is not None else [])]
         return any(
-            (role in catalog.roles and catalog.roles[role].superuser) or catalog.groups_of([role]) & REACH_THE_MACHINE
+            each in REACH_THE_MACHINE or (each in catalog.roles and catalog.roles[each].superuser)
             for catalog in catalogs
+            for each in catalog.groups_of([role])
         )
 
     def find_role_problem(self) -> str | None:

@@ -34,6 +34,7 @@ def apply(
     limits: Limits | None = None,
     observer: Observer | None = None,
     beyond_allowed: bool = True,
+    keeps_inside: bool = False,
     why_left_out: Callable[[Statement], str | None] = lambda _: None,
     end_orphan: bool = False,
     resolve: Mapping[str, Resolution] | None = None,
@@ -44,7 +45,8 @@ def apply(
     ``sessions(verb)`` opens an autocommit session as the role that runs migrations.  ``tell`` gets
     lines for a person while we wait.  ``resolve`` answers, per version, for statements whose state the
     catalog cannot tell.  ``beyond_allowed=False`` leaves out statements that reach beyond their
-    database and reports them to the observer; so does a reason from ``why_left_out``, which is asked right
+    database and reports them to the observer, ``keeps_inside`` those that lead to another server, wherever they
+    are run; so does a reason from ``why_left_out``, which is asked right
     before each statement.  Opens 3 sessions, for drizzle's ledger one more for
     each segment (at most 16).
 
@@ -60,6 +62,7 @@ def apply(
         limits=limits or Limits(),
         observer=observer or NoObserver(),
         beyond_allowed=beyond_allowed,
+        keeps_inside=keeps_inside,
         why_left_out=why_left_out,
         end_orphan=end_orphan,
         tell=tell,

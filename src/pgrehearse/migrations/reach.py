@@ -24,7 +24,22 @@ _WHY_BY_KIND = {
     "AlterSubscriptionStmt": "a subscription connects to another server",
     "DropSubscriptionStmt": "a subscription connects to another server",
     "ImportForeignSchemaStmt": "IMPORT FOREIGN SCHEMA connects to another server",
+    "CreateForeignServerStmt": "a foreign server leads to another server",
+    "AlterForeignServerStmt": "a foreign server leads to another server",
+    "CreateUserMappingStmt": "a user mapping leads to another server",
+    "AlterUserMappingStmt": "a user mapping leads to another server",
 }
+# Not run on a private server either: from there, too, they would reach a server that is not ours.
+_OUTWARD_KINDS = frozenset({
+    "CreateSubscriptionStmt", "AlterSubscriptionStmt", "DropSubscriptionStmt", "ImportForeignSchemaStmt",
+    "CreateForeignServerStmt", "AlterForeignServerStmt", "CreateUserMappingStmt", "AlterUserMappingStmt",
+})  # fmt: skip
+_OUTWARD_WORDS = re.compile(
+    r"\bdblink|\b(?:create|alter|drop)\s+(?:subscription|server|user\s+mapping)\b|\bimport\s+foreign\s+schema\b|"
+    r"\b(?:net|extensions|http)\s*\.\s*http\w*\s*\(|\bhttp_(?:get|post|put|delete|request)\s*\(|"
+    r"\b(?:query_(?:import_from|export_to)|table_import_from)_s3\b",
+    re.IGNORECASE,
+)
 
 _WHY_BY_OBJECT = {
     "OBJECT_DATABASE": "it names a database of the server, and a clone has another name",
@@ -52,7 +67,9 @@ _HTTP_CALL = re.compile(
 )
 _IN_BODY = re.compile(
     r"\b(alter\s+system|(?:create|alter|drop)\s+(?:role|user(?!\s+mapping)|group|database|tablespace|subscription)|"
-    r"copy\s[^;]*\s(?:from|to)\s+(?:program\s+)?'|import\s+foreign\s+schema|(?:" + _FUNCTIONS + r")\s*\()",
+    r"copy\b[^;]*\s(?:from|to)\s+(?:program\b\s*)?(?:'|\$\w*\$|e')|import\s+foreign\s+schema|(?:"
+    + _FUNCTIONS
+    + r")\s*\()",
     re.IGNORECASE,
 )
 
@@ -61,6 +78,11 @@ def find_reach_in_body(body: str) -> str | None:
     """The words of a function's body that reach beyond the database ("CREATE ROLE"), or None.  By the words alone."""
     found = _IN_BODY.search(body)
     return None if found is None else " ".join(found.group(1).split()).rstrip("(").upper()
+
+
+def reaches_outward(kind: str, text: str) -> bool:
+    """Whether a statement that reaches beyond its database does so to another server."""
+    return kind in _OUTWARD_KINDS or _OUTWARD_WORDS.search(text) is not None
 
 
 def reach_beyond(kind: str, tree: str, text: str) -> str | None:

@@ -28,6 +28,7 @@ from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.migrations.observer import Observer, StatementError
 from pgrehearse.migrations.outside import run_outside
 from pgrehearse.migrations.progress import ProgressTable
+from pgrehearse.migrations.reach import reaches_outward
 from pgrehearse.migrations.recording import commit, record
 from pgrehearse.migrations.runner_lock import share_work
 from pgrehearse.migrations.segments import (
@@ -62,6 +63,7 @@ class Settings:
     limits: Limits
     observer: Observer
     beyond_allowed: bool
+    keeps_inside: bool
     why_left_out: Callable[[Statement], str | None]
     end_orphan: bool
     tell: Callable[[str], None]
@@ -346,7 +348,8 @@ class Runner:
 
     def leaves_out(self, migration: Migration, statement: Statement) -> bool:
         """Whether this statement is not run here, because it reaches beyond its database or may do so unseen."""
-        reason = None if self.settings.beyond_allowed else statement.beyond
+        may_run = self.settings.beyond_allowed and not (self.settings.keeps_inside and _leads_outward(statement))
+        reason = None if may_run else statement.beyond
         reason = reason or self.settings.why_left_out(statement)
         if reason is None:
             return False
@@ -453,6 +456,10 @@ class Runner:
 def _backend_pid(session: Connection) -> int:
     """The server's own word: behind a pooler that keeps sessions, libpq knows another number."""
     return int(fetch_value(session, "SELECT pg_catalog.pg_backend_pid()"))
+
+
+def _leads_outward(statement: Statement) -> bool:
+    return statement.beyond is not None and reaches_outward(statement.kind, statement.text)
 
 
 def _own_begin(segment: Segment) -> Statement | None:

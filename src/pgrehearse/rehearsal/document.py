@@ -29,6 +29,10 @@ from pgrehearse.schema.schema_object import Schema
 FORMAT = 1
 SHOWN_DIFFERENCES = 5
 _WHERE_AM_I = re.compile(r"\bcurrent_database\b|\bcurrent_catalog\b", re.IGNORECASE)
+POWERFUL_ON_SHARED = (
+    "the role may reach the target's machine, and what it does there unseen cannot be ruled out on a server that "
+    "others use: leave --target out, for a private one"
+)
 NOT_BUILT = (
     ("queries", "this version does not plan the application's statements against the clone"),
     ("contention", "this version does not run other sessions against the clone"),
@@ -92,6 +96,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
         *seen.lowered,
         *_asks_where_it_is(seen),
         *([pair.role_problem] if pair.role_problem else []),
+        *([POWERFUL_ON_SHARED] if pair.role_is_powerful and not pair.is_private else []),
     ]
     return Receipt.seal(
         {

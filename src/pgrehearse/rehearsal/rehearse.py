@@ -147,6 +147,7 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
             limits=replace(CLONE_LIMITS, statement_timeout_ms=seen.request.statement_timeout_ms),
             observer=Observers(recorder, tracer, plan_session),
             beyond_allowed=pair.is_private,
+            keeps_inside=True,
             why_left_out=plan_session.why_left_out,
         )
     except MigrationFailed as error:

@@ -426,6 +426,7 @@ class _Rehearsing:
             limits=replace(LIMITS, statement_timeout_ms=request.statement_timeout_ms),
             observer=observer,
             beyond_allowed=self.pair.is_private,
+            keeps_inside=True,
         )
 
     def _not_proved(self, result: RehearsedWayBack, reasons: Sequence[str]) -> RehearsedWayBack:

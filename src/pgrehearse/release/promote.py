@@ -52,6 +52,7 @@ from pgrehearse.release.steps import Steps
 from pgrehearse.release.verify import Verified, verify
 from pgrehearse.release.watch import Rehearsed, StatementCompared, Watch, compare_statements
 from pgrehearse.release.write_fence import find_standing, past_fence, write_fence
+from pgrehearse.release.written import RefuseUnseenChanges, seen_unchanged, written_tables
 from pgrehearse.rollback.image import Image, find_images
 from pgrehearse.rollback.image_plan import plan_images
 from pgrehearse.rollback.images import drop_images, take_images
@@ -342,11 +343,12 @@ def _images(run: _Run, *, going_on: bool) -> tuple[Image, ...]:
     if going_on:
         return find_images(run.session, id=run.steps.id)
     rehearsed, document = run.rehearsed, run.rehearsed.document
-    plans = plan_images(document["tables"], document["schema"]["changes"], rehearsed.before)
+    certain = plan_images(document["tables"], document["schema"]["changes"], rehearsed.before)
+    plans = plan_images(written_tables(rehearsed), document["schema"]["changes"], rehearsed.before)
     taken: list[Image] = []
 
     def work() -> Mapping[str, Any]:
-        require_destroyed_once(rehearsed, plans)
+        require_destroyed_once(rehearsed, certain)
         taken.extend(take_images(run.session, plans, id=run.steps.id) if plans else ())
         return {"images": [_image_json(image) for image in taken]}
 
@@ -409,7 +411,8 @@ def _apply(run: _Run, images: Sequence[Image]) -> tuple[Applied, tuple[Statement
             stack.callback(watch.close)
             inside = [key for key, commit in run.rehearsed.commits.items() if not commit.outside]
             last = inside[-1] if inside else None
-            observers = [RefreshImages(images), watch, tracer, SettleImages(images, last=last)]
+            unseen = RefuseUnseenChanges(images, seen_unchanged(run.rehearsed))
+            observers = [RefreshImages(images), watch, tracer, SettleImages(images, last=last), unseen]
         observers.append(_Commits(run))
         done: list[Applied] = []
 
