@@ -43,6 +43,8 @@ PLAN = (
     "ALTER TABLE orders ADD FOREIGN KEY (user_id) REFERENCES users;",
 )
 
+DROPS = "ALTER TABLE users DROP COLUMN name;"
+
 
 @pytest.fixture
 def releases(tmp_path: Path) -> ReleaseLedger:
@@ -260,6 +262,30 @@ def test_an_unfinished_promotion_of_another_receipt_stands_in_the_way_only_while
     with pytest.raises(GateClosed, match=r"unfinished: promotion \S+ of \S+ is not finished"):
         run_promotion(request_for(database, other, wider), releases)
     assert run_promotion(request_for(database, receipt, source), releases).applied == ("0002_step",)
+
+
+@NEWEST
+def test_what_is_left_of_a_promotion_may_be_rehearsed_anew(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger
+) -> None:
+    connection.execute(SHOP)
+    receipt, source = rehearse_folder(tmp_path, database, uat, PLAN[0], DROPS)
+    with connect(database, verb="reader", autocommit=False) as reader:
+        reader.execute("SELECT * FROM users")
+        with pytest.raises(MigrationFailed):
+            run_promotion(request_for(database, receipt, source), releases)
+    other, wider = rehearse_folder(tmp_path, database, uat, PLAN[0], DROPS, PLAN[2])
+    closed = Gate.of([Reason(kind=ReasonKind.AGE, message="too old", remedy="Again.")])
+    pending = wider.migrations[1:]
+    with pytest.raises(GateClosed, match="too old"):  # a closed gate leaves the first one as it was
+        run_promotion(request_for(database, other, wider, migrations=pending), releases, gate=lambda: closed)
+    told: list[str] = []
+    promotion = run_promotion(request_for(database, other, wider, migrations=pending), releases, told=told)
+    assert promotion.applied == ("0002_step", "0003_step")
+    assert any("supersedes promotion" in line for line in told)
+    assert [entry.body["outcome"] for entry in releases.entries(kind="promotion-ended")] == [
+        "refused", "superseded", "promoted",
+    ]  # fmt: skip
 
 
 @NEWEST

@@ -47,7 +47,7 @@ from pgrehearse.release.promotion import (
     read_position,
 )
 from pgrehearse.release.recoverability import Proof
-from pgrehearse.release.standing import Standing, is_begun, read_standing
+from pgrehearse.release.standing import Standing, is_begun, is_half_way, read_standing
 from pgrehearse.release.steps import Steps
 from pgrehearse.release.verify import Verified, verify
 from pgrehearse.release.watch import Rehearsed, StatementCompared, Watch, compare_statements
@@ -84,6 +84,7 @@ class _Run:
     steps: Steps
     rehearsed: Rehearsed | None
     unfinished: Unfinished | None
+    supersedes: str | None  # another promotion, ended once the gate is open for this one
     told: list[str] = field(default_factory=list)
     say: Callable[[str], None] = lambda _: None
 
@@ -144,7 +145,7 @@ def _promote_or_go_on(
         )
         rehearsed = Rehearsed(request.receipt.document, request.migrations) if request.receipt is not None else None
         standing = read_standing(session, request, tell)
-        unfinished = _find_own(session, request, releases, key, now)
+        unfinished, supersedes = _find_own(session, request, releases, key, now)
         position = read_position(session)
         promotion_id = unfinished.id if unfinished is not None else f"{now():%Y%m%d-%H%M%S}-{nonce()[:6]}"
         run = _Run(
@@ -157,6 +158,7 @@ def _promote_or_go_on(
             steps=Steps(releases, promotion_id, lease=lease, now=now),
             rehearsed=rehearsed,
             unfinished=unfinished,
+            supersedes=supersedes,
             say=tell,
         )
         if unfinished is None:
@@ -175,6 +177,9 @@ def _promote(run: _Run, lease: Lease, standing: Standing, *, raise_fence: bool) 
     if not going_on:
         run.progress.step("asking the gate")
         steps.run(GATE, "asking the gate", lambda: _pass_gate(run))
+    if run.supersedes is not None:
+        run.releases.append(ENDED, run.supersedes, {"outcome": "superseded"}, run.now())
+        run.tell(f"this supersedes promotion {run.supersedes}, whose applied files stay")
     with ExitStack() as stack:
         if raise_fence:
             stack.enter_context(write_fence(run.session, steps, standing=None, tell=run.tell))
@@ -230,17 +235,18 @@ def _find_own(
     releases: ReleaseLedger,
     key: str,
     now: Callable[[], datetime],
-) -> Unfinished | None:
-    """The unfinished promotion of this very receipt; one of another is ended if nothing of it is applied.
+) -> tuple[Unfinished | None, str | None]:
+    """The unfinished promotion of this very receipt, else the id of another's, which this one may supersede.
 
-    Raises `GateClosed` when something of another one is.
+    Of that one whole files are applied, and stay; what is pending was rehearsed anew.  One of which nothing is
+    applied is ended.  Raises `GateClosed` where a file of another is half-way.
     """
     digest = request.receipt.digest if request.receipt is not None else None
     plan = tuple((each.version, each.sha256) for each in request.migrations)
     while (found := find_unfinished(releases, key)) is not None:
         if found.receipt == digest and found.plan == plan:
-            return found
-        if is_begun(session, request, found):
+            return found, None
+        if is_half_way(session, request, found):
             raise GateClosed(
                 _as_text(
                     Gate.of(
@@ -254,9 +260,11 @@ def _find_own(
                     )
                 )
             )
+        if is_begun(session, request, found):
+            return None, found.id
         releases.append(ENDED, found.id, {"outcome": "abandoned"}, now())
         drop_images(session, find_images(session, id=found.id))
-    return None
+    return None, None
 
 
 def _begun(request: PromotionRequest, key: str, position: Position) -> dict[str, Any]:

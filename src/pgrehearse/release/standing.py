@@ -63,10 +63,14 @@ def _read_rows(session: Connection, request: PromotionRequest, tell: Callable[[s
 def is_begun(session: Connection, request: PromotionRequest, found: Unfinished) -> bool:
     """Whether anything of that promotion's plan is in the database."""
     digests = {sha256 for _version, sha256 in found.plan}
-    if any(row.sha256 in digests for row in request.ledger.read(session)):
-        return True
+    return any(row.sha256 in digests for row in request.ledger.read(session)) or is_half_way(session, request, found)
+
+
+def is_half_way(session: Connection, request: PromotionRequest, found: Unfinished) -> bool:
+    """Whether a part of one of its files is committed: then only that plan can be gone on with."""
     if not request.migrations:
         return False
+    digests = {sha256 for _version, sha256 in found.plan}
     kind = request.migrations[0].kind
     progress = ProgressTable(ledger=f"{kind.value}:{request.ledger.table}").read(session)
     return any(each.sha256 in digests and not each.is_nothing for each in progress.values())
