@@ -35,11 +35,13 @@ from pgrehearse.release.examine import examine
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
 from pgrehearse.release.promote import Around, promote
 from pgrehearse.release.promotion import (
+    BEGUN,
     ROLLBACK_BEGUN,
     ROLLBACK_ENDED,
     Promotion,
     PromotionRequest,
     database_key,
+    find_taken_back,
     find_unfinished,
 )
 from pgrehearse.release.recoverability import (
@@ -176,7 +178,7 @@ class Releasing:
         session: Connection,
     ) -> Examined:
         """The same, in a session and a ledger that are open already."""
-        approvals = read_approvals(releases, receipt.digest)
+        approvals = standing_since(read_approvals(releases, receipt.digest), releases, receipt.digest)
         gate = examine(
             receipt,
             pending_of(sources, session),
@@ -415,11 +417,12 @@ class Releasing:
                     told[-1] = f"{each.mark.names.database} is open; {each.mark.names.restored} is dropped"
         return tuple(told)
 
-    def promotions(self, word: str | None) -> tuple[PromotionRecord, ...]:
-        """The promotions of this database, oldest first."""
+    def promotions(self, word: str | None) -> tuple[tuple[PromotionRecord, bool], ...]:
+        """The promotions of this database, oldest first, and whether each is taken back."""
         database = self.project.database(word)
         with self.project.releases() as releases, connect(database.conninfo, verb="rollback") as session:
-            return read_promotions(releases, database_key(session))
+            back = find_taken_back(releases)
+            return tuple((each, each.id in back) for each in read_promotions(releases, database_key(session)))
 
     def _record_swapped(self, releases: ReleaseLedger, database: ResolvedDatabase, tell: Callable[[str], None]) -> None:
         """A restore that was killed between the swap of the names and its last entry is over."""
@@ -443,6 +446,14 @@ class Releasing:
         sources = self.sources_of(receipt, folder) if receipt is not None else (self.project.source(folder),)
         on_disk = {migration.version: migration for source in sources for migration in source.migrations}
         return sources[0].ledger, tuple(on_disk[version] for version in promotion.plan if version in on_disk)
+
+
+def standing_since(approvals: Sequence[Approval], releases: ReleaseLedger, digest: str) -> tuple[Approval, ...]:
+    """Those given since the receipt's last promotion was taken back: who said yes then did not know of that."""
+    promoted = {entry.subject for entry in releases.entries(kind=BEGUN) if entry.body["receipt"] == digest}
+    back = find_taken_back(releases)
+    ends = [entry.at for entry in releases.entries(kind=ROLLBACK_ENDED) if entry.subject in promoted & back]
+    return tuple(each for each in approvals if not ends or each.at > max(ends))
 
 
 def pending_of(sources: Sequence[Source], session: Connection) -> Plan:

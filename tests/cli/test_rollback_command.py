@@ -78,6 +78,8 @@ def test_the_newest_goes_first_and_what_was_destroyed_comes_back(shop: Shop) -> 
         assert fetch_value(session, "SELECT nick FROM users WHERE id = 9001") == "late"
     status = json.loads(shop.pgrehearse("status", "prd", "--json").stdout)
     assert status["plan"]["versions"] == ["0003_forget"]
+    assert "approval" in {reason["kind"] for reason in status["gate"]["reasons"]}  # given before it was taken back
+    assert "taken back" in shop.pgrehearse("rollback", "--list").stdout.splitlines()[1]
 
     again = shop.pgrehearse("rollback", newer)
     assert again.returncode == 2

@@ -79,8 +79,8 @@ def command(
         print("\n".join(told) or "no restore stands beside this database")
         return 0
     if listing:
-        for record in releasing.promotions(options["to"]):
-            outcome = record.outcome or "unfinished"
+        for record, is_back in releasing.promotions(options["to"]):
+            outcome = "taken back" if is_back else record.outcome or "unfinished"
             print(f"{record.id}  {record.at.isoformat(timespec='seconds')}  {outcome:<10}  {', '.join(record.plan)}")
         return 0
     with progress_on_stderr() as progress:

@@ -1,6 +1,6 @@
 """Take a promotion back by the best way that is left: its inverse, which the rehearsal proved, else a restore."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,6 +27,7 @@ from pgrehearse.release.restore.from_backup import RestorePlan, plan_restore, re
 from pgrehearse.release.restore.migration_transactions import DRIZZLE, OWN
 from pgrehearse.release.restore.swap import Swapped, WhatIsKnown, swap
 from pgrehearse.release.restore.touched import sequences_moved_back, touched_tables
+from pgrehearse.release.restore.written_files import By
 from pgrehearse.release.touched import Touched, differences_where_touched, find_touched
 from pgrehearse.rollback.aside import find_added
 from pgrehearse.rollback.image import Image, ImageState, find_images
@@ -419,7 +420,17 @@ def _go_restore(
         reapply=request.reapply,
         progress=progress,
     )
-    return replace(answer, restore=swapped, told=(f"the failed database is kept as {swapped.quarantine}",))
+    return replace(answer, restore=swapped, told=tuple(_restored_told(swapped)))
+
+
+def _restored_told(swapped: Swapped) -> Iterator[str]:
+    yield f"the failed database is kept as {swapped.quarantine}"
+    rows = swapped.rows
+    if rows is not None and swapped.written_back is not None:
+        yield f"written back: {swapped.written_back:,} statements of the application's"
+    if rows is not None and rows.unclear is not None:
+        unclear = rows.rows_by(By.UNCLEAR)
+        yield f"not written back: {unclear:,} changes of which it is unclear who made them; look at {rows.unclear}"
 
 
 def _backup_of(promotion: PromotionRecord) -> DumpBackup:
