@@ -30,8 +30,8 @@ FORMAT = 1
 SHOWN_DIFFERENCES = 5
 _WHERE_AM_I = re.compile(r"\bcurrent_database\b|\bcurrent_catalog\b", re.IGNORECASE)
 POWERFUL_ON_SHARED = (
-    "the role may reach the target's machine, and what it does there unseen cannot be ruled out on a server that "
-    "others use: leave --target out, for a private one"
+    "the role may reach the machine, and not every way there can be seen (a trigger, a deferred one, a string inside a "
+    "string); leave --target out for a private server"
 )
 NOT_BUILT = (
     ("queries", "this version does not plan the application's statements against the clone"),
@@ -96,7 +96,6 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
         *seen.lowered,
         *_asks_where_it_is(seen),
         *([pair.role_problem] if pair.role_problem else []),
-        *([POWERFUL_ON_SHARED] if pair.role_is_powerful and not pair.is_private else []),
     ]
     return Receipt.seal(
         {
@@ -232,6 +231,9 @@ def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
     if seen.data is not None:
         for fact in seen.data.not_measured:
             yield Unmeasured(what=fact.what, reason=fact.reason, decisive=fact.blocking)
+    if pair.role_is_powerful and not pair.is_private:
+        what = "what the plan did to the target's machine outside its database"
+        yield Unmeasured(what=what, reason=POWERFUL_ON_SHARED, decisive=False)
     for what in pair.not_measured:
         yield Unmeasured(what="clone", reason=what, decisive=False)
     for trace in seen.traces:
