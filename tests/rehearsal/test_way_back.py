@@ -172,7 +172,7 @@ def test_a_column_that_comes_back_last_is_told(
     [
         ("ALTER TABLE orders DISABLE TRIGGER ALL;", "foreign key triggers"),
         ("SELECT lo_create(4242);", "does not run again"),
-        ("ALTER SERVER far OPTIONS (ADD host 'nowhere');", "not compared"),
+        ("ALTER FOREIGN DATA WRAPPER far OPTIONS (ADD host 'nowhere');", "not compared"),
         ("ALTER TABLE customers ADD v int; SELECT setval('customers_id_seq', 1);", "customers_id_seq is"),
     ],
 )
