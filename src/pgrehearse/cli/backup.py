@@ -16,7 +16,15 @@ JOBS = click.option("--jobs", metavar="N", type=click.IntRange(1, 64), help="Tab
 DATABASE = click.argument("database", metavar="[ENV|URL]", required=False)
 
 
-@click.group("backup")
+@click.group(
+    "backup",
+    epilog="""\b
+Examples:
+  pgrehearse backup create prd             as the policy says, proved by a restore elsewhere
+  pgrehearse backup list --json            every command here answers in JSON (backup.schema.json)
+  pgrehearse backup verify prd --deep      every byte, and one more restore
+  pgrehearse backup prune --keep 5""",
+)
 def command() -> None:
     """Take, verify, list and prune backups.
 

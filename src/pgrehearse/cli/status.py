@@ -72,8 +72,11 @@ def command(
 
         examined = Releasing(project=project).examine(resolved, status, folder)
     if as_json:
-        answer = status.as_json(environment=resolved.environment, database=resolved.conninfo.address)
-        answer["gate"] = None if examined is None else examined.as_json()
+        answer = status.as_json(
+            environment=resolved.environment,
+            database=resolved.conninfo.address,
+            gate=None if examined is None else examined.as_json(),
+        )
         print(json.dumps(answer, ensure_ascii=False, indent=2))
         return status.exit_code(check=check)
     _show(status, resolved, show_all=show_all)

@@ -109,8 +109,10 @@ class Status:
         """Migrations by state; every state is named."""
         return {state.value: sum(each.state is state for each in self.migrations) for state in State}
 
-    def as_json(self, *, environment: str | None, database: str) -> dict[str, Any]:
-        """The ``status`` answer (``answers/status.schema.json``)."""
+    def as_json(
+        self, *, environment: str | None, database: str, gate: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The ``status`` answer (``answers/status.schema.json``); ``gate`` where a receipt was held against it."""
         plan = self.pending
         return {
             "format": FORMAT,
@@ -128,6 +130,7 @@ class Status:
                 {"file": row.name or "", "sha256": row.sha256, "applied_at": row.applied_at} for row in self.ad_hoc
             ],
             "problems": [problem.as_json() for problem in self.problems],
+            "gate": gate,
         }
 
 

@@ -76,6 +76,7 @@ if "PGREHEARSE_SOAK" not in os.environ:
 def test_what_a_killed_process_leaves_is_unproved_and_pruned(
     step: str, bank: ProvedBank, home: Home, uat: LocalServer
 ) -> None:
+    before = count_ours(uat)
     done = in_a_child(bank.database, home, uat, step, str(int(signal.SIGKILL)))
     assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
     [left] = list_backups(home.directory, home.ledger)
@@ -88,8 +89,12 @@ def test_what_a_killed_process_leaves_is_unproved_and_pruned(
     assert list(home.directory.iterdir()) == []
     assert list_backups(home.directory, home.ledger) == ()
     assert recorded_clones(home.ledger) == ()
-    with connect(uat.conninfo(), verb="test") as admin:
-        assert fetch_value(admin, "SELECT count(*) FROM pg_database WHERE datname LIKE 'pgrehearse%%'") == 0
+    assert count_ours(uat) == before
+
+
+def count_ours(server: LocalServer) -> int:
+    with connect(server.conninfo(), verb="test") as admin:
+        return int(fetch_value(admin, "SELECT count(*) FROM pg_database WHERE datname LIKE 'pgrehearse%%'"))
 
 
 def test_ctrl_c_leaves_nothing(bank: ProvedBank, home: Home, uat: LocalServer) -> None:
