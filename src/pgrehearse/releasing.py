@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from pgrehearse.release.approval import (
 )
 from pgrehearse.release.examine import examine
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
+from pgrehearse.release.lease import describe
 from pgrehearse.release.promote import Around, promote
 from pgrehearse.release.promotion import (
     BEGUN,
@@ -167,7 +168,9 @@ class Releasing:
                 return None
             with connect(database.conninfo, verb="gate") as session:
                 sources = self.sources_of(receipt, folder)
-                return self.examine_open(releases, database, receipt, sources, session)
+                examined = self.examine_open(releases, database, receipt, sources, session)
+                under_way = Gate.of([], told_under_way(releases, database_key(session)))
+                return replace(examined, gate=examined.gate.joined(under_way))
 
     def examine_open(
         self,
@@ -446,6 +449,16 @@ class Releasing:
         sources = self.sources_of(receipt, folder) if receipt is not None else (self.project.source(folder),)
         on_disk = {migration.version: migration for source in sources for migration in source.migrations}
         return sources[0].ledger, tuple(on_disk[version] for version in promotion.plan if version in on_disk)
+
+
+def told_under_way(releases: ReleaseLedger, key: str) -> Iterator[str]:
+    """Who is promoting this database now, and what was left unfinished."""
+    lease = releases.read_lease(f"promote {key}")
+    if lease is not None and not lease.has_ended:
+        yield f"{describe(lease)}; `promote` waits for nobody and is refused meanwhile"
+    unfinished = find_unfinished(releases, key)
+    if unfinished is not None:
+        yield f"promotion {unfinished.id} of {unfinished.began_at} is not finished: `pgrehearse resume` goes on with it"
 
 
 def standing_since(approvals: Sequence[Approval], releases: ReleaseLedger, digest: str) -> tuple[Approval, ...]:
