@@ -1,14 +1,15 @@
 """Promotions and ways back that were killed when all was done, and nothing said yet."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.ledger_story import read_story
 from tests.support.release_world import World, at_entry
 
-from pgrehearse.errors import UnknownPromotion
+from pgrehearse.errors import GateClosed, UnknownPromotion
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.release.gate import names_to_accept
@@ -17,11 +18,16 @@ pytestmark = pytest.mark.pg("== 18")
 
 
 @pytest.fixture
-def digest(world: World) -> str:
-    """Of an approved receipt of a migration that deletes rows."""
+def document(world: World) -> Mapping[str, Any]:
+    """An approved receipt of a migration that deletes rows."""
     world.write_migration("0002_orphans")
-    document = world.rehearse(as_at_first=True).value
-    assert world.approve("ann", document["digest"], names_to_accept(document)).error is None
+    found: Mapping[str, Any] = world.rehearse(as_at_first=True).value
+    approve(world, found)
+    return found
+
+
+@pytest.fixture
+def digest(document: Mapping[str, Any]) -> str:
     return str(document["digest"])
 
 
@@ -32,16 +38,25 @@ def world(database: Conninfo, uat: LocalServer, tmp_path: Path) -> World:
     return made
 
 
+def approve(world: World, document: Mapping[str, Any]) -> None:
+    assert world.approve("ann", document["digest"], names_to_accept(document)).error is None
+
+
 def kill_before(world: World, kind: str, work: Callable[[], object]) -> None:
     """In a child, just before its entry of this kind."""
     prepare = at_entry(1, signal.SIGKILL, after=False, kind=kind)
     assert world.reap(world.fork(lambda: world.patient(work), prepare)) == -signal.SIGKILL
 
 
-def test_a_promotion_that_was_taken_back_before_it_ended_is_begun_anew(world: World, digest: str) -> None:
+def test_a_promotion_that_was_taken_back_before_it_ended_is_begun_anew(
+    world: World, document: Mapping[str, Any], digest: str
+) -> None:
     kill_before(world, "promotion-ended", lambda: world.promote(digest))
     assert world.look().recorded == ("0002_orphans",)
     first = world.patient(lambda: world.rollback(agree=False))
+    with pytest.raises(GateClosed, match="approved by 0 of 1"):  # a way back asks for a new consent
+        world.promote(digest)
+    approve(world, document)
     again = world.promote(digest)
     assert again.id != first.promotion
     backups = [subject for kind, subject, _ in world.entries() if kind == "backup-proved"]

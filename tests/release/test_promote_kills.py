@@ -294,7 +294,8 @@ class CrashAt(KillAt):
 def test_a_server_that_crashes_and_is_started_again(
     server: LocalServer, uat: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with LocalServer.create(server.binaries) as mine:
+    # As production commits; a throw-away server's commits may be lost in a crash, those of the test's own set-up too.
+    with LocalServer.create(server.binaries, settings={"synchronous_commit": "on"}) as mine:
         production = mine.conninfo()
         with connect(production, verb="test") as session:
             session.execute(SHOP)

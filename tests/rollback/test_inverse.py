@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,14 +160,20 @@ def _travel(
 
 
 @pytest.fixture(scope="module")
-def fresh(server: LocalServer) -> Callable[[str], Conninfo]:
+def fresh(server: LocalServer) -> Iterator[Callable[[str], Conninfo]]:
+    """Makes databases, and drops them at the end: what stands in them holds roles that other tests drop."""
+    made = []
+
     def make(name: str) -> Conninfo:
         with connect(server.conninfo(), verb="test") as admin:
-            admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
             admin.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
+        made.append(name)
         return server.conninfo(name)
 
-    return make
+    yield make
+    with connect(server.conninfo(), verb="test") as admin:
+        for name in made:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture(scope="module")

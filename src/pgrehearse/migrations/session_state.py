@@ -26,6 +26,11 @@ _OUR_SETTINGS = {
 _SINCE_17 = {"transaction_timeout": "0"}
 
 _SET = "SELECT pg_catalog.set_config(%s, %s, %s)"
+# What was told as committed must outlive a crash; standbys are waited for only where the server itself would.
+_COMMIT_DURABLY = """
+SELECT pg_catalog.set_config('synchronous_commit', 'local', %s)
+ WHERE pg_catalog.current_setting('synchronous_commit') = 'off'
+"""
 _SETTINGS = "SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session' ORDER BY name"
 _CUSTOM_SETTING = "SELECT pg_catalog.current_setting(%s, true)"
 _IDENTITY = "SELECT pg_catalog.current_setting('role'), session_user::text"
@@ -60,6 +65,7 @@ def prepare(connection: Connection, limits: Limits) -> SessionState:
     calls = sql.SQL(", ").join([sql.SQL("pg_catalog.set_config(%s, %s, false)")] * len(ours))
     parameters = [part for pair in ours.items() for part in pair]
     connection.execute(sql.SQL("SELECT {}").format(calls), parameters)
+    connection.execute(_COMMIT_DURABLY, (False,))
     return read_state(connection, ())
 
 
@@ -91,7 +97,8 @@ def carry_over(connection: Connection, *, baseline: SessionState, state: Session
 
 
 def become_recorder(connection: Connection, baseline: SessionState) -> None:
-    """Before we write our own rows: undo, for this transaction, a role that the file had SET."""
+    """Before we write our own rows: undo, for this transaction, a role and a lax commit that the file had SET."""
+    connection.execute(_COMMIT_DURABLY, (True,))
     identity = connection.execute(_IDENTITY).fetchone()
     assert identity is not None
     role, authorization = identity
