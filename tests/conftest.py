@@ -11,6 +11,7 @@ import operator
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.built_without import BUILT_WITHOUT
@@ -27,6 +28,7 @@ COMPARISONS = {">=": operator.ge, "<=": operator.le, "==": operator.eq, "<": ope
 _servers: dict[int, LocalServer | str] = {}
 _uats: dict[int, LocalServer] = {}
 _left_out: list[str] = []
+_told_by_workers: dict[str, set[str]] = {}  # what every process of a run by several told at its end
 _numbers = itertools.count(1)
 
 
@@ -123,19 +125,35 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     for server in (*_servers.values(), *_uats.values()):
         if isinstance(server, LocalServer):
             server.wipe()
+    if hasattr(session.config, "workeroutput"):  # one of several processes: the first one tells
+        session.config.workeroutput["told"] = _told()
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if session.config.getoption("--fail-on-skip") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process of several has ended."""
+    for heading, lines in node.workeroutput["told"].items() if hasattr(node, "workeroutput") else ():
+        _told_by_workers.setdefault(heading, set()).update(lines)
+
+
+def _told() -> dict[str, list[str]]:
+    """What this process started, could not start, and left out."""
+    return {
+        "servers": [f"PostgreSQL {major}" for major, found in _servers.items() if isinstance(found, LocalServer)],
+        "servers that could not be started": [
+            f"PostgreSQL {major}" for major, found in _servers.items() if isinstance(found, str)
+        ],
+        "no such test on that server": list(_left_out),
+    }
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    started = sorted(major for major, found in _servers.items() if isinstance(found, LocalServer))
-    missing = sorted(major for major, found in _servers.items() if isinstance(found, str))
-    terminalreporter.write_line(
-        f"servers: PostgreSQL {', '.join(map(str, started)) or 'none'}"
-        + (f"; could not start {', '.join(map(str, missing))}" if missing else "")
-    )
-    for line in _left_out:
-        terminalreporter.write_line(f"no such test on that server: {line}")
+    told = _told_by_workers or {heading: set(lines) for heading, lines in _told().items()}
+    for heading, lines in told.items():
+        if lines or heading == "servers":
+            terminalreporter.write_line(f"{heading}: {', '.join(sorted(lines)) or 'none'}")
     counts = {kind: len(terminalreporter.stats.get(kind, [])) for kind in ("passed", "failed", "error", "skipped")}
     terminalreporter.write_line("tests: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
