@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,9 @@ DROPS = "ALTER TABLE users DROP COLUMN name;"
 
 
 @pytest.fixture
-def releases(tmp_path: Path) -> ReleaseLedger:
-    return ReleaseLedger.open(tmp_path / "ledger.db")
+def releases(tmp_path: Path) -> Iterator[ReleaseLedger]:
+    with ReleaseLedger.open(tmp_path / "ledger.db") as opened:
+        yield opened
 
 
 def steps(releases: ReleaseLedger) -> list[str]:

@@ -153,8 +153,13 @@ def read_tables(
             keys=tuple(key for key in keys.get(oid, ()) if never_null.issuperset(key)),
         )
     kept = {oid: table for oid, table in found.items() if not _is_below(table, found, ignored)}
-    types = {row[0]: _type(row) for row in connection.execute(QUERIES["types"], {"wanted": list(wanted_types)})}
+    types = read_types(connection, wanted_types=wanted_types)
     return Tables(by_oid=kept, types=types, foreign=tuple(foreign))
+
+
+def read_types(connection: Connection, *, wanted_types: Iterable[int] = ()) -> dict[int, Type]:
+    """The types of all columns of all tables, with what they are made of, and those wanted; locks nothing."""
+    return {row[0]: _type(row) for row in connection.execute(QUERIES["types"], {"wanted": list(wanted_types)})}
 
 
 def _is_below(table: Table, tables: dict[int, Table], ignored: set[int]) -> bool:

@@ -52,7 +52,7 @@ from pgrehearse.release.steps import Steps
 from pgrehearse.release.verify import Verified, verify
 from pgrehearse.release.watch import Rehearsed, StatementCompared, Watch, compare_statements
 from pgrehearse.release.write_fence import find_standing, past_fence, write_fence
-from pgrehearse.release.written import RefuseUnseenChanges, seen_unchanged, written_tables
+from pgrehearse.release.written import RefuseUnseenChanges, seen_retyped, seen_unchanged, written_tables
 from pgrehearse.rollback.image import Image, find_images
 from pgrehearse.rollback.image_plan import plan_images
 from pgrehearse.rollback.images import drop_images, take_images
@@ -419,7 +419,9 @@ def _apply(run: _Run, images: Sequence[Image]) -> tuple[Applied, tuple[Statement
             stack.callback(watch.close)
             inside = [key for key, commit in run.rehearsed.commits.items() if not commit.outside]
             last = inside[-1] if inside else None
-            unseen = RefuseUnseenChanges(images, seen_unchanged(run.rehearsed))
+            unseen = RefuseUnseenChanges(
+                images, unchanged=seen_unchanged(run.rehearsed), retyped=seen_retyped(run.rehearsed)
+            )
             observers = [RefreshImages(images), watch, tracer, SettleImages(images, last=last), unseen]
         observers.append(_Commits(run))
         done: list[Applied] = []

@@ -1,8 +1,8 @@
 """What a plan writes over without having changed it in the rehearsal: production's values may fare otherwise.
 
 An UPDATE that normalises values changes none where all are in order already, and a type change loses nothing where
-every value fits.  Production goes on after the clone was taken, so these are copied too, and what an UPDATE was not
-seen to change must not change.
+every value fits.  Production goes on after the clone was taken, so these are copied too; what an UPDATE was not
+seen to change must not change, and what a type change was not seen to lose must not be lost.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,11 @@ from typing import Any
 
 from pgrehearse.errors import NotAsRehearsed
 from pgrehearse.migrations.observer import NoObserver
+from pgrehearse.migrations.segments import Segment
 from pgrehearse.postgres.connect import Connection
+from pgrehearse.release.retyped import TypesBefore, read_types_before, require_kept
 from pgrehearse.release.watch import Rehearsed
-from pgrehearse.rollback.image import Image, read_again
+from pgrehearse.rollback.image import Image, ImageState, read_again
 from pgrehearse.schema.schema_object import ObjectKind, Schema
 
 KEEPS = frozenset({"unchanged", "renamed", "values-gained", "type-changed", "recreated"})
@@ -58,24 +60,48 @@ def seen_unchanged(rehearsed: Rehearsed) -> frozenset[str]:
     )
 
 
+def seen_retyped(rehearsed: Rehearsed) -> dict[str, frozenset[str]]:
+    """Columns whose type the plan changed in the rehearsal without losing or changing a value, by table."""
+    return _retyped(rehearsed.document)
+
+
 class RefuseUnseenChanges(NoObserver):
     """After the images are settled, before COMMIT: what was not seen to change must not have changed."""
 
-    def __init__(self, images: Sequence[Image], unchanged: frozenset[str]) -> None:
-        self._images = tuple(image for image in images if image.relation in unchanged)
+    def __init__(
+        self, images: Sequence[Image], *, unchanged: frozenset[str], retyped: Mapping[str, frozenset[str]]
+    ) -> None:
+        self._images = tuple(image for image in images if image.relation in unchanged or image.relation in retyped)
+        self._unchanged = unchanged
+        self._retyped = retyped
+        self._before: TypesBefore | None = None
+        self._settled: frozenset[str] = frozenset()  # by an earlier transaction, and refused or let pass there
+
+    def transaction_begun(self, session: Connection, segment: Segment) -> None:
+        current = read_again(session, self._images) if self._images else ()
+        self._settled = frozenset(image.relation for image in current if image.state is ImageState.SETTLED)
+        retyped = [image for image in self._images if image.relation in self._retyped]
+        self._before = read_types_before(session, retyped) if retyped else None
 
     def before_commit(self, session: Connection) -> None:
         for image in read_again(session, self._images) if self._images else ():
-            settled = image.settled
-            if settled is None:
+            if image.settled is None or image.relation in self._settled:
                 continue
-            changed = (settled.rows_changed or 0) + (settled.rows_absent or 0)
-            if changed:
-                raise NotAsRehearsed(
-                    f"{image.relation}: the rehearsal changed no value that was there, this would change or remove "
-                    f"those of {changed:,} rows",
-                    remedy="Rehearse again: production holds values by now that the clone did not hold.",
-                )
+            if image.relation in self._unchanged:
+                _require_unchanged(image)
+            if (columns := self._retyped.get(image.relation)) and self._before is not None:
+                require_kept(session, image, columns, self._before)
+
+
+def _require_unchanged(image: Image) -> None:
+    assert image.settled is not None
+    changed = (image.settled.rows_changed or 0) + (image.settled.rows_absent or 0)
+    if changed:
+        raise NotAsRehearsed(
+            f"{image.relation}: the rehearsal changed no value that was there, this would change or remove "
+            f"those of {changed:,} rows",
+            remedy="Rehearse again: production holds values by now that the clone did not hold.",
+        )
 
 
 def _as_written(
