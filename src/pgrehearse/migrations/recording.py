@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from pgrehearse.errors import CommitOutcomeUnknown, ConcurrentRunner, MigrationFailed, ServerUnreachable
 from pgrehearse.migrations import failure
 from pgrehearse.migrations.execution import Refused, describe, run_statement
 from pgrehearse.migrations.observer import StatementError
-from pgrehearse.migrations.segments import Part, Segment
+from pgrehearse.migrations.segments import Part, Segment, SegmentKind
 from pgrehearse.migrations.session_state import become_recorder, leaves_session_clean
 from pgrehearse.migrations.statements import Statement
 
@@ -37,12 +38,36 @@ def record(runner: Runner, executor: Executor, parts: Sequence[Part]) -> None:
             if runner.has_progress:
                 runner.progress.forget(executor.session, part.migration)
     except psycopg.Error as error:
-        message = f"{parts[-1].migration.version} could not be recorded: {str(error).strip()}"
-        raise MigrationFailed(
-            f"{message}\n  {failure.state_sentence(runner.applied, runner.files)}",
-            sqlstate=error.sqlstate,
-            remedy=f"The role that migrates needs INSERT on {runner.settings.ledger.table}.",
-        ) from error
+        raise _not_recorded(runner, parts, error) from error
+
+
+def record_and_commit(runner: Runner, executor: Executor, segment: Segment, written: Statement | None) -> None:
+    """The segment's end in one message where it can be: whole files, our own ledger, and a COMMIT of ours.
+
+    The server runs the COMMIT only if the rows before it went in, and which of the two it refused is seen by the
+    transaction's state: still there, failed, or gone.
+    """
+    if written is not None or runner.wall is not None or runner.has_progress or not _ends_whole_files(segment):
+        record(runner, executor, segment.parts)
+        commit(runner, executor, segment, written)
+        return
+    runner.stop_if_blocking(segment.parts[-1].migration, None)
+    if not all(leaves_session_clean(part.file.statements) for part in segment.parts):
+        become_recorder(executor.session, executor.baseline)
+    rows = [runner.settings.ledger.recording(part.migration) for part in segment.parts]
+    try:
+        executor.session.execute(" ".join([*rows, "COMMIT"]).encode())
+    except psycopg.Error as error:
+        if executor.session.info.transaction_status == TransactionStatus.INERROR:
+            raise _not_recorded(runner, segment.parts, error) from error
+        if not (executor.session.broken or executor.session.closed):
+            last = segment.statements[-1] if segment.statements else None
+            raise Refused(segment.parts[-1].migration, None, _commit_error(error, last), lost=False) from error
+        _look_up(runner, executor, segment)
+
+
+def _ends_whole_files(segment: Segment) -> bool:
+    return segment.kind is SegmentKind.TRANSACTION and all(part.completes for part in segment.parts)
 
 
 def commit(runner: Runner, executor: Executor, segment: Segment, written: Statement | None = None) -> None:
@@ -107,6 +132,15 @@ def _happened(runner: Runner, executor: Executor, part: Part) -> bool:
             return runner.settings.ledger.is_applied(part.migration, runner.settings.ledger.read(session))
         row = runner.progress.read(session).get(part.migration.version)
         return row is not None and row.statements_done >= part.statements_done
+
+
+def _not_recorded(runner: Runner, parts: Sequence[Part], error: psycopg.Error) -> MigrationFailed:
+    message = f"{parts[-1].migration.version} could not be recorded: {str(error).strip()}"
+    return MigrationFailed(
+        f"{message}\n  {failure.state_sentence(runner.applied, runner.files)}",
+        sqlstate=error.sqlstate,
+        remedy=f"The role that migrates needs INSERT on {runner.settings.ledger.table}.",
+    )
 
 
 def _commit_error(error: psycopg.Error, last: Statement | None) -> StatementError:

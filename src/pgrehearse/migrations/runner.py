@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Self
 
@@ -29,8 +29,8 @@ from pgrehearse.migrations.observer import Observer, StatementError
 from pgrehearse.migrations.outside import run_outside
 from pgrehearse.migrations.progress import ProgressTable
 from pgrehearse.migrations.reach import reaches_outward
-from pgrehearse.migrations.recording import commit, record
-from pgrehearse.migrations.runner_lock import share_work
+from pgrehearse.migrations.recording import record_and_commit
+from pgrehearse.migrations.runner_lock import Turn, share_work
 from pgrehearse.migrations.segments import (
     PendingFile,
     Segment,
@@ -93,6 +93,7 @@ class Runner:
         self.progress = ProgressTable(ledger=f"{kind.value}:{settings.ledger.table}")
         self.has_progress = self.progress.exists(guard)
         self.shared = kind in DRIZZLE_KINDS  # a ledger that another tool reads
+        self._turn = Turn(guard)
         self._ours: set[int] = {_backend_pid(guard)}
         self._texts = PendingTexts(files)
         self.files: list[PendingFile] = list(files)
@@ -239,15 +240,12 @@ class Runner:
 
     def advance(self, segment: Segment) -> None:
         done = {part.migration.version: part.statements_done for part in segment.parts}
-        self.applied += [part.migration.version for part in segment.parts if part.completes]
+        completed = {part.migration.version: None for part in segment.parts if part.completes}
+        self.applied += completed
         self.files = [
-            PendingFile(
-                migration=file.migration,
-                statements=file.statements,
-                statements_done=done.get(file.migration.version, file.statements_done),
-            )
+            replace(file, statements_done=done[file.migration.version]) if file.migration.version in done else file
             for file in self.files
-            if file.migration.version not in self.applied
+            if file.migration.version not in completed
         ]
 
     # --- one transaction ---------------------------------------------------------------------------------------
@@ -323,8 +321,7 @@ class Runner:
         last = segment.statements[-1] if segment.statements else None
         self._look(executor, segment.parts[-1].migration, last, lambda: observer.before_commit(session))
         self._refuse_strangers()
-        record(self, executor, segment.parts)
-        commit(self, executor, segment, end)
+        record_and_commit(self, executor, segment, end)
         observer.transaction_ended(committed=True)
 
     def _look(
@@ -445,7 +442,7 @@ class Runner:
     def _refuse_strangers(self) -> None:
         """Another tool that had read the ledger before we locked it (decision 0001, the third wall)."""
         if self.wall is None:
-            self.guard.execute("SELECT 1")  # the turn is ours only while this session lives
+            self._turn.require()
             return
         ours = list(self._ours)
         stranger = find_recording(self.guard, self.wall.relation, ours) or self._texts.find_runner(self.guard, ours)

@@ -5,6 +5,7 @@ killed run's turn is free at once, but its backend may still be building an inde
 Advisory locks are per database, so the keys are the same everywhere.
 """
 
+import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ NAMESPACE = 0x70677265  # 'pgre'
 TURN = 1
 WORK = 2
 POLL_S = 0.05
+ASK_EACH_S = 1.0
 
 _TRY = "SELECT pg_catalog.pg_try_advisory_lock(%s, %s)"
 _RELEASE = "SELECT pg_catalog.pg_advisory_unlock(%s, %s)"
@@ -72,6 +74,26 @@ def take_turn(session: Connection, *, wait_s: float, end_orphan: bool, tell: Cal
     finally:
         with suppress(psycopg.Error):  # a lost session has released it already
             session.execute(_RELEASE, (NAMESPACE, TURN))
+
+
+class Turn:
+    """Whether the turn is still ours: only while the session that took it lives.
+
+    A server that ends a session says so, and the socket becomes readable.  Only a network that swallows that could
+    hide it, and a server takes `tcp_keepalives_idle` (30 s) to give up such a session: asking each second is enough.
+    """
+
+    def __init__(self, guard: Connection) -> None:
+        self._guard = guard
+        self._asked = -ASK_EACH_S
+
+    def require(self) -> None:
+        """Raises the server's error if that session is gone.  Cost: a system call, once a second a round trip."""
+        now = time.monotonic()
+        told_something = bool(select.select([self._guard.fileno()], [], [], 0)[0])
+        if told_something or now - self._asked >= ASK_EACH_S:
+            self._guard.execute("SELECT 1")
+            self._asked = now
 
 
 def share_work(session: Connection) -> None:

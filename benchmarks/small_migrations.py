@@ -1,0 +1,133 @@
+"""Apply 500 small migrations, and observe them being applied, against one psql that runs the same files.
+
+    python benchmarks/small_migrations.py [FILES] [ROUNDS]        (500 files, 5 alternating rounds)
+
+Each file is one transaction.  The peer is a single `psql` that runs BEGIN, the file, COMMIT for each, with no ledger
+and no wall against a second runner: as little as anybody can do.  Every run gets a fresh copy of one database, and
+the server writes no disk it would wait for (`fsync = off`), so that what is compared is the work and not the disk.
+Quote the ratios, not the seconds.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pgrehearse.hazards.trace import Tracer
+from pgrehearse.migrations.apply import apply
+from pgrehearse.migrations.migrate import migrate
+from pgrehearse.migrations.migration import Plan
+from pgrehearse.migrations.observer import Observers
+from pgrehearse.migrations.sources.sql_folder import read_sql_folder
+from pgrehearse.postgres.binaries import require_client, require_server
+from pgrehearse.postgres.connect import connect
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.rehearsal.commits import CommitRecorder
+
+MAJOR = 18
+AIMS = {"observing": 1.5, "applying": 1.2}
+BASE = """
+DO $$ BEGIN
+    FOR i IN 0..99 LOOP
+        EXECUTE format('CREATE TABLE base%s (id bigserial PRIMARY KEY, name text NOT NULL, at timestamptz)', i);
+        EXECUTE format('INSERT INTO base%s (name) SELECT ''row '' || n FROM generate_series(1, 200) n', i);
+        EXECUTE format('CREATE INDEX ON base%s (name)', i);
+    END LOOP;
+END $$
+"""
+# What teams' folders are made of; {n} counts the files, {t} is a table that an earlier file made.
+FORMS = (
+    "CREATE TABLE made{n} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,\n"
+    "    name text NOT NULL, price numeric(10,2));\n",
+    "ALTER TABLE base{b} ADD COLUMN extra{n} integer NOT NULL DEFAULT 0;\n",
+    "CREATE INDEX made{t}_name ON made{t} (name);\n",
+    "INSERT INTO made{t} (name, price) VALUES ('a', 1), ('b', 2), ('c', 3);\n",
+    "ALTER TABLE made{t} ADD CONSTRAINT positive CHECK (price > 0) NOT VALID;\n"
+    "ALTER TABLE made{t} VALIDATE CONSTRAINT positive;\n",
+    "UPDATE base{b} SET name = name || '!' WHERE id <= 10;\n",
+    "CREATE VIEW seen{n} AS SELECT id, name FROM made{t} WHERE price > 1;\n",
+    "CREATE FUNCTION twice{n}(x integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT x * 2';\n"
+    "COMMENT ON FUNCTION twice{n}(integer) IS 'twice as much';\n",
+    "ALTER TABLE base{b} ADD COLUMN owner{n} bigint REFERENCES made{t} (id);\n",
+    "ALTER TABLE made{t} RENAME COLUMN name TO title;\n",
+)
+
+
+def main(files: int, rounds: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="pgrehearse-bench-") as directory:
+        folder = Path(directory) / "migrations"
+        write_files(folder, files)
+        server = LocalServer.create(require_server(MAJOR), settings={"synchronous_commit": "on"})
+        try:
+            measure(server, folder, Path(directory) / "all.sql", rounds)
+        finally:
+            server.wipe()
+
+
+def write_files(folder: Path, files: int) -> None:
+    folder.mkdir()
+    for number in range(files):
+        text = FORMS[number % len(FORMS)]
+        made = number - number % len(FORMS)
+        (folder / f"{number + 1:04}_step.sql").write_text(text.format(n=number, t=made, b=number % 100))
+
+
+def measure(server: LocalServer, folder: Path, script: Path, rounds: int) -> None:
+    script.write_text("".join(f"BEGIN;\n\\i {file}\nCOMMIT;\n" for file in sorted(folder.iterdir())))
+    source = read_sql_folder(folder, "migrations")
+    plan = Plan.of(source.migrations)
+    program = require_client(MAJOR).program("psql")
+
+    def psql(database: Conninfo) -> None:
+        text, environment = database.for_child()
+        subprocess.run(
+            [program, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", text, "-f", str(script)], env=environment, check=True
+        )
+
+    def migrating(database: Conninfo) -> None:
+        migrate(database, source)
+
+    def observing(database: Conninfo) -> None:
+        tracer = Tracer(lambda: connect(database, verb="watch"), ignored=frozenset({source.ledger.table}))
+        recorder = CommitRecorder(lambda: connect(database, verb="watch"), ignored=frozenset({source.ledger.table}))
+        try:
+            apply(
+                lambda verb: connect(database, verb=verb), plan, ledger=source.ledger,
+                observer=Observers(recorder, tracer),
+            )  # fmt: skip
+        finally:
+            recorder.close()
+            tracer.close()
+
+    works: dict[str, Callable[[Conninfo], None]] = {"psql": psql, "applying": migrating, "observing": observing}
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    with connect(server.conninfo(), verb="benchmark") as admin:
+        admin.execute("CREATE DATABASE base")
+        with connect(server.conninfo("base"), verb="benchmark") as session:
+            session.execute(BASE)
+            session.execute("VACUUM ANALYZE")
+        for round_number in range(rounds + 1):  # the first round warms caches and is left out
+            for name, work in works.items():
+                admin.execute("CREATE DATABASE run TEMPLATE base")
+                began = time.perf_counter()
+                work(server.conninfo("run"))
+                if round_number:
+                    seconds[name].append(time.perf_counter() - began)
+                admin.execute("DROP DATABASE run WITH (FORCE)")
+    unit = statistics.median(seconds["psql"])
+    print(f"PostgreSQL {server.major}, {len(plan.migrations)} files, medians of {rounds} alternating rounds")
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        aim = f"   (aim: at most {AIMS[name]})" if name in AIMS else ""
+        print(f"{name:<12}{median:8.2f} s   {median / unit:6.2f} x psql{aim}")
+
+
+if __name__ == "__main__":
+    main(
+        files=int(sys.argv[1]) if len(sys.argv) > 1 else 500,
+        rounds=int(sys.argv[2]) if len(sys.argv) > 2 else 5,
+    )
