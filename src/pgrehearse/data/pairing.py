@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pgrehearse.data.columns import Reading, TypePair, Unreadable
-from pgrehearse.data.tables import Column, Table, Tables
+from pgrehearse.data.tables import Column, Table, Tables, Type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,8 @@ class FollowedColumn:
     renamed: bool
     retyped: bool
     recreated: bool  # another column of the same name
+    type_before: Type | None = None  # without domains; None where nobody will ask how values changed
+    type_after: Type | None = None
 
     @property
     def readable(self) -> Reading | None:
@@ -163,6 +165,8 @@ def _follow(column: Column, pool: Pool, types: TypePair) -> FollowedColumn:
         retyped=successor is not None
         and (successor.type_oid, successor.typmod) != (column.type_oid, column.typmod),
         recreated=recreated,
+        type_before=types.without_domains(column, after=False),
+        type_after=types.without_domains(successor, after=True) if successor else None,
     )  # fmt: skip
 
 

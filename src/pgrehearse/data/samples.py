@@ -2,10 +2,9 @@
 
 from psycopg import sql
 
-from pgrehearse.data.columns import Expression
 from pgrehearse.data.fingerprint import Side, key_sql
 from pgrehearse.data.pairing import FollowedColumn
-from pgrehearse.data.rows import Row, RowSource
+from pgrehearse.data.row_stream import Row, RowSource, text_sql
 from pgrehearse.data.tables import Table
 from pgrehearse.data.verdicts import Sample
 from pgrehearse.postgres.connect import Connection
@@ -13,8 +12,33 @@ from pgrehearse.postgres.connect import Connection
 LONGEST = 200  # characters of one value
 
 
-def read_samples(before: RowSource, after: RowSource, examples: list[tuple[Row, Row | None]]) -> tuple[Sample, ...]:
-    """The rows of these examples; one scan of each table that holds one."""
+MASKED = "(personal)"
+# A column whose comment holds this word is personal, in production or by the plan.  Reads pg_description alone.
+PERSONAL = """
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), a.attname
+FROM pg_catalog.pg_description d
+JOIN pg_catalog.pg_class c ON c.oid = d.objoid AND d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.objsubid
+WHERE d.objsubid > 0 AND d.description ~* '\\mpgrehearse: ?personal\\M'
+"""
+
+
+def read_personal(*connections: Connection) -> frozenset[tuple[str, str]]:
+    """Columns marked personal on any side: (namespace.relation, column's bare name).
+
+    The mark stands in the column's comment: ``COMMENT ON COLUMN users.email IS 'pgrehearse: personal'``.
+    """
+    return frozenset((table, column) for each in connections for table, column in each.execute(PERSONAL))
+
+
+def read_samples(
+    before: RowSource,
+    after: RowSource,
+    examples: list[tuple[Row, Row | None]],
+    personal: frozenset[tuple[str, str]] = frozenset(),
+) -> tuple[Sample, ...]:
+    """The rows of these examples; one scan of each table that holds one.  Personal values are masked."""
     mine = _read(before, [row for row, _ in examples])
     theirs = _read(after, [row for _, row in examples if row is not None])
     samples = []
@@ -26,9 +50,18 @@ def read_samples(before: RowSource, after: RowSource, examples: list[tuple[Row, 
         layout = before.layout
         key = layout.turned_round().key if layout.by_content else layout.key
         changed = theirs.get((other.leaf, other.key)) if other is not None else None
+        table = before.tables[row.leaf]
+        after_table = after.tables[other.leaf] if other is not None else None
+        hidden = [
+            (table.name, column.name) in personal
+            or (after_table is not None and (after_table.name, column.after[after_table.oid].name) in personal)
+            for column in columns
+        ]
+        values = _masked(values, hidden)
+        changed = _masked(changed, hidden) if changed is not None else None
         samples.append(
             Sample(
-                table=before.tables[row.leaf].name,
+                table=table.name,
                 key={columns[position].sql_name: values[position] for position in key},
                 before=_named(columns, values),
                 after=_named(columns, changed) if changed is not None else None,
@@ -37,25 +70,28 @@ def read_samples(before: RowSource, after: RowSource, examples: list[tuple[Row, 
     return tuple(samples)
 
 
-def read_rows(connection: Connection, table: Table, count: int) -> tuple[Sample, ...]:
+def _masked(values: list[str | None], hidden: list[bool]) -> list[str | None]:
+    return [MASKED if hide and value is not None else value for value, hide in zip(values, hidden, strict=True)]
+
+
+def read_rows(
+    connection: Connection, table: Table, count: int, personal: frozenset[tuple[str, str]] = frozenset()
+) -> tuple[Sample, ...]:
     """Any rows of a table all of whose rows are lost."""
     if count <= 0 or not table.columns:
         return ()
     query = sql.SQL("SELECT ARRAY[{}]::pg_catalog.text[] FROM ONLY {} LIMIT {}").format(
-        sql.SQL(", ").join(_text(column.identifier) for column in table.columns), table.identifier, sql.Literal(count)
+        sql.SQL(", ").join(text_sql(column.identifier, LONGEST) for column in table.columns),
+        table.identifier,
+        sql.Literal(count),
     )
     names = [column.sql_name for column in table.columns]
     key = [column.sql_name for column in table.columns if table.keys and column.number in table.keys[0]]
-    rows = [dict(zip(names, values, strict=True)) for (values,) in connection.execute(query)]
+    hidden = [(table.name, column.name) in personal for column in table.columns]
+    rows = [dict(zip(names, _masked(values, hidden), strict=True)) for (values,) in connection.execute(query)]
     return tuple(
         Sample(table=table.name, key={name: row[name] for name in key}, before=row, after=None) for row in rows
     )
-
-
-def _text(column: Expression) -> Expression:
-    return sql.SQL(
-        "CASE WHEN {c} IS DISTINCT FROM NULL THEN pg_catalog.left(pg_catalog.concat({c}), {longest}) END"
-    ).format(c=column, longest=sql.Literal(LONGEST))
 
 
 def _named(columns: tuple[FollowedColumn, ...], values: list[str | None]) -> dict[str, str | None]:
@@ -72,7 +108,7 @@ def _read(source: RowSource, rows: list[Row]) -> dict[tuple[int, bytes], list[st
             (column.before if source.side is Side.BEFORE else column.after)[table.oid].identifier
             for column in source.layout.compared
         ]
-        texts = [_text(column) for column in columns]
+        texts = [text_sql(column, LONGEST) for column in columns]
         query = sql.SQL(
             "SELECT k, texts FROM"
             " (SELECT {key} AS k, ARRAY[{texts}]::pg_catalog.text[] AS texts FROM ONLY {table}) AS s"

@@ -6,6 +6,7 @@ import psycopg
 from psycopg import sql
 
 from pgrehearse.data import rows
+from pgrehearse.data.buckets import at_once
 from pgrehearse.data.fingerprint import (
     Fingerprint,
     Layout,
@@ -16,9 +17,11 @@ from pgrehearse.data.fingerprint import (
     value_sql,
 )
 from pgrehearse.data.pairing import FollowedColumn, Pool
-from pgrehearse.data.rows import RowComparison, RowSource, Tally, compare_rows
-from pgrehearse.data.samples import read_rows, read_samples
+from pgrehearse.data.row_stream import KindExample, RowComparison, RowSource, Tally
+from pgrehearse.data.rows import compare_rows
+from pgrehearse.data.samples import MASKED, read_personal, read_rows, read_samples
 from pgrehearse.data.tables import Table
+from pgrehearse.data.value_changes import ChangeExample, ChangeKind, ValueChange, kind_of_change
 from pgrehearse.data.verdicts import ColumnLoss, ColumnVerdict, Sample, TableLoss, TableVerdict, Unmeasured
 from pgrehearse.postgres.connect import Connection
 
@@ -36,6 +39,8 @@ class PoolResult:
     tables: tuple[TableLoss, ...] = ()
     not_measured: tuple[Unmeasured, ...] = ()
     samples: tuple[Sample, ...] = ()
+    pool: Pool | None = None  # what the tables are made of, for `tracing`
+    layout: Layout | None = None
 
 
 class PoolComparison:
@@ -53,6 +58,9 @@ class PoolComparison:
         self._tallies: dict[int, Tally] = {}
         self._added: dict[int, int] = {}
         self._notes: list[Unmeasured] = []
+        self._kind_examples: dict[tuple[int, str, ChangeKind], KindExample] = {}  # by the table's oid, column, kind
+        self._example_key: tuple[FollowedColumn, ...] = ()
+        self._personal: frozenset[tuple[str, str]] = read_personal(both.before, both.after) if samples else frozenset()
 
     def run(self) -> PoolResult:
         samples: tuple[Sample, ...] = ()
@@ -67,11 +75,33 @@ class PoolComparison:
         else:
             samples = self._compare()
             self._count_before()
+        return self._result(samples)
+
+    def unchanged(self, rows_before: dict[int, int], rows_after: dict[int, int]) -> PoolResult:
+        """The facts where all rows were proved to be there unchanged by other means than `run`'s; counts by oid.
+
+        What a table has more of is rows added.  Reads only how many values went with dropped columns.
+        """
+        self._rows_before, self._rows_after = rows_before, rows_after
+        self._added = {
+            successor.oid: rows_after[successor.oid] - rows_before[oid]
+            for oid, successor in self._pool.successors.items()
+        }
+        self._count_before()
+        return self._result(())
+
+    def _result(self, samples: tuple[Sample, ...]) -> PoolResult:
         self._note_columns()
         tables = [self._table_loss(table) for table in self._pool.before]
         followed = {table.oid for table in self._pool.successors.values()}
         tables += [self._new_table(table) for table in self._pool.after if table.oid not in followed]
-        return PoolResult(tables=tuple(tables), not_measured=tuple(self._notes), samples=samples)
+        return PoolResult(
+            tables=tuple(tables),
+            not_measured=tuple(self._notes),
+            samples=samples,
+            pool=self._pool,
+            layout=self._layout,
+        )
 
     # --- measuring
 
@@ -79,6 +109,10 @@ class PoolComparison:
         before, after = self._fingerprints()
         self._rows_before = {oid: found.rows for oid, found in before.items()}
         self._rows_after = {oid: found.rows for oid, found in after.items()}
+        self._values_before = {
+            oid: dict(zip((column.name for column in self._layout.compared), found.values, strict=True))
+            for oid, found in before.items()
+        }
         self._tallies = {table.oid: Tally() for table in self._pool.before}
         same = {
             oid: table.oid
@@ -104,6 +138,11 @@ class PoolComparison:
             RowSource(connection=self._both.after, tables=left_after, layout=layout, side=Side.AFTER),
         )
         positions = {table.oid: position for position, table in enumerate(left_after)}
+
+        def kind_of(position: int, old: str | None, new: str | None) -> ChangeKind:
+            column = layout.compared[position]
+            return kind_of_change(old, new, column.type_before, column.type_after)
+
         found = compare_rows(
             *sources,
             rows=max(sum(self._rows_before.values()), sum(self._rows_after.values())),
@@ -112,10 +151,11 @@ class PoolComparison:
                 for position, table in enumerate(left_before)
                 if (successor := self._pool.successor_of(table)) and successor.oid in positions
             },
+            kind_of=kind_of,
             examples=self._samples,
         )
         self._take_over(found, layout, left_before, left_after)
-        return read_samples(*sources, found.examples)
+        return read_samples(*sources, found.examples, self._personal)
 
     def _fingerprints(self) -> tuple[dict[int, Fingerprint], dict[int, Fingerprint]]:
         try:
@@ -130,14 +170,13 @@ class PoolComparison:
             return self._read_fingerprints()
 
     def _read_fingerprints(self) -> tuple[dict[int, Fingerprint], dict[int, Fingerprint]]:
-        before = {
-            table.oid: read_fingerprint(self._both.before, self._layout, table, Side.BEFORE)
-            for table in self._pool.before
-        }
-        after = {
-            table.oid: read_fingerprint(self._both.after, self._layout, table, Side.AFTER) for table in self._pool.after
-        }
-        return before, after
+        def read(connection: Connection, tables: tuple[Table, ...], side: Side) -> dict[int, Fingerprint]:
+            return {table.oid: read_fingerprint(connection, self._layout, table, side) for table in tables}
+
+        return at_once(
+            lambda: read(self._both.before, self._pool.before, Side.BEFORE),
+            lambda: read(self._both.after, self._pool.after, Side.AFTER),
+        )
 
     def _failing_columns(self) -> frozenset[str]:
         """The columns whose values of the clone do not all cast back."""
@@ -201,7 +240,8 @@ class PoolComparison:
         places = {position: self._layout.compared.index(column) for position, column in enumerate(layout.compared)}
         for table, tally in zip(before, found.before, strict=True):
             own = self._tallies[table.oid]
-            own.rows_lost = tally.rows_lost
+            own.rows_lost, own.rows_merged = tally.rows_lost, tally.rows_merged
+            own.kinds.update({(places[position], kind): count for (position, kind), count in tally.kinds.items()})
             for mine, theirs in (
                 (own.changed, tally.changed),
                 (own.nulled, tally.nulled),
@@ -210,6 +250,11 @@ class PoolComparison:
             ):
                 mine.update({places[position]: count for position, count in theirs.items()})
         self._added = {table.oid: found.added[position] for position, table in enumerate(after)}
+        self._kind_examples = {
+            (before[leaf].oid, layout.compared[position].name, kind): example
+            for (leaf, position, kind), example in found.kind_examples.items()
+        }
+        self._example_key = tuple(layout.compared[position] for position in layout.key)
         if not found.kept_all:
             self._notes.append(
                 Unmeasured(
@@ -229,10 +274,12 @@ class PoolComparison:
             if gone or table.oid not in self._rows_before:
                 count, values = count_values(self._both.before, table, gone)
                 self._rows_before[table.oid] = count
-                self._values_before[table.oid] = values
+                self._values_before.setdefault(table.oid, {}).update(values)
 
     def _samples_of(self, tables: tuple[Table, ...]) -> tuple[Sample, ...]:
-        return tuple(sample for table in tables for sample in read_rows(self._both.before, table, self._samples))
+        return tuple(
+            sample for table in tables for sample in read_rows(self._both.before, table, self._samples, self._personal)
+        )
 
     # --- facts
 
@@ -263,6 +310,7 @@ class PoolComparison:
             rows_before=self._rows_before[table.oid],
             rows_after=self._rows_after_of(successor) if successor else 0,
             rows_lost=tally.rows_lost,
+            rows_merged=tally.rows_merged,
             columns=tuple(columns),
         )
 
@@ -308,6 +356,34 @@ class PoolComparison:
             verdict=_column_verdict(column, changed, lost, filled),
             values_changed=changed,
             values_lost=lost,
+            values_before=self._values_before.get(table.oid, {}).get(column.name),
+            changes=self._changes(column, table, tally),
+        )
+
+    def _changes(self, column: FollowedColumn, table: Table, tally: Tally) -> tuple[ValueChange, ...]:
+        if column not in self._layout.compared:
+            return ()
+        position = self._layout.compared.index(column)
+        counts = {kind: count for (place, kind), count in tally.kinds.items() if place == position and count}
+        order = list(ChangeKind)
+        return tuple(
+            ValueChange(kind=kind, values=counts[kind], example=self._example_of(column, table, kind))
+            for kind in sorted(counts, key=lambda kind: (-counts[kind], order.index(kind)))
+        )
+
+    def _example_of(self, column: FollowedColumn, table: Table, kind: ChangeKind) -> ChangeExample | None:
+        found = self._kind_examples.get((table.oid, column.name, kind))
+        if found is None:
+            return None
+
+        def shown(name: str, value: str | None) -> str | None:
+            return MASKED if value is not None and (table.name, name) in self._personal else value
+
+        key = zip(self._example_key, found.key, strict=False)
+        return ChangeExample(
+            key={each.sql_name: shown(each.name, value) for each, value in key},
+            before=shown(column.name, found.before),
+            after=shown(column.name, found.after),
         )
 
     def _new_columns(self, successor: Table) -> list[ColumnLoss]:

@@ -7,16 +7,21 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
+from pgrehearse.data.proof import Proof, TableProof
+from pgrehearse.data.value_changes import ValueChange
+
 
 class TableVerdict(enum.Enum):
     """What became of a table; where several hold, the first of this order.
 
+    ``moved``: rows or values are gone from here, and every one was found again elsewhere (`Trace`); no loss.
     ``dropped``: no table of its oid or name is left.  ``recreated``: another table carries its name; judged by
     content, so it may have lost nothing.  ``rows-lost``.  ``values-changed``: in some column (dropped with
     values in it, NULLs filled in, all count).  ``unmeasured``: some column could not be compared, and nothing worse
     was seen.  ``rows-added``, ``renamed``, ``unchanged``; ``new``: it was not there before.
     """
 
+    MOVED = "moved"
     DROPPED = "dropped"
     RECREATED = "recreated"
     ROWS_LOST = "rows-lost"
@@ -33,9 +38,11 @@ class ColumnVerdict(enum.Enum):
 
     So a column that was renamed and retyped is ``type-changed`` (its new name stands in ``name_after``), and
     one that also lost values is ``values-lost``.  ``values-gained``: NULLs were filled in, nothing else.
-    ``recreated``: another column carries its name, and holds the same values.
+    ``recreated``: another column carries its name, and holds the same values.  ``moved``: it was dropped, and every
+    value was found again elsewhere.
     """
 
+    MOVED = "moved"
     DROPPED = "dropped"
     UNMEASURED = "unmeasured"
     VALUES_LOST = "values-lost"
@@ -57,20 +64,80 @@ class ColumnLoss:
     verdict: ColumnVerdict
     values_changed: int | None  # had a value, has another one
     values_lost: int | None  # had a value, has none now, or went with the column
+    values_before: int | None = None  # that are not NULL; None where they were not counted
+    values_moved: int = 0  # of those lost: found again elsewhere
+    changes: tuple[ValueChange, ...] = ()  # how values changed in place, the most frequent first
 
     @property
     def lost(self) -> bool:
         """Whether a value that was there is not there any more."""
-        return bool(self.values_changed or self.values_lost)
+        return bool(self.values_changed or (self.values_lost or 0) > self.values_moved)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "name": None if self.verdict is ColumnVerdict.NEW else self.name,
             "name_after": self.name_after,
             "verdict": self.verdict.value,
+            "values_before": self.values_before,
             "values_changed": self.values_changed,
             "values_lost": self.values_lost,
+            "values_moved": self.values_moved,
+            "changes": [change.as_json() for change in self.changes],
         }
+
+
+class Traced(enum.Enum):
+    """What was found again: ``rows`` whole, or the ``values`` of columns."""
+
+    ROWS = "rows"
+    VALUES = "values"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """Rows or values that are gone from their place and stand in another, found by key and content.
+
+    ``found`` of ``sought`` were found.  ``proved`` is False where they may be equal by coincidence (``reason``): they
+    then still count as lost.
+    """
+
+    what: Traced
+    columns: tuple[str, ...]  # whose values; of rows all
+    into: str  # namespace.relation after
+    into_columns: tuple[str, ...]
+    joined_by: str  # how several columns make one value, as SQL; empty where one stands for one
+    by: dict[str, str]  # the key's columns, and those that hold their values now
+    sought: int
+    found: int
+    proved: bool
+    reason: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "what": self.what.value,
+            "columns": list(self.columns),
+            "into": self.into,
+            "into_columns": list(self.into_columns),
+            "joined_by": self.joined_by,
+            "by": self.by,
+            "sought": self.sought,
+            "found": self.found,
+            "proved": self.proved,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphans:
+    """Rows of a child whose parent was there before and is not any more."""
+
+    child: str  # namespace.relation after
+    columns: tuple[str, ...]
+    parent: str  # before
+    rows: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {"child": self.child, "columns": list(self.columns), "parent": self.parent, "rows": self.rows}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +151,16 @@ class TableLoss:
     rows_after: int
     rows_lost: int  # not found any more, in no leaf of its tree
     columns: tuple[ColumnLoss, ...]
+    rows_merged: int | None = 0  # of those lost: a row like it, but for the key, is still there; None: not looked for
+    rows_moved: int = 0  # of those lost: found again elsewhere
+    traces: tuple[Trace, ...] = ()
+    orphans: tuple[Orphans, ...] = ()  # that its lost rows left behind
+    proof: TableProof | None = None  # what this stands on; None where nothing was asked about the table
 
     @property
     def lost(self) -> bool:
         """Whether a row or a value was lost or changed: a table made again, or dropped empty, lost nothing."""
-        return self.rows_lost > 0 or any(column.lost for column in self.columns)
+        return self.rows_lost > self.rows_moved or any(column.lost for column in self.columns)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -98,7 +170,12 @@ class TableLoss:
             "rows_before": self.rows_before,
             "rows_after": self.rows_after,
             "rows_lost": self.rows_lost,
+            "rows_merged": self.rows_merged,
+            "rows_moved": self.rows_moved,
             "columns": [column.as_json() for column in self.columns],
+            "traces": [trace.as_json() for trace in self.traces],
+            "orphans": [orphans.as_json() for orphans in self.orphans],
+            "proof": self.proof.as_json() if self.proof is not None else None,
         }
 
 
@@ -202,6 +279,8 @@ class DataComparison:
     large_objects: LargeObjects | None  # None: there are none
     not_measured: tuple[Unmeasured, ...]
     samples: tuple[Sample, ...]
+    proof: Proof = Proof.FULL
+    counters_not_believed: str | None = None  # why, where `Proof.TOUCHED` did without the server's counters
 
     @property
     def lost(self) -> bool:
