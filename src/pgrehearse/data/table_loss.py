@@ -7,6 +7,7 @@ from psycopg import sql
 
 from pgrehearse.data import rows
 from pgrehearse.data.buckets import at_once
+from pgrehearse.data.columns import JSON, JSONB
 from pgrehearse.data.fingerprint import (
     Fingerprint,
     Layout,
@@ -24,6 +25,11 @@ from pgrehearse.data.tables import Table
 from pgrehearse.data.value_changes import ChangeExample, ChangeKind, ValueChange, kind_of_change
 from pgrehearse.data.verdicts import ColumnLoss, ColumnVerdict, Sample, TableLoss, TableVerdict, Unmeasured
 from pgrehearse.postgres.connect import Connection
+
+JSON_TEXTS = (
+    'SELECT pg_catalog.count(*) FROM ONLY {table} WHERE ({column})::pg_catalog.text COLLATE pg_catalog."C"'
+    " <> ({column})::pg_catalog.jsonb::pg_catalog.text"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +63,7 @@ class PoolComparison:
         self._values_before: dict[int, dict[str, int]] = {}
         self._tallies: dict[int, Tally] = {}
         self._added: dict[int, int] = {}
+        self._json_texts: dict[tuple[int, str], int] = {}  # by the table's oid and the column
         self._notes: list[Unmeasured] = []
         self._kind_examples: dict[tuple[int, str, ChangeKind], KindExample] = {}  # by the table's oid, column, kind
         self._example_key: tuple[FollowedColumn, ...] = ()
@@ -92,6 +99,8 @@ class PoolComparison:
 
     def _result(self, samples: tuple[Sample, ...]) -> PoolResult:
         self._note_columns()
+        if self._pool.before and self._pool.after:
+            self._count_json_texts()
         tables = [self._table_loss(table) for table in self._pool.before]
         followed = {table.oid for table in self._pool.successors.values()}
         tables += [self._new_table(table) for table in self._pool.after if table.oid not in followed]
@@ -276,6 +285,19 @@ class PoolComparison:
                 self._rows_before[table.oid] = count
                 self._values_before.setdefault(table.oid, {}).update(values)
 
+    def _count_json_texts(self) -> None:
+        """Values of json whose text is another one as jsonb: white space, the order of keys."""
+        for column in self._layout.compared:
+            if column.type_before is None or column.type_after is None:
+                continue
+            if (column.type_before.oid, column.type_after.oid) != (JSON, JSONB):
+                continue
+            for table in self._pool.before:
+                query = sql.SQL(JSON_TEXTS).format(column=column.before[table.oid].identifier, table=table.identifier)
+                row = self._both.before.execute(query).fetchone()
+                assert row is not None
+                self._json_texts[table.oid, column.name] = row[0]
+
     def _samples_of(self, tables: tuple[Table, ...]) -> tuple[Sample, ...]:
         return tuple(
             sample for table in tables for sample in read_rows(self._both.before, table, self._samples, self._personal)
@@ -365,6 +387,11 @@ class PoolComparison:
             return ()
         position = self._layout.compared.index(column)
         counts = {kind: count for (place, kind), count in tally.kinds.items() if place == position and count}
+        normalised = self._json_texts.get((table.oid, column.name), 0)
+        # Values that changed otherwise, or went with their rows, would have to be taken off: not known which.
+        if not tally.rows_lost and not counts.keys() - {ChangeKind.DUPLICATE_KEYS_LOST}:
+            normalised -= counts.get(ChangeKind.DUPLICATE_KEYS_LOST, 0)
+            counts |= {ChangeKind.TEXT_NORMALISED: normalised} if normalised > 0 else {}
         order = list(ChangeKind)
         return tuple(
             ValueChange(kind=kind, values=counts[kind], example=self._example_of(column, table, kind))

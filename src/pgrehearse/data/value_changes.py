@@ -127,10 +127,10 @@ def _number_change(old: str, new: str, before: Type, after: Type) -> ChangeKind:
         return ChangeKind.CHANGED
     if not (was.is_finite() and now.is_finite()):
         return ChangeKind.CHANGED
+    if before.oid != after.oid and _is_float_of(was, now, before, after):
+        return ChangeKind.FLOAT_ROUNDED  # 0.1 prints alike as double precision and as real, and is another value
     if was == now:
         return ChangeKind.SAME_NUMBER
-    if _is_float_of(was, now, before, after):
-        return ChangeKind.FLOAT_ROUNDED
     digits = _digits(new)
     if digits >= _digits(old):
         return ChangeKind.CHANGED
@@ -145,7 +145,7 @@ def _digits(text: str) -> int:
 
 
 def _is_float_of(was: Decimal, now: Decimal, before: Type, after: Type) -> bool:
-    """Whether one is what the other becomes in binary floating point."""
+    """Whether one is what the other becomes in binary floating point, or comes from it."""
     if after.oid in FLOATS:
         return _single(was) == _single(now) if after.oid == FLOAT4 else float(was) == float(now)
     if before.oid in FLOATS:
