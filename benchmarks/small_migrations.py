@@ -1,6 +1,6 @@
 """Apply 500 small migrations, and observe them being applied, against one psql that runs the same files.
 
-    python benchmarks/small_migrations.py [FILES] [ROUNDS]        (500 files, 5 alternating rounds)
+    python benchmarks/small_migrations.py [FILES] [ROUNDS] [NAME…]        (500 files, 5 alternating rounds)
 
 Each file is one transaction.  The peer is a single `psql` that runs BEGIN, the file, COMMIT for each, with no ledger
 and no wall against a second runner: as little as anybody can do.  Every run gets a fresh copy of one database, and
@@ -8,13 +8,17 @@ the server writes no disk it would wait for (`fsync = off`), so that what is com
 Quote the ratios, not the seconds.
 """
 
+import contextlib
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import psutil
 
 from pgrehearse.hazards.trace import Tracer
 from pgrehearse.migrations.apply import apply
@@ -57,13 +61,13 @@ FORMS = (
 )
 
 
-def main(files: int, rounds: int) -> None:
+def main(files: int, rounds: int, names: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="pgrehearse-bench-") as directory:
         folder = Path(directory) / "migrations"
         write_files(folder, files)
         server = LocalServer.create(require_server(MAJOR), settings={"synchronous_commit": "on"})
         try:
-            measure(server, folder, Path(directory) / "all.sql", rounds)
+            measure(server, folder, Path(directory) / "all.sql", rounds, names)
         finally:
             server.wipe()
 
@@ -76,7 +80,7 @@ def write_files(folder: Path, files: int) -> None:
         (folder / f"{number + 1:04}_step.sql").write_text(text.format(n=number, t=made, b=number % 100))
 
 
-def measure(server: LocalServer, folder: Path, script: Path, rounds: int) -> None:
+def measure(server: LocalServer, folder: Path, script: Path, rounds: int, names: Sequence[str]) -> None:
     script.write_text("".join(f"BEGIN;\n\\i {file}\nCOMMIT;\n" for file in sorted(folder.iterdir())))
     source = read_sql_folder(folder, "migrations")
     plan = Plan.of(source.migrations)
@@ -103,8 +107,23 @@ def measure(server: LocalServer, folder: Path, script: Path, rounds: int) -> Non
             recorder.close()
             tracer.close()
 
+    def cpu_s() -> float:
+        """Spent so far by this process, its children, and the server with all that it started."""
+        own = os.times()
+        assert server.pid is not None
+        found = own.user + own.system + own.children_user + own.children_system
+        postmaster = psutil.Process(server.pid)
+        for process in (postmaster, *postmaster.children()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                found += times.user + times.system
+        times = postmaster.cpu_times()
+        return found + times.children_user + times.children_system
+
     works: dict[str, Callable[[Conninfo], None]] = {"psql": psql, "applying": migrating, "observing": observing}
+    works = {name: work for name, work in works.items() if name in ("psql", *names) or not names}
     seconds: dict[str, list[float]] = {name: [] for name in works}
+    cpu_seconds: dict[str, list[float]] = {name: [] for name in works}
     with connect(server.conninfo(), verb="benchmark") as admin:
         admin.execute("CREATE DATABASE base")
         with connect(server.conninfo("base"), verb="benchmark") as session:
@@ -113,21 +132,25 @@ def measure(server: LocalServer, folder: Path, script: Path, rounds: int) -> Non
         for round_number in range(rounds + 1):  # the first round warms caches and is left out
             for name, work in works.items():
                 admin.execute("CREATE DATABASE run TEMPLATE base")
-                began = time.perf_counter()
+                began, cpu = time.perf_counter(), cpu_s()
                 work(server.conninfo("run"))
+                ended = time.perf_counter()
+                admin.execute("DROP DATABASE run WITH (FORCE)")  # every session has ended, and its CPU is counted
                 if round_number:
-                    seconds[name].append(time.perf_counter() - began)
-                admin.execute("DROP DATABASE run WITH (FORCE)")
-    unit = statistics.median(seconds["psql"])
+                    seconds[name].append(ended - began)
+                    cpu_seconds[name].append(cpu_s() - cpu)
+    unit, cpu_unit = statistics.median(seconds["psql"]), statistics.median(cpu_seconds["psql"])
     print(f"PostgreSQL {server.major}, {len(plan.migrations)} files, medians of {rounds} alternating rounds")
     for name, values in seconds.items():
-        median = statistics.median(values)
+        median, cpu = statistics.median(values), statistics.median(cpu_seconds[name])
         aim = f"   (aim: at most {AIMS[name]})" if name in AIMS else ""
-        print(f"{name:<12}{median:8.2f} s   {median / unit:6.2f} x psql{aim}")
+        wall = f"{name:<12}{median:8.2f} s {median / unit:6.2f} x psql"
+        print(f"{wall}   CPU {cpu:6.2f} s {cpu / cpu_unit:6.2f} x psql{aim}")
 
 
 if __name__ == "__main__":
     main(
         files=int(sys.argv[1]) if len(sys.argv) > 1 else 500,
         rounds=int(sys.argv[2]) if len(sys.argv) > 2 else 5,
+        names=sys.argv[3:],
     )

@@ -59,8 +59,8 @@ def split_file(content: bytes, *, path: str, kind: SourceKind) -> tuple[Statemen
     """The file's statements in order; comments between them are left out.
 
     Cost: about 0.15 s per MB, once for each file: status, plan and run ask again.  A BOM and CRLF are
-    accepted.  Raises `UnreadableSql` (exit 2) with file, line and column for bytes that are not UTF-8, syntax errors, psql commands, COPY data and
-    transaction commands that a migration cannot hold.
+    accepted.  Raises `UnreadableSql` (exit 2) with file, line and column for bytes that are not UTF-8, syntax
+    errors, psql commands, COPY data and transaction commands that a migration cannot hold.
     """
     text = _decode(content, path)
     lines = _Lines(path, text)
