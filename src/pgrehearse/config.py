@@ -110,6 +110,12 @@ class Clone(_Section):
     keep: bool = False
 
 
+class Rehearsal(_Section):
+    """``[rehearsal]``: what a rehearsal looks at."""
+
+    proof: Literal["touched", "full", "counts"] = "touched"  # how thoroughly data is compared
+
+
 class Checks(_Section):
     """``[checks]``: the team's own."""
 
@@ -176,6 +182,7 @@ class Config(_Section):
     environments: dict[str, Environment] = Field(default_factory=dict)
     migrations: Migrations = Migrations()
     clone: Clone = Clone()
+    rehearsal: Rehearsal = Rehearsal()
     checks: Checks = Checks()
     promotion: Promotion = Promotion()
     backup: Backup = Backup()

@@ -23,6 +23,7 @@ from pgrehearse.config import (
     load_config,
     resolve_database,
 )
+from pgrehearse.data.proof import Proof
 from pgrehearse.errors import ConfigurationError, MalformedConninfo, NothingPending, ProtectedEnvironment
 from pgrehearse.hazards.finding import Level
 from pgrehearse.ledger import ReleaseLedger
@@ -66,6 +67,7 @@ class RehearsalOptions:
     jobs: int | None = None
     statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S
     way_back: bool = True
+    proof: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +283,7 @@ class Project:
             statement_timeout_ms=round(options.statement_timeout_s * 1000),
             checks=self._checks([source, *([target] if target else [])]),
             way_back=options.way_back,
+            proof=Proof(options.proof or (self.config.rehearsal.proof if self.config else "touched")),
         )
 
     def _copying(self, source: ResolvedDatabase, *, role: str | None, jobs: int | None, keep: bool) -> CopyOptions:

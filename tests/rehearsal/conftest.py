@@ -43,12 +43,15 @@ def document() -> dict[str, Any]:
             {
                 "name": "public.t", "name_after": "public.t2", "verdict": "values-changed", "rows_before": 50_000,
                 "rows_after": 50_000, "rows_lost": 0, "columns": [column],
+                "proof": {"how": "compared", "evidence": []},
             },
             {
                 "name": "public.calm", "name_after": "public.calm", "verdict": "unchanged", "rows_before": 1,
                 "rows_after": 1, "rows_lost": 0, "columns": [],
+                "proof": {"how": "untouched", "evidence": ["catalog", "relfilenode", "counters"]},
             },
         ],
+        "proof": {"mode": "touched", "counters_not_believed": None},
         "schema": {
             "before": DIGEST, "after": DIGEST,
             "changes": [

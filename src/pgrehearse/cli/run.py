@@ -51,6 +51,11 @@ Examples:
     default=0,
     help="Keep up to N changed rows per table in the receipt; none by default.",
 )
+@click.option(
+    "--proof",
+    type=click.Choice(["touched", "full", "counts"]),
+    help="What is compared: tables not proved untouched (touched, the default), every value, or only how many rows.",
+)
 @click.option("--jobs", metavar="N", type=click.IntRange(1, 64), help="Parallel dump, restore and comparison.")
 @click.option(
     "--statement-timeout",
@@ -78,6 +83,7 @@ def command(
     level: str,
     keep: bool,
     samples: int,
+    proof: str | None,
     jobs: int | None,
     statement_timeout_s: float,
     way_back: bool,
@@ -107,6 +113,7 @@ def command(
         jobs=jobs,
         statement_timeout_s=statement_timeout_s,
         way_back=way_back,
+        proof=proof,
     )
     with progress_on_stderr() as progress:
         receipt = project.rehearse(options, progress=progress)

@@ -7,7 +7,8 @@ Two values are the same when PostgreSQL prints the same text for them under the 
   scale), ``hashfloat8extended`` (-0 and 0), ``interval_hash_extended`` ('1 mon' = '30 days'), ``hash_array_extended``
   (bounds), ``hashbpcharextended`` (trailing blanks): their types go through text;
 * ``hashint8extended`` folds the two halves of a bigint into 32 bits (1 and 2^32 hash alike): the upper half goes
-  into the seed; times, hashed by the same function, go through text, which costs no more than other ways;
+  into the seed; times, hashed by the same function, are hashed as the bytes that their send functions give, at half
+  the cost of their text, and so are addresses;
 * strings are hashed under COLLATE "C", since a nondeterministic collation hashes different strings alike.
 
 After a change of type a value is cast back to the old type and compared as text.  A cast back may itself
@@ -48,6 +49,8 @@ class Hashing(enum.Enum):
     ENUM = "enum"
     DATE = "date"
     BYTEA = "bytea"
+    FLOAT4 = "float4"
+    FLOAT8 = "float8"
     TEXT = "text"
 
 
@@ -60,6 +63,23 @@ NATIVE = {
     UUID: (Hashing.UUID, "pg_catalog.uuid"),
     DATE: (Hashing.DATE, "pg_catalog.date"),
     BYTEA: (Hashing.BYTEA, "pg_catalog.bytea"),
+}
+
+# Native, but for what they cannot tell apart; no stored number is made with these.
+FLOAT_HASHING = {
+    FLOAT4: (Hashing.FLOAT4, "pg_catalog.float4"),
+    FLOAT8: (Hashing.FLOAT8, "pg_catalog.float8"),
+}
+# Types that print slowly, and whose send function tells exactly as much apart as their text.
+SENDERS = {
+    1083: "pg_catalog.time_send(({v})::pg_catalog.time)",
+    1114: "pg_catalog.timestamp_send(({v})::pg_catalog.timestamp)",
+    1184: "pg_catalog.timestamptz_send(({v})::pg_catalog.timestamptz)",
+    1186: "pg_catalog.interval_send(({v})::pg_catalog.interval)",
+    1266: "pg_catalog.timetz_send(({v})::pg_catalog.timetz)",
+    650: "pg_catalog.cidr_send(({v})::pg_catalog.cidr)",
+    869: "pg_catalog.inet_send(({v})::pg_catalog.inet)",
+    829: "pg_catalog.macaddr_send(({v})::pg_catalog.macaddr)",
 }
 
 
@@ -109,6 +129,11 @@ def hash_of(hashing: Hashing, value: Expression, seed: Expression) -> Expression
             template = (
                 "CASE WHEN ({v}) IS DISTINCT FROM NULL THEN pg_catalog.hash_record_extended(ROW({v}), {s}) END"
             )  # fmt: skip
+        case Hashing.FLOAT4 | Hashing.FLOAT8:  # natively -0 is 0
+            template = (
+                'CASE WHEN ({v}) = 0 THEN pg_catalog.hashtextextended((({v})::pg_catalog.text) COLLATE pg_catalog."C", '
+                f"{{s}}) ELSE pg_catalog.hash{hashing.value}extended({{v}}, {{s}}) END"
+            )
         case Hashing.TEXT:
             template = 'pg_catalog.hashtextextended(({v}) COLLATE pg_catalog."C", {s})'
     return sql.SQL(template).format(v=value, s=seed)
@@ -130,6 +155,10 @@ class TypePair:
     def reading(self, before: Column, after: Column) -> Reading | Unreadable:
         """How to compare a column whose type may have changed."""
         return self._reading(before.type_oid, before.typmod, after.type_oid, after.typmod)
+
+    def without_domains(self, column: Column, *, after: bool) -> Type:
+        """The type that the column's values have in the end."""
+        return _without_domains(self.after if after else self.before, column.type_oid, column.typmod)[0]
 
     def _reading(self, old_oid: int, old_typmod: int, new_oid: int, new_typmod: int) -> Reading | Unreadable:
         old, old_typmod = _without_domains(self.before, old_oid, old_typmod)
@@ -283,6 +312,11 @@ def _native(found: Type) -> Reading:
     if found.oid in NATIVE:
         hashing, type_name = NATIVE[found.oid]
         return _same(hashing, _cast_to(type_name))  # the cast takes a domain off
+    if found.oid in FLOAT_HASHING:
+        hashing, type_name = FLOAT_HASHING[found.oid]
+        return _same(hashing, _cast_to(type_name))
+    if found.oid in SENDERS:
+        return _same(Hashing.TEXT, _template("pg_catalog.encode(" + SENDERS[found.oid] + ", 'hex')"))
     return _same(Hashing.TEXT, _printer(found))
 
 

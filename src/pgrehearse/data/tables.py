@@ -22,6 +22,7 @@ class Column:
     type_oid: int
     typmod: int
     not_null: bool
+    stored: str = ""  # all else of its catalog entry that decides how stored bytes are read
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -53,6 +54,7 @@ class Type:
     has_text_function: bool  # casting it to text is a function of its own, not its output
     attributes: tuple[Attribute, ...]
     labels: tuple[tuple[int, str], ...]  # an enum's: pg_enum.oid and label
+    stored: str = ""  # all else of its catalog entry that decides how stored bytes are read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,10 @@ class Table:
     parent_oid: int | None  # of a partition
     columns: tuple[Column, ...]
     keys: tuple[tuple[int, ...], ...]  # column numbers, the primary key first
+    is_heap: bool = False  # PostgreSQL's own table access method
+    size_bytes: int = 0  # of its main fork
+    file: int | None = None  # relfilenode
+    toast_file: int | None = None
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -119,19 +125,23 @@ def read_tables(
     partitioned table ignores its leaves.  ``connection`` must have been through `prepare_session`.
     """
     columns: dict[int, list[Column]] = {}
-    for oid, number, name, sql_name, type_oid, typmod, not_null in connection.execute(QUERIES["columns"]):
+    for oid, number, name, sql_name, type_oid, typmod, not_null, stored in connection.execute(QUERIES["columns"]):
         columns.setdefault(oid, []).append(
-            Column(number=number, name=name, sql_name=sql_name, type_oid=type_oid, typmod=typmod, not_null=not_null)
-        )
+            Column(
+                number=number, name=name, sql_name=sql_name, type_oid=type_oid, typmod=typmod, not_null=not_null,
+                stored=stored,
+            )
+        )  # fmt: skip
     keys: dict[int, list[tuple[int, ...]]] = {}
     for oid, numbers in connection.execute(QUERIES["keys"]):
         keys.setdefault(oid, []).append(tuple(numbers))
     found: dict[int, Table] = {}
     foreign: list[str] = []
     ignored: set[int] = set()
-    for oid, namespace, relation, name, kind, readable, row_security, is_empty, parent in connection.execute(
+    for oid, namespace, relation, name, kind, readable, row_security, parent, is_heap, *files in connection.execute(
         QUERIES["relations"]
     ):
+        size_bytes, file, toast_file = files
         if name in ignore_relations or f"{namespace}.{relation}" in ignore_relations:
             ignored.add(oid)
         elif kind == "f":
@@ -147,10 +157,14 @@ def read_tables(
             partitioned=kind == "p",
             readable=readable,
             row_security=row_security,
-            is_empty=is_empty,
+            is_empty=is_heap and size_bytes == 0,  # without a block: the cheapest exact count there is
             parent_oid=parent,
             columns=own,
             keys=tuple(key for key in keys.get(oid, ()) if never_null.issuperset(key)),
+            is_heap=is_heap,
+            size_bytes=size_bytes,
+            file=file,
+            toast_file=toast_file,
         )
     kept = {oid: table for oid, table in found.items() if not _is_below(table, found, ignored)}
     types = read_types(connection, wanted_types=wanted_types)
@@ -172,7 +186,7 @@ def _is_below(table: Table, tables: dict[int, Table], ignored: set[int]) -> bool
 
 def _type(row: tuple[Any, ...]) -> Type:
     oid, name, kind, category, base, base_typmod, element, subtype, has_function, *parts = row
-    numbers, names, type_oids, typmods, label_oids, labels = parts
+    numbers, names, type_oids, typmods, label_oids, labels, stored = parts
     return Type(
         oid=oid,
         name=name,
@@ -188,4 +202,5 @@ def _type(row: tuple[Any, ...]) -> Type:
             for number, attribute, type_oid, typmod in zip(numbers, names, type_oids, typmods, strict=True)
         ),
         labels=tuple(zip(label_oids, labels, strict=True)),
+        stored=stored,
     )

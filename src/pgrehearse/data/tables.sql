@@ -1,14 +1,16 @@
 -- name: relations
 -- Tables, partitioned tables and foreign tables of a user's namespaces.  Left out: temporary ones (gone
 -- with their session) and our own namespace.  Extensions' tables hold data like any other.
--- A heap without a block holds no row: the cheapest exact count there is.
 SELECT c.oid::int8, n.nspname, c.relname,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
        c.relkind::text,
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'),
        pg_catalog.row_security_active(c.oid),
-       c.relkind = 'r' AND am.amname = 'heap' AND pg_catalog.pg_relation_size(c.oid) = 0,
-       (SELECT i.inhparent::int8 FROM pg_catalog.pg_inherits i WHERE c.relispartition AND i.inhrelid = c.oid)
+       (SELECT i.inhparent::int8 FROM pg_catalog.pg_inherits i WHERE c.relispartition AND i.inhrelid = c.oid),
+       c.relkind = 'r' AND am.amname = 'heap' AND am.oid < 16384,
+       CASE WHEN c.relkind = 'r' THEN COALESCE(pg_catalog.pg_relation_size(c.oid), 0) ELSE 0 END,
+       pg_catalog.pg_relation_filenode(c.oid)::int8,
+       CASE WHEN c.reltoastrelid <> 0 THEN pg_catalog.pg_relation_filenode(c.reltoastrelid)::int8 END
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
@@ -18,8 +20,15 @@ WHERE c.relkind IN ('r', 'p', 'f')
 ORDER BY n.nspname COLLATE pg_catalog."C", c.relname COLLATE pg_catalog."C";
 
 -- name: columns
+-- Last what decides how its stored bytes are read: the value that rows older than the column have, and the expression
+-- of a column that is generated when it is read (since 18).
 SELECT a.attrelid::int8, a.attnum::int4, a.attname, pg_catalog.quote_ident(a.attname),
-       a.atttypid::int8, a.atttypmod, a.attnotnull
+       a.atttypid::int8, a.atttypmod, a.attnotnull,
+       ARRAY[a.attlen::text, a.attbyval::text, a.attalign::text, a.attcollation::text, a.attgenerated::text,
+             a.attmissingval::text,
+             CASE WHEN a.attgenerated = 'v'
+                  THEN (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d
+                        WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END]::text
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -77,5 +86,9 @@ SELECT t.oid::int8, pg_catalog.format_type(t.oid, NULL), t.typtype::text, t.typc
        ARRAY(SELECT a.atttypmod FROM pg_catalog.pg_attribute a
              WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
        ARRAY(SELECT e.oid::int8 FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.oid),
-       ARRAY(SELECT e.enumlabel::text FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.oid)
+       ARRAY(SELECT e.enumlabel::text FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.oid),
+       ARRAY[t.typlen::text, t.typbyval::text, t.typalign::text, t.typndims::text, t.typcollation::text,
+             t.typoutput::oid::text,
+             (SELECT ROW(p.prolang, p.prosrc, p.probin, p.proconfig)::text FROM pg_catalog.pg_proc p
+              WHERE p.oid = t.typoutput AND p.oid >= 16384)]::text
 FROM used JOIN pg_catalog.pg_type t ON t.oid = used.oid;

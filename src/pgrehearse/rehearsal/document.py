@@ -9,6 +9,7 @@ from typing import Any
 from pgrehearse import __version__
 from pgrehearse.clones.pair import ClonePair
 from pgrehearse.data.sizes import TableSize
+from pgrehearse.data.untouched import Baseline
 from pgrehearse.data.verdicts import DataComparison
 from pgrehearse.errors import MigrationFailed
 from pgrehearse.hazards.finding import Finding
@@ -59,6 +60,7 @@ class Seen:
     failure: MigrationFailed | None = None
     doubt: str | None = None  # why that failure is none that was measured
     clone_schema: Schema | None = None
+    baseline: Baseline | None = None  # how the clone stood before the plan
     data: DataComparison | None = None
     broken: tuple[LostGuarantee, ...] = ()  # what the catalog calls sound and the rows or readers find broken
     has_matviews: bool = False
@@ -118,6 +120,10 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
             ],
             "statements": [_statement(trace) for trace in seen.traces],
             "tables": [table.as_json() for table in seen.data.tables] if seen.data is not None else [],
+            "proof": {
+                "mode": (seen.data.proof if seen.data is not None else request.proof).value,
+                "counters_not_believed": seen.data.counters_not_believed if seen.data is not None else None,
+            },
             "schema": {
                 "before": fingerprint(seen.source_schema) if seen.source_schema is not None else None,
                 "after": fingerprint(seen.clone_schema),

@@ -13,8 +13,10 @@ from psycopg import sql
 
 from pgrehearse.clones.pair import ClonePair, make_pair
 from pgrehearse.data.loss import compare_data
+from pgrehearse.data.proof import Proof
 from pgrehearse.data.session import prepare_session
 from pgrehearse.data.sizes import read_table_sizes
+from pgrehearse.data.untouched import read_baseline
 from pgrehearse.data.verdicts import TableVerdict
 from pgrehearse.errors import MigrationFailed, UnreadableSql
 from pgrehearse.hazards.lint import lint_files
@@ -47,6 +49,7 @@ from pgrehearse.schema.snapshot import read_schema
 # Nobody waits behind us on a clone, and nothing there may time out before it was measured.
 CLONE_LIMITS = Limits(lock_timeout_ms=60_000, attempts=2, max_block_s=None, wait_s=60.0)
 
+COUNTED_ONLY = "--proof counts: rows were counted, and values were not compared"
 MAY_CREATE_SCHEMA = "SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')"
 GRANT_NAMESPACE = "GRANT ALL ON SCHEMA {namespace} TO {role}"
 GRANT_TABLES = "GRANT ALL ON ALL TABLES IN SCHEMA {namespace} TO {role}"
@@ -131,6 +134,11 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
     if pair.role_problem is not None:
         return  # told as not measured: run as anybody else, the plan would prove nothing
     _prepare_ledger(pair, seen)
+    if seen.request.proof is Proof.TOUCHED:
+        with pair.session("clone", "observe") as session:
+            seen.baseline = read_baseline(
+                session, role=pair.role, as_role=lambda: pair.session_as_role("observe")
+            )  # fmt: skip
     progress.step(f"applying as {pair.role}")
     plan_session = PlanSession(pair, [statement for file in seen.statements.values() for statement in file])
     plan_session.begin()
@@ -199,7 +207,11 @@ def _compare(pair: ClonePair, seen: Seen, progress: Progress) -> None:
         jobs=seen.request.copying["jobs"],
         progress=progress.advance,
         samples=seen.request.samples,
+        proof=seen.request.proof,
+        baseline=seen.baseline,
     )
+    if seen.request.proof is Proof.COUNTS:
+        seen.lowered.append(COUNTED_ONLY)
     changed = [table.name_after for table in seen.data.tables if table.verdict is not TableVerdict.UNCHANGED]
     with pair.session("pristine", "observe") as before, pair.session("clone", "observe") as after:
         seen.broken = (

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pgrehearse.clones.pair import CopyOptions
+from pgrehearse.data.proof import Proof
 from pgrehearse.hazards.finding import Level
 from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.queries.asked import QueriesAsked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +42,5 @@ class Request:
     statement_timeout_ms: int
     checks: TeamChecks
     way_back: bool = True  # whether it is rehearsed too
+    queries: QueriesAsked = field(default_factory=QueriesAsked)  # the application's
+    proof: Proof = Proof.TOUCHED  # how thoroughly data is compared
