@@ -14,7 +14,6 @@ from tests.support.promoting import drizzle_folder_of, ledger_database, rehearse
 
 from pgrehearse.errors import (
     GateClosed,
-    ImagesNotTaken,
     LeaseHeld,
     LeaseLost,
     MigrationFailed,
@@ -112,24 +111,6 @@ def test_a_drizzle_folder_is_promoted_and_recorded_in_drizzles_own_ledger(
     assert recorded(connection, source.kind) == [each.sha256 for each in source.migrations]
     assert {each.duration_ms[0] is not None for each in promotion.statements} == {True}
     assert rows(connection, "SELECT (SELECT count(*) FROM log), (SELECT count(*) FROM orders)") == [(0, 50)]
-
-
-@NEWEST
-@pytest.mark.parametrize(
-    "second", ["DELETE FROM orders WHERE id = 1;", "ALTER TABLE orders DROP COLUMN note;", "DROP TABLE orders;"]
-)
-def test_what_two_transactions_of_a_plan_destroy_is_refused_before_the_first(
-    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger, second: str
-) -> None:
-    """An image holds what one of them took; half-way through it would be too late to find out."""
-    connection.execute(SHOP)
-    receipt, source = rehearse_folder(tmp_path, database, uat, PLAN[0], second)
-    before = dump_text(database)
-    with pytest.raises(ImagesNotTaken, match=r"2 transactions of the plan destroy something of public\.orders"):
-        run_promotion(request_for(database, receipt, source), releases)
-    assert dump_text(database) == before
-    run_promotion(request_for(database, receipt, source, take_images=False), releases)
-    assert len(recorded(connection)) == 2
 
 
 @NEWEST

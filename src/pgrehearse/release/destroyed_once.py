@@ -1,50 +1,87 @@
 """Whether before-images can hold what a plan destroys: each of them keeps what one transaction took."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from typing import Any
 
-from pgrehearse.errors import ImagesNotTaken
 from pgrehearse.rehearsal.commits import CommitEvidence, RowsWritten
 from pgrehearse.release.watch import Rehearsed
 from pgrehearse.rollback.image_plan import ImagePlan
 
 
-def require_destroyed_once(rehearsed: Rehearsed, plans: Sequence[ImagePlan]) -> None:
-    """Raise `ImagesNotTaken` where two transactions destroy something of one table; half-way would be too late.
+def find_destroyed_twice(
+    rehearsed: Rehearsed, plans: Sequence[ImagePlan], *, certain: Collection[str]
+) -> dict[str, str]:
+    """Relations of which no image holds what the plan destroys, each with a sentence; half-way would be too late.
 
-    Pure.  Seen in the rehearsal's commits: rows updated or deleted, columns gone or changed, a table rewritten or gone.
+    An image is settled by the first transaction that destroys or adds rows, and what a later one destroys is in none.
+    ``certain`` are those that the rehearsal saw changed: of others an UPDATE changes nothing, or is refused.
+    Pure.  Seen in the rehearsal's commits: rows inserted, updated or deleted, columns gone or of another type, a table
+    gone.
     """
+    found = {}
     for plan in plans:
-        names = frozenset(name for name in (plan.relation, plan.name_after) if name is not None)
-        columns = {f"column {name}": "" for name in rehearsed.before.columns(plan.relation)}
-        places = [
-            f"{commit.statements[0].version}, line {commit.statements[0].line}"
-            for commit in rehearsed.commits.values()
-            if _destroys(rehearsed, commit, names, columns)
-        ]
-        if len(places) > 1:
-            raise ImagesNotTaken(
-                f"{len(places)} transactions of the plan destroy something of {plan.relation} "
-                f"(they begin at {'; '.join(places)}), and an image holds what one of them took",
-                remedy="Put them into one transaction and rehearse again, or choose another way of recovery (a dump).",
+        places: list[str] = []
+        settled = twice = False
+        for place, destroys, settles in _walk(rehearsed, plan, certain=plan.relation in certain):
+            if destroys or settles:
+                places.append(place)
+            twice |= settled and destroys
+            settled |= settles
+        if twice:
+            found[plan.relation] = (
+                f"{len(places)} transactions of the plan destroy or add something of {plan.relation} "
+                f"(they begin at {'; '.join(places)}), and an image holds what one of them took"
             )
-
-
-def _destroys(rehearsed: Rehearsed, commit: CommitEvidence, names: Set[str], columns: dict[str, str]) -> bool:
-    """Whether this commit does; ``columns`` (digests, "" where not known) is brought up to what it left."""
-    found = False
-    for statement in commit.statements:
-        predicted = rehearsed.predicted(statement.key)
-        rewrites = set(predicted["rewrites"]) if predicted is not None else set()
-        rows = [statement.written.get(name, RowsWritten()) for name in names]
-        found |= bool(names & rewrites) or any(each.updated or each.deleted for each in rows)
-    for name in names & commit.catalog.relations.keys():
-        relation = commit.catalog.relations[name]
-        if relation is None:
-            found = True
-            continue
-        now = {part: digest for part, digest in relation.objects.items() if part.startswith("column ")}
-        if now:  # not so where only one digest of the whole relation is kept
-            found |= any(now.get(part) is None or digest not in ("", now[part]) for part, digest in columns.items())
-            columns.clear()
-            columns.update(now)
     return found
+
+
+def _walk(rehearsed: Rehearsed, plan: ImagePlan, *, certain: bool) -> Iterator[tuple[str, bool, bool]]:
+    """Of each commit: where it begins, whether it destroys something of the table, whether it settles its image."""
+    names = frozenset(name for name in (plan.relation, plan.name_after) if name is not None)
+    table: dict[str, Any] = next(
+        (dict(each) for each in rehearsed.document["tables"] if each["name"] == plan.relation), {"columns": []}
+    )
+    columns = _Columns(table["columns"], recreated=table.get("verdict") == "recreated")
+    for commit in rehearsed.commits.values():
+        first = commit.statements[0]
+        rows = sum(
+            (each.written.get(name, RowsWritten()) for each in commit.statements for name in names), RowsWritten()
+        )
+        gone = columns.are_taken(commit, names)
+        destroys = gone or bool(rows.deleted) or bool(rows.updated)
+        settles = gone or bool(rows.deleted or rows.inserted) or (certain and destroys)
+        yield f"{first.version}, line {first.line}", destroys, settles
+
+
+class _Columns:
+    """Which commit takes a column's values with it: by dropping it or changing its type, not by a default or NOT NULL.
+
+    A commit's evidence has a digest of each column, and which it had before the first commit is not known.
+    """
+
+    def __init__(self, columns: Sequence[Mapping[str, Any]], *, recreated: bool) -> None:
+        made = {each["name_after"] for each in columns if each["verdict"] == "new"}
+        dropped = {each["name"] for each in columns if each["verdict"] == "dropped"}
+        self._dropped = {f"column {name}" for name in dropped - made}
+        self._changed = {f"column {each['name']}" for each in columns if each["verdict"] == "type-changed"}
+        self._changed |= {f"column {name}" for name in dropped & made}
+        self._recreated = recreated
+        self._known: dict[str, str] | None = None
+
+    def are_taken(self, commit: CommitEvidence, names: Set[str]) -> bool:
+        found = False
+        for name in names & commit.catalog.relations.keys():
+            relation = commit.catalog.relations[name]
+            if relation is None:
+                found = True
+                continue
+            now = {part: digest for part, digest in relation.objects.items() if part.startswith("column ")}
+            found |= self._recreated
+            if not now:  # one digest of the whole relation is kept
+                found |= bool(self._dropped or self._changed)
+                continue
+            before = self._known
+            found |= any(part not in now and (before is None or part in before) for part in self._dropped)
+            found |= any(before is None or now.get(part) != before.get(part) for part in self._changed)
+            self._known = now
+        return found

@@ -16,6 +16,7 @@ from pgrehearse.errors import (
     CommitOutcomeUnknown,
     GateClosed,
     ImagesNotKept,
+    ImagesNotTaken,
     NotAsRehearsed,
     PgRehearseError,
     PromotionDiffers,
@@ -32,7 +33,7 @@ from pgrehearse.postgres.connect import Connection, connect, scrub
 from pgrehearse.postgres.pooler import require_session
 from pgrehearse.progress import Progress
 from pgrehearse.release.backup.writes import Counters, read_counters, writes_since
-from pgrehearse.release.destroyed_once import require_destroyed_once
+from pgrehearse.release.destroyed_once import find_destroyed_twice
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
 from pgrehearse.release.lease import Lease, hold_lease
 from pgrehearse.release.promotion import (
@@ -46,7 +47,7 @@ from pgrehearse.release.promotion import (
     find_unfinished,
     read_position,
 )
-from pgrehearse.release.recoverability import Proof
+from pgrehearse.release.recoverability import DUMP, EXTERNAL, Proof
 from pgrehearse.release.standing import Standing, is_begun, is_half_way, read_standing
 from pgrehearse.release.steps import Steps
 from pgrehearse.release.verify import Verified, verify
@@ -59,6 +60,7 @@ from pgrehearse.rollback.images import drop_images, take_images
 from pgrehearse.rollback.quarantine import RefreshImages, SettleImages
 
 GATE, RECOVERABILITY, IMAGES, APPLY, VERIFY = "gate", "recoverability", "images", "apply", "verify"
+TWICE_REMEDY = "Put them into one transaction and rehearse again, or let a dump be taken too: backup.policy."
 PROOFS_LAST = timedelta(hours=1)  # of a promotion that stopped before anything was applied
 
 
@@ -162,6 +164,7 @@ def _promote_or_go_on(
             say=tell,
         )
         if unfinished is None:
+            lease.renew("starting")  # what another has finished since must not begin once more
             releases.append(BEGUN, promotion_id, _begun(request, key, position), now())
         else:
             _tell_resumed(run, unfinished, standing, position)
@@ -184,7 +187,7 @@ def _promote(run: _Run, lease: Lease, standing: Standing, *, raise_fence: bool) 
         if raise_fence:
             stack.enter_context(write_fence(run.session, steps, standing=None, tell=run.tell))
         proofs, counters = _secured(run, going_on=going_on)
-        images = _images(run, going_on=going_on)
+        images = _images(run, proofs, going_on=going_on)
         writes = writes_since(run.session, counters).as_json() if counters is not None else {}
         writes = _without_quarantine(writes)
         for table in writes.get("tables", ()):
@@ -342,8 +345,8 @@ def _secured(run: _Run, *, going_on: bool) -> tuple[tuple[Proof, ...], Counters 
     return tuple(made), counters
 
 
-def _images(run: _Run, *, going_on: bool) -> tuple[Image, ...]:
-    """Copies of what the plan destroys, committed before it runs."""
+def _images(run: _Run, proofs: Sequence[Proof], *, going_on: bool) -> tuple[Image, ...]:
+    """Copies of what the plan destroys, committed before it runs; where a backup is proved, of what they can hold."""
     if run.rehearsed is None or not run.request.take_images:
         if not going_on:
             run.steps.run(IMAGES, "taking no images", lambda: {"images": []})
@@ -353,10 +356,18 @@ def _images(run: _Run, *, going_on: bool) -> tuple[Image, ...]:
     rehearsed, document = run.rehearsed, run.rehearsed.document
     certain = plan_images(document["tables"], document["schema"]["changes"], rehearsed.before)
     plans = plan_images(written_tables(rehearsed), document["schema"]["changes"], rehearsed.before)
+    twice = find_destroyed_twice(rehearsed, plans, certain={plan.relation for plan in certain})
+    backed_up = any(proof.way in (DUMP, EXTERNAL) for proof in proofs)
+    if twice and not backed_up:
+        refusal = ImagesNotTaken("\n".join(twice.values()), remedy=TWICE_REMEDY)
+        run.steps.end("refused", {"error": type(refusal).__name__, "message": str(refusal)})
+        raise refusal
+    plans = tuple(plan for plan in plans if plan.relation not in twice)
+    for sentence in twice.values():
+        run.tell(f"not copied, only the backup has it: {sentence}")
     taken: list[Image] = []
 
     def work() -> Mapping[str, Any]:
-        require_destroyed_once(rehearsed, certain)
         taken.extend(take_images(run.session, plans, id=run.steps.id) if plans else ())
         return {"images": [_image_json(image) for image in taken]}
 

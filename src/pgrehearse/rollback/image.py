@@ -77,6 +77,23 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reshaped:
+    """How an earlier transaction of the plan left the table, which destroyed nothing that the image holds."""
+
+    relation: str  # namespace.relation as SQL writes it
+    columns: tuple[ImageColumn, ...]  # all of them
+
+    def as_json(self) -> dict[str, Any]:
+        return {"relation": self.relation, "columns": [column.as_json() for column in self.columns]}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Reshaped":
+        return cls(
+            relation=found["relation"], columns=tuple(ImageColumn.from_json(column) for column in found["columns"])
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """One image.  It can be had again from the database by `find_images`, and from JSON."""
 
@@ -91,6 +108,7 @@ class Image:
     state: ImageState = ImageState.TAKEN
     refreshed_in: int | None = None  # the migration's transaction
     sequences: tuple[SequenceAt, ...] = ()
+    reshaped: Reshaped | None = None  # None: the table still has the shape that it was taken of
     settled: Settled | None = field(default=None)
 
     @property
@@ -138,6 +156,7 @@ class Image:
             "state": self.state.value,
             "refreshed_in": self.refreshed_in,
             "sequences": [sequence.as_json() for sequence in self.sequences],
+            "reshaped": self.reshaped and self.reshaped.as_json(),
             "settled": self.settled and self.settled.as_json(),
         }
 
@@ -155,6 +174,7 @@ class Image:
             state=ImageState(found["state"]),
             refreshed_in=found["refreshed_in"],
             sequences=tuple(SequenceAt(**sequence) for sequence in found["sequences"]),
+            reshaped=(reshaped := found.get("reshaped")) and Reshaped.from_json(reshaped),
             settled=found["settled"] and Settled.from_json(found["settled"]),
         )
 

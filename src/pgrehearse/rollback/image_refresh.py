@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from pgrehearse.errors import ImagesNotKept
+from pgrehearse.errors import ImagesNotKept, ImagesNotTaken
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rollback.durability import SCRATCH
 from pgrehearse.rollback.image import NAMESPACE, Image, ImageState, read_again, write_comment
-from pgrehearse.rollback.image_columns import LiveTable, find_table, same_key
+from pgrehearse.rollback.image_columns import ImageColumn, LiveTable, find_table, same_key
 from pgrehearse.rollback.image_session import pinned
 from pgrehearse.rollback.image_take import SNAPSHOT_XMIN, choose_columns, live_columns, read_sequences
 
@@ -46,7 +46,8 @@ def refresh_images(session: Connection, images: Sequence[Image]) -> tuple[Refres
     table with changes, or one not kept in a heap, is copied again.
 
     psycopg's errors (lock timeout, deadlock) pass through.  Raises `ImagesNotKept` (exit 1) where an image is not
-    there, was taken of another shape, or the isolation hides what others committed.
+    there, the table has another shape than it was taken of or an earlier transaction of the plan left, or the
+    isolation hides what others committed.
     """
     images = require_current(session, images)
     waiting = [image for image in images if image.state is ImageState.TAKEN]
@@ -103,11 +104,28 @@ def written_since(first: int, span: int) -> sql.Composable:
 
 def _require_same_shape(session: Connection, image: Image) -> LiveTable:
     table = find_table(session, image.relation_oid)
-    if table is None or table.written != image.relation:
+    written = image.relation if image.reshaped is None else image.reshaped.relation
+    if table is None or table.written != written:
         raise ImagesNotKept(f"{image.relation} is not the table any more that its image was taken of")
-    if choose_columns(image.plan, table) != image.columns:
+    if not has_shape_of(image, table):
         raise ImagesNotKept(f"the columns of {image.relation} were changed since its image was taken")
     return table
+
+
+def has_shape_of(image: Image, table: LiveTable) -> bool:
+    """Whether the table's columns are those that the image was taken of, or that the plan has left since."""
+    if image.reshaped is not None:
+        return table.columns == image.reshaped.columns
+    try:
+        return choose_columns(image.plan, table) == image.columns
+    except ImagesNotTaken:
+        return False
+
+
+def live_of(image: Image, table: LiveTable) -> dict[ImageColumn, ImageColumn]:
+    """The table's columns of the image's: the plan may have renamed them since, their number stays."""
+    by_number = {column.number: column for column in table.columns}
+    return {column: by_number[column.number] for column in image.columns}
 
 
 def _refresh(session: Connection, image: Image, table: LiveTable) -> Refreshed:
@@ -125,6 +143,7 @@ def _refresh(session: Connection, image: Image, table: LiveTable) -> Refreshed:
         return Refreshed(relation=image.relation, rows=rows, rows_written=0, rows_deleted=0, copied_again=False)
     if not image.key:
         return _copy_again(session, image, table)
+    live = live_of(image, table)
     names = sql.SQL(", ").join(column.identifier for column in image.columns)
     key = sql.SQL(", ").join(column.identifier for column in image.key)
     others = [column for column in image.columns if column not in image.key]
@@ -135,7 +154,7 @@ def _refresh(session: Connection, image: Image, table: LiveTable) -> Refreshed:
         sql.SQL("INSERT INTO {} ({}) SELECT {} FROM ONLY {} t WHERE {} ON CONFLICT ({}) DO {}").format(
             image.identifier,
             names,
-            live_columns(image.columns),
+            live_columns(live.values()),
             table.identifier,
             written,
             key,
@@ -154,7 +173,8 @@ def _refresh(session: Connection, image: Image, table: LiveTable) -> Refreshed:
 def _delete_gone(session: Connection, image: Image, table: LiveTable) -> int:
     """Take out of the image what the table has not, and say how many rows that were."""
     gone = sql.Identifier(NAMESPACE, image.companion("gone"))
-    match = sql.SQL(" AND ").join(same_key(column, column, "i", "t") for column in image.key)
+    live = live_of(image, table)
+    match = sql.SQL(" AND ").join(same_key(column, live[column], "i", "t") for column in image.key)
     # CREATE TABLE AS may join in parallel, DELETE never does: writers wait meanwhile.
     session.execute(
         sql.SQL(
@@ -172,7 +192,7 @@ def _copy_again(session: Connection, image: Image, table: LiveTable) -> Refreshe
     session.execute(sql.SQL("TRUNCATE {}").format(image.identifier))
     session.execute(
         sql.SQL("INSERT INTO {} SELECT {} FROM ONLY {} t").format(
-            image.identifier, live_columns(image.columns), table.identifier
+            image.identifier, live_columns(live_of(image, table).values()), table.identifier
         )
     )
     rows = _count(session, image)

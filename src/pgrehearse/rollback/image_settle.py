@@ -13,7 +13,7 @@ from psycopg import sql
 from pgrehearse.errors import ImagesNotKept
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rollback.durability import SCRATCH, kind_of_table, make_durable
-from pgrehearse.rollback.image import ADDED, NAMESPACE, Image, ImageState, Settled, write_comment
+from pgrehearse.rollback.image import ADDED, NAMESPACE, Image, ImageState, Reshaped, Settled, write_comment
 from pgrehearse.rollback.image_columns import (
     Expression,
     ImageColumn,
@@ -24,7 +24,14 @@ from pgrehearse.rollback.image_columns import (
     row_text,
     same_key,
 )
-from pgrehearse.rollback.image_refresh import HALF_OF_XIDS, OWN_XID, fetch_count, require_current, written_since
+from pgrehearse.rollback.image_refresh import (
+    HALF_OF_XIDS,
+    OWN_XID,
+    fetch_count,
+    has_shape_of,
+    require_current,
+    written_since,
+)
 from pgrehearse.rollback.image_session import pinned
 from pgrehearse.rollback.image_take import keep_private
 from pgrehearse.rollback.names import split_name
@@ -39,7 +46,8 @@ def settle_images(session: Connection, images: Sequence[Image], *, last: bool = 
 
     In the transaction that `refresh_images` ran in, after the migration's last statement.  The image of a table that
     is gone, or of which only columns went, stays as it is.  ``last=False``, where the plan has more transactions to
-    come: the image of a table that this one left alone stays a copy, to be refreshed in the next.
+    come: an image of which this one destroyed nothing stays a copy, to be refreshed in the next; of the table's new
+    shape (a column added, a name changed) the image then says that the plan made it.
 
     Locks: those that the migration has, and ACCESS SHARE.  Cost: a scan of each table that is still there, and reading
     the rows by key that this transaction wrote; a table that was rewritten is joined whole with its image.
@@ -139,6 +147,7 @@ class _Settling:
         self._key = [pair for pair in pairs if pair.before.name in key]
         self._compared = [pair for pair in pairs if pair.before.name not in key]
         self._columns_went = None in self._after
+        self._retyped = any(pair.before.type != pair.after.type for pair in pairs)
         self._kept = sql.Identifier(NAMESPACE, image.companion("kept"))
         self._kind = kind_of_table(session)
         self._added = sql.Identifier(NAMESPACE, image.companion(ADDED))
@@ -150,12 +159,24 @@ class _Settling:
         self._make_added()
         written = self._written()
         touched = self._count_written(written)
-        if touched == 0 and rows == self._image.rows and not self._columns_went and not self._last:
-            self._drop(self._added)
-            return self._image
+        if touched == 0 and rows == self._image.rows and self._may_stay:
+            return self._stay()
         if self._image.key:
             return self._settle_by_key(rows, touched, written)
         return self._settle_by_content()
+
+    @property
+    def _may_stay(self) -> bool:
+        """Whether it may be settled by a later transaction, if nothing of it was destroyed."""
+        return not (self._last or self._columns_went or self._retyped)
+
+    def _stay(self) -> Image:
+        """The lock is held until the COMMIT: whoever changes the table's shape after it is not the plan."""
+        self._drop(self._added)
+        if self._table.written == self._image.relation and has_shape_of(self._image, self._table):
+            return self._image
+        shape = Reshaped(relation=self._table.written, columns=self._table.columns)
+        return write_comment(self._session, self._image, reshaped=shape)
 
     # --- by key
 
@@ -170,6 +191,9 @@ class _Settling:
         if self._columns_went and not absent and (not touched or not self._compared):
             return self._keep_whole(rows_added=added)
         changed = self._keep_changed(touched, written)
+        if self._may_stay and not (added or absent or changed):
+            self._drop(self._kept)
+            return self._stay()
         if absent:
             self._session.execute(
                 sql.SQL("INSERT INTO {} SELECT i.*, false, NULL FROM {} i WHERE NOT EXISTS ({})").format(
@@ -269,6 +293,9 @@ class _Settling:
             ).format(self._added, self._digest(), pairs, self._table.identifier)
         ).rowcount
         self._drop(pairs)
+        if self._may_stay and not (added or absent or rows_changed):
+            self._drop(self._kept)
+            return self._stay()
         return self._replace(rows_absent=absent, rows_changed=rows_changed, rows_added=added)
 
     def _numbered(self, fixed: list[Expression], moving: list[Expression]) -> Expression:

@@ -1,6 +1,6 @@
 """Copy what a plan destroys into the quarantine namespace, before it runs; and drop the copies again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import psycopg
@@ -195,7 +195,7 @@ def choose_columns(plan: ImagePlan, table: LiveTable) -> tuple[ImageColumn, ...]
     )  # fmt: skip
 
 
-def live_columns(columns: Sequence[ImageColumn]) -> sql.Composable:
+def live_columns(columns: Iterable[ImageColumn]) -> sql.Composable:
     """The select list that reads them as the image holds them."""
     return sql.SQL(", ").join(sql.SQL("{} AS {}").format(column.live("t"), column.identifier) for column in columns)
 
