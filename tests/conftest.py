@@ -9,6 +9,7 @@ Majors: 15 (Debian's, with contrib), 16 and 18 (the embedded wheel's).  A parame
 import itertools
 import operator
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(feature): not made for a server that is built without this feature")
+    if hasattr(config, "workerinput"):  # such a process ignores Ctrl-C, and its children would inherit that
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -225,6 +225,10 @@ def test_a_full_disk_while_cloning(large: Conninfo, small_disk: Path, pair_of: M
     """With wal_level = minimal the rows fill the disk, not the WAL, whose end would be the server's."""
     settings = {"wal_level": "minimal", "max_wal_size": "48MB", "min_wal_size": "32MB"}
     with LocalServer.create(require_server(18), parent=small_disk, settings=settings) as cramped:
+        with connect(cramped.conninfo(), verb="test") as admin:
+            for _ in range(3):  # its next WAL segments lie ready before the disk is full
+                admin.execute("SELECT pg_switch_wal()")
+                admin.execute("CHECKPOINT")
         error = refusal(pair_of(large, cramped.conninfo()))
         assert isinstance(error, CloneFailed)
         assert "No space left on device" in str(error)
