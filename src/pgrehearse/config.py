@@ -27,6 +27,7 @@ ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9_-]+")
 Text = Annotated[str, Field(min_length=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Factor = Annotated[float, Field(gt=1, allow_inf_nan=False)]
 Policy = Literal["auto", "dump", "before-images", "external"]
 
 
@@ -135,6 +136,16 @@ class Checks(_Section):
         return command
 
 
+class Queries(_Section):
+    """``[queries]``: the application's statements, planned before and after."""
+
+    workload: Text | None = None  # "pg_stat_statements", "none", or a file; None: what production counts, if it does
+    cost_factor: Factor = 2.0  # from which a query counts as slower
+    rows_factor: Factor = 10.0  # of the estimated rows, from which it is told
+    execute_worst: Annotated[int, Field(ge=0, le=100)] = 5  # how many are run and timed on both copies
+    time_limit_s: Seconds = 5.0  # of one run
+
+
 class Promotion(_Section):
     """``[promotion]``: what the gate asks for."""
 
@@ -184,6 +195,7 @@ class Config(_Section):
     clone: Clone = Clone()
     rehearsal: Rehearsal = Rehearsal()
     checks: Checks = Checks()
+    queries: Queries = Queries()
     promotion: Promotion = Promotion()
     backup: Backup = Backup()
     ledger: Ledger = Ledger()
@@ -409,6 +421,7 @@ _SECTIONS: Mapping[str, type[_Section]] = {
     "migrations": Migrations,
     "clone": Clone,
     "checks": Checks,
+    "queries": Queries,
     "promotion": Promotion,
     "backup": Backup,
     "ledger": Ledger,

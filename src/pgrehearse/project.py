@@ -18,6 +18,7 @@ from pgrehearse.config import (
     Config,
     Environment,
     Migrations,
+    Queries,
     ResolvedDatabase,
     find_config,
     load_config,
@@ -37,6 +38,10 @@ from pgrehearse.migrations.status import Status, read_status
 from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress, Silent
+from pgrehearse.queries.asked import QueriesAsked
+from pgrehearse.queries.compare import QueryLimits
+from pgrehearse.queries.comparison import Thresholds
+from pgrehearse.queries.statistics_view import ORIGIN as STATISTICS
 from pgrehearse.rehearsal.checks import scrubbed_environment
 from pgrehearse.rehearsal.receipt import ENTRY_KIND, Receipt, find_receipt
 from pgrehearse.rehearsal.rehearse import rehearse as rehearse_request
@@ -44,6 +49,7 @@ from pgrehearse.rehearsal.request import Request, TeamChecks
 
 LEDGER_WITHOUT_CONFIG = ".pgrehearse/ledger.db"
 DEFAULT_JOBS = 2
+NO_WORKLOAD = "none"
 DEFAULT_STATEMENT_TIMEOUT_S = 3600.0  # of one statement on a clone: a migration that never ends must end
 
 
@@ -67,6 +73,7 @@ class RehearsalOptions:
     jobs: int | None = None
     statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S
     way_back: bool = True
+    workload: str | None = None  # "pg_stat_statements", "none", or a file of statements or a log
     proof: str | None = None
 
 
@@ -283,8 +290,28 @@ class Project:
             statement_timeout_ms=round(options.statement_timeout_s * 1000),
             checks=self._checks([source, *([target] if target else [])]),
             way_back=options.way_back,
+            queries=self._queries(options),
             proof=Proof(options.proof or (self.config.rehearsal.proof if self.config else "touched")),
         )
+
+    def _queries(self, options: RehearsalOptions) -> QueriesAsked:
+        """The command line's workload counts from the working directory, the configuration's from its file."""
+        configured = self.config.queries if self.config else Queries()
+        limits = QueryLimits(
+            thresholds=Thresholds(cost_factor=configured.cost_factor, rows_factor=configured.rows_factor),
+            execute_worst=configured.execute_worst,
+            time_limit_s=configured.time_limit_s,
+        )
+        workload = options.workload or configured.workload
+        if workload in (None, STATISTICS, NO_WORKLOAD):
+            return QueriesAsked(left_out=workload == NO_WORKLOAD, insisted=workload == STATISTICS, limits=limits)
+        file = Path(workload) if options.workload or self.config is None else self.config.located(workload)
+        if not file.is_file():
+            raise ConfigurationError(
+                f"the workload {workload} is no file",
+                remedy=f"Name a file of statements or a log, {STATISTICS}, or {NO_WORKLOAD}.",
+            )
+        return QueriesAsked(file=file, insisted=True, limits=limits)
 
     def _copying(self, source: ResolvedDatabase, *, role: str | None, jobs: int | None, keep: bool) -> CopyOptions:
         clone = self._clone

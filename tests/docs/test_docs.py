@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from pgrehearse.cli.main import COMMANDS, error_document
-from pgrehearse.config import Backup, Checks, Clone, Environment, Ledger, Migrations, Promotion
+from pgrehearse.config import Backup, Checks, Clone, Environment, Ledger, Migrations, Promotion, Queries
 from pgrehearse.errors import PgRehearseError
 from pgrehearse.hazards.catalogue import CATALOGUE
 from pgrehearse.hazards.lint import lint_files
@@ -22,6 +22,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "migrations": Migrations,
     "clone": Clone,
     "checks": Checks,
+    "queries": Queries,
     "promotion": Promotion,
     "backup": Backup,
     "ledger": Ledger,

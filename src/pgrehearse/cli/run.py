@@ -69,6 +69,12 @@ Examples:
 @click.option(
     "--no-way-back", "way_back", flag_value=False, default=True, help="Do not rehearse how the plan is taken back."
 )
+@click.option(
+    "--workload",
+    metavar="FILE|pg_stat_statements|none",
+    help="The application's statements, to be planned before and after: a file of them or a PostgreSQL log; "
+    "default: pg_stat_statements where production has it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (run.schema.json).")
 @click.pass_obj
 def command(
@@ -87,6 +93,7 @@ def command(
     jobs: int | None,
     statement_timeout_s: float,
     way_back: bool,
+    workload: str | None,
     as_json: bool,
 ) -> int:
     """Rehearse the pending migrations on a clone and say what they did.
@@ -113,6 +120,7 @@ def command(
         jobs=jobs,
         statement_timeout_s=statement_timeout_s,
         way_back=way_back,
+        workload=workload,
         proof=proof,
     )
     with progress_on_stderr() as progress:

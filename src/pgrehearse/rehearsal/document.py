@@ -16,10 +16,13 @@ from pgrehearse.hazards.finding import Finding
 from pgrehearse.hazards.trace import StatementNotRun, StatementTrace
 from pgrehearse.migrations.secrets import find_secrets, mask, redact
 from pgrehearse.migrations.statements import Statement
+from pgrehearse.queries.comparison import WorkloadComparison
+from pgrehearse.queries.workload import Workload
 from pgrehearse.rehearsal.checks import CheckResult
 from pgrehearse.rehearsal.commits import CommitEvidence
 from pgrehearse.rehearsal.guarantees import find_lost_guarantees
 from pgrehearse.rehearsal.judge import LostGuarantee, Unmeasured, decide, find_all
+from pgrehearse.rehearsal.query_findings import find_query_findings, find_unmeasured_queries
 from pgrehearse.rehearsal.receipt import RECIPE, Receipt, files_of
 from pgrehearse.rehearsal.request import Request
 from pgrehearse.schema.diff import diff
@@ -34,10 +37,7 @@ POWERFUL_ON_SHARED = (
     "the role may reach the machine, and not every way there can be seen (a trigger, a deferred one, a string inside a "
     "string); leave --target out for a private server"
 )
-NOT_BUILT = (
-    ("queries", "this version does not plan the application's statements against the clone"),
-    ("contention", "this version does not run other sessions against the clone"),
-)
+NOT_BUILT = (("contention", "this version does not run other sessions against the clone"),)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,6 +65,10 @@ class Seen:
     broken: tuple[LostGuarantee, ...] = ()  # what the catalog calls sound and the rows or readers find broken
     has_matviews: bool = False
     checks: tuple[CheckResult, ...] = ()
+    workload: Workload | None = None  # as production counts it
+    role_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # production's
+    queries: WorkloadComparison | None = None
+    no_queries: str | None = None  # why there are none
     predicted: tuple[Finding, ...] = ()
     way_back: Mapping[str, Any] = field(default_factory=dict)  # as the receipt says it
     timings: dict[str, float] = field(default_factory=dict)
@@ -81,7 +85,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
     changes = diff(seen.pristine_schema, seen.clone_schema, same_oids=True)
     guarantees = (*find_lost_guarantees(seen.pristine_schema, seen.clone_schema), *seen.broken)
     failure = seen.failure if seen.doubt is None else None
-    findings = find_all(seen.predicted, seen.traces, seen.data, guarantees, failure)
+    findings = find_all(seen.predicted, seen.traces, seen.data, guarantees, failure, find_query_findings(seen.queries))
     unlike = _unlike_source(seen)
     not_measured = list(_not_measured(seen))
     verdict = decide(
@@ -130,7 +134,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                 "changes": [change.as_json() for change in changes],
             },
             "checks": [check.as_json() for check in seen.checks],
-            "queries": [],
+            "queries": [query.as_json() for query in seen.queries.queries] if seen.queries is not None else [],
             "contention": {},
             "rollback": dict(seen.way_back),
             "findings": [finding.as_json() for finding in findings],
@@ -258,6 +262,8 @@ def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
         yield Unmeasured(what="the content of materialized views", reason=reason, decisive=False)
     if seen.way_back.get("type") == "not-measured":
         yield Unmeasured(what="the way back", reason="; ".join(seen.way_back["reasons"]), decisive=False)
+    insisted = seen.request.queries.insisted
+    yield from find_unmeasured_queries(seen.queries, seen.no_queries, insisted=insisted)
     for what, reason in NOT_BUILT:
         yield Unmeasured(what=what, reason=reason, decisive=False)
 

@@ -80,6 +80,7 @@ def find_all(
     data: DataComparison | None,
     guarantees: Sequence[LostGuarantee],
     failure: MigrationFailed | None = None,
+    of_queries: Sequence[Finding] = (),
 ) -> tuple[Finding, ...]:
     """Every finding, worst level first, in the order of the files within a level."""
     # A new table may carry the name that a renamed one had; it lost nothing and must not stand in front of it.
@@ -97,6 +98,7 @@ def find_all(
             for guarantee in guarantees
             if not (guarantee.hazard in RENAMES and (guarantee.relation, HazardClass.BREAKS_RUNNING_APP) in told)
         ),
+        *of_queries,
         *_large_objects_lost(data),
         *(
             _sequence_behind(sequence)

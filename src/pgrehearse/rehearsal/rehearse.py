@@ -33,6 +33,7 @@ from pgrehearse.migrations.statements import Statement, find_unparsed, split_fil
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress
+from pgrehearse.rehearsal.application_queries import plan_queries, read_workload
 from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_checks
 from pgrehearse.rehearsal.commits import CommitRecorder
 from pgrehearse.rehearsal.document import Seen, receipt_of
@@ -81,6 +82,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         else:
             _apply_plan(pair, seen, progress)
         _compare(pair, seen, progress)
+        plan_queries(pair, seen, progress)
         _check(pair, seen, progress)
         _rehearse_way_back(pair, seen, progress)
         progress.step("judging")
@@ -121,6 +123,7 @@ def _read_source(session: Connection, seen: Seen) -> None:
     seen.source_schema = read_schema(session)
     seen.settings = read_settings(session)
     seen.table_sizes = read_table_sizes(session)
+    read_workload(session, seen)
 
 
 def _read_pristine(pair: ClonePair, seen: Seen) -> None:

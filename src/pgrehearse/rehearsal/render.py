@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from pgrehearse.rehearsal.render_queries import HEAD as QUERY_HEAD
+from pgrehearse.rehearsal.render_queries import SHOWN_QUERIES, query_lines, query_rows, query_summary
+
 Document = Mapping[str, Any]
 
 HEADLINES = {
@@ -37,6 +40,10 @@ def render_text(document: Document, console: Console) -> None:
     _text_losses(document, console)
     _text_findings(document, console)
     _text_statements(document, console)
+    if summary := query_summary(document["queries"]):
+        _heading(console, f"Queries ({summary})")
+        for line, style in query_lines(document["queries"]):
+            console.print(Text(line, style=style), soft_wrap=True)
     for title, rows in (
         ("Samples of changed rows", _samples(document)),
         ("Schema changes", _schema_changes(document)),
@@ -312,6 +319,9 @@ def _markdown_lines(document: Document) -> Iterator[str]:
             for statement, rows in list(_statements_with_rows(document))[:SHOWN_STATEMENTS]
         ],
     )
+    if summary := query_summary(document["queries"]):
+        table = [tuple(map(_code_free, row)) for row in query_rows(document["queries"])[:SHOWN_QUERIES]]
+        yield from _markdown_table(f"Queries ({summary})", QUERY_HEAD, table)
     for title, rows in (
         ("Samples of changed rows", _samples(document)),
         ("Schema changes", _schema_changes(document)),
