@@ -231,7 +231,7 @@ class CuttingProxy:
                 for one in ready:
                     if one is self._listener:
                         clients.add(self._accept())
-                    elif one in self._partner and (data := self._forward(one)) and one in clients and _is_commit(data):
+                    elif one in self._partner and (data := self._forward(one)) and one in clients and is_commit(data):
                         self._left -= 1
                         if self._left == 0:
                             if self._hear_answer:
@@ -266,7 +266,7 @@ class CuttingProxy:
         return b""
 
 
-def _is_commit(data: bytes) -> bool:
+def is_commit(data: bytes) -> bool:
     """A simple Query message whose text is COMMIT or END."""
     if data[:1] != b"Q":
         return False

@@ -195,7 +195,7 @@ class World:
         self._number += 1
         self.home = self._homes / f"project_{self._number}"
         (self.home / "db").mkdir(parents=True)
-        (self.home / ".env").write_text(f'PRD_URL="{self.production.as_url()}"\nUAT_URL="{self._uat.as_url()}"\n')
+        self.reach(self.production)
         self.configure(hours=24)
         self._first_database_again()
         with self.session() as session:
@@ -235,6 +235,10 @@ class World:
 
     def configure(self, *, hours: float) -> None:
         (self.home / "pgrehearse.toml").write_text(CONFIGURATION.format(hours=hours))
+
+    def reach(self, production: Conninfo) -> None:
+        """Production by this address from now on: over another line, perhaps."""
+        (self.home / ".env").write_text(f'PRD_URL="{production.as_url()}"\nUAT_URL="{self._uat.as_url()}"\n')
 
     def write_migration(self, version: str, *, more: str = "") -> None:
         (self.home / "db" / f"{version}.sql").write_text(MIGRATIONS[version] + more)

@@ -33,6 +33,11 @@ class Person:
     def __str__(self) -> str:
         return self.git or f"{self.login} on {self.host}"
 
+    @property
+    def at_host(self) -> str:
+        """Who, and on which machine."""
+        return f"{self.git or self.login} on {self.host}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:

@@ -67,6 +67,14 @@ def take_images(session: Connection, plans: Sequence[ImagePlan], *, id: str) -> 
             remedy="Grant SELECT on the table (with BYPASSRLS where row-level security is forced) and CREATE on the "
             "database, or choose another way of recovery.",
         ) from error
+    except psycopg.OperationalError as error:  # its message holds no values
+        told = error.diag.message_primary or "the connection was lost"
+        raise ImagesNotTaken(
+            f"the images could not be taken: {told} ({error.sqlstate or 'no SQLSTATE'})",
+            remedy="Free disk space on the server, then promote again."
+            if isinstance(error, psycopg.errors.DiskFull)
+            else "When the server answers again, promote again: it goes on with what is left.",
+        ) from error
     except psycopg.Error as error:
         raise ImagesNotTaken(
             f"the images could not be taken: {type(error).__name__}, SQLSTATE {error.sqlstate or 'unknown'}"
