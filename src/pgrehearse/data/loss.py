@@ -16,6 +16,7 @@ from psycopg import sql
 from pgrehearse.data.columns import TypePair
 from pgrehearse.data.fingerprint import Layout, layout_of
 from pgrehearse.data.large_objects import compare_large_objects
+from pgrehearse.data.orphans import find_orphans
 from pgrehearse.data.pairing import Pool, follow_columns, pair_tables
 from pgrehearse.data.proof import Proof
 from pgrehearse.data.proving import Prover
@@ -24,6 +25,7 @@ from pgrehearse.data.sequences import compare_sequences
 from pgrehearse.data.session import Sessions, prepare_session
 from pgrehearse.data.table_loss import BothSides, PoolResult
 from pgrehearse.data.tables import Table, Tables, read_tables
+from pgrehearse.data.tracing import trace
 from pgrehearse.data.untouched import Baseline, Touches, read_touches
 from pgrehearse.data.verdicts import DataComparison, Unmeasured
 from pgrehearse.errors import DataNotCompared
@@ -94,6 +96,8 @@ def _compare(
     results = _run(
         pools, pristine, clone, jobs=jobs, progress=progress, samples=samples, proof=proof, touches=touches
     )  # fmt: skip
+    if proof is not Proof.COUNTS:
+        results = find_orphans(trace(results, both, types), both)
     sequences, unread_sequences = compare_sequences(both.before, both.after)
     objects, unread_objects = compare_large_objects(both.before, both.after)
     foreign = (

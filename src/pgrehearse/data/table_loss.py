@@ -1,6 +1,6 @@
 """What one pool of tables lost: fingerprints first, rows only where these differ, and the facts made of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import sql
@@ -26,6 +26,7 @@ from pgrehearse.data.value_changes import ChangeExample, ChangeKind, ValueChange
 from pgrehearse.data.verdicts import ColumnLoss, ColumnVerdict, Sample, TableLoss, TableVerdict, Unmeasured
 from pgrehearse.postgres.connect import Connection
 
+LOST_KEYS = 100_000  # 32 bytes each
 JSON_TEXTS = (
     'SELECT pg_catalog.count(*) FROM ONLY {table} WHERE ({column})::pg_catalog.text COLLATE pg_catalog."C"'
     " <> ({column})::pg_catalog.jsonb::pg_catalog.text"
@@ -47,6 +48,7 @@ class PoolResult:
     samples: tuple[Sample, ...] = ()
     pool: Pool | None = None  # what the tables are made of, for `tracing`
     layout: Layout | None = None
+    lost_keys: dict[int, list[int]] = field(default_factory=dict)  # by oid, `key_sql` of lost rows, not always all
 
 
 class PoolComparison:
@@ -63,6 +65,7 @@ class PoolComparison:
         self._values_before: dict[int, dict[str, int]] = {}
         self._tallies: dict[int, Tally] = {}
         self._added: dict[int, int] = {}
+        self._lost_keys: dict[int, list[int]] = {}
         self._json_texts: dict[tuple[int, str], int] = {}  # by the table's oid and the column
         self._notes: list[Unmeasured] = []
         self._kind_examples: dict[tuple[int, str, ChangeKind], KindExample] = {}  # by the table's oid, column, kind
@@ -110,6 +113,7 @@ class PoolComparison:
             samples=samples,
             pool=self._pool,
             layout=self._layout,
+            lost_keys=self._lost_keys,
         )
 
     # --- measuring
@@ -263,6 +267,10 @@ class PoolComparison:
             (before[leaf].oid, layout.compared[position].name, kind): example
             for (leaf, position, kind), example in found.kind_examples.items()
         }
+        if not layout.by_content:
+            for leaf, table in enumerate(before):
+                keys = [int(row.key) for row in found.lost if row.leaf == leaf]
+                self._lost_keys[table.oid] = keys[:LOST_KEYS]
         self._example_key = tuple(layout.compared[position] for position in layout.key)
         if not found.kept_all:
             self._notes.append(

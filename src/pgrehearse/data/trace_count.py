@@ -1,0 +1,162 @@
+"""How many of the source's values stand at the matching row of another place: exact, by two sorted streams of hashes.
+
+Both databases send (hash of the key, hash of the value), sorted by the server; one row of each is held.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from pgrehearse.data.buckets import NULL_HASH
+from pgrehearse.data.columns import INTEGERS, STRINGS, Expression, Hashing, Reading, TypePair, hash_of
+from pgrehearse.data.tables import Column
+from pgrehearse.postgres.connect import Connection
+
+DISTINCT_KEPT = 10_000
+FEWEST_DISTINCT = 8  # values; a column of fewer may well equal another one by coincidence
+OTHER_SEED = sql.SQL("4354685564936845319")  # so that a value's hash is not the key's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """``relation`` as pairs of hashes; rows whose value is NULL are left out."""
+
+    relation: Expression
+    key: Expression
+    value: Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a trace counted.  ``distinct`` values among the found ones, up to `DISTINCT_KEPT`."""
+
+    sought: int
+    found: int
+    contradicted: int  # the place has a row of that key, with another value
+    distinct: int
+    by_place: tuple[int, ...]
+
+    def doubt(self) -> str | None:
+        """Why the values may be equal by coincidence; None where that is ruled out.
+
+        Fewer than `FEWEST_DISTINCT` different values prove nothing (booleans, states, a row or two), however many
+        rows hold them.  Where some rows of the place hold other values, those found must nearly name their row.
+        """
+        if self.distinct < FEWEST_DISTINCT:
+            different = f"{self.distinct} different value{'' if self.distinct == 1 else 's'}"
+            return f"only {different}: it may be coincidence"
+        if self.contradicted and (
+            self.contradicted > self.found or self.distinct * 10 < min(self.found, DISTINCT_KEPT)
+        ):
+            return f"{self.contradicted:,} of the rows there hold another value: it may be coincidence"
+        return None
+
+
+def same_reading(before: Column, after: Column, types: TypePair) -> Reading | None:
+    """How values of two columns are held against each other; None where they can't without a cast that may fail.
+
+    Integers and strings are read alike whatever their width, so that hashes of several places agree.
+    """
+    old, new = types.without_domains(before, after=False), types.without_domains(after, after=True)
+    if old.oid in INTEGERS and new.oid in INTEGERS:
+        return _cast(Hashing.INT8, "({v})::pg_catalog.int8")
+    if old.category == STRINGS and new.category == STRINGS:
+        return _cast(Hashing.TEXT, "({v})::pg_catalog.text")
+    reading = types.reading(before, after)
+    return reading if isinstance(reading, Reading) and not reading.casts else None
+
+
+def _cast(hashing: Hashing, template: str) -> Reading:
+    def read(value: Expression) -> Expression:
+        return sql.SQL(template).format(v=value)
+
+    return Reading(hashing=hashing, before=read, after=read, casts=False)
+
+
+def chained(hashings: Sequence[Hashing], values: Sequence[Expression], seed: Expression) -> Expression:
+    """One hash of several values; NULL is told from every value."""
+    for hashing, value in zip(hashings, values, strict=True):
+        seed = sql.SQL(NULL_HASH).format(value=hash_of(hashing, value, seed), seed=seed)
+    return seed
+
+
+def text_hash(value: Expression) -> Expression:
+    return hash_of(Hashing.TEXT, value, OTHER_SEED)
+
+
+def count_found(
+    before: Connection,
+    source: Pairs,
+    after: Connection,
+    places: Sequence[Pairs],
+    own: Sequence[Pairs] = (),
+    *,
+    few: bool = False,
+) -> Found:
+    """Of the source's pairs those that some place holds.  Keys of ``own`` are not sought: they are still there.
+
+    The source's keys are unique.  One sort of each side; a ``few`` are held, and the places sort only their keys.
+    """
+    marked = [
+        sql.SQL("SELECT {key} AS k, {value} AS v, {mark} AS m FROM {relation}").format(
+            key=pairs.key, value=pairs.value, mark=sql.Literal(mark), relation=pairs.relation
+        )
+        for mark, pairs in ((-1, each) for each in own)
+    ]
+    marked += [
+        sql.SQL("SELECT {key} AS k, {value} AS v, {mark} AS m FROM {relation}").format(
+            key=pairs.key, value=pairs.value, mark=sql.Literal(mark), relation=pairs.relation
+        )
+        for mark, pairs in enumerate(places)
+    ]
+    sought_query = sql.SQL("SELECT {} AS k, {} AS v, 0 AS m FROM {}").format(source.key, source.value, source.relation)
+    ours: Iterable[tuple[int, int, int]] = _read(before, sought_query)
+    wanted: Expression = sql.SQL("")
+    if few:
+        ours = list(ours)
+        keys = sql.Literal([key for key, _, _ in ours])
+        wanted = sql.SQL(" AND k = ANY ({}::pg_catalog.int8[])").format(keys)
+    theirs = _read(after, sql.SQL(" UNION ALL ").join(marked), wanted)
+    sought = found = contradicted = 0
+    distinct: set[int] = set()
+    by_place = [0] * len(places)
+    other = next(theirs, None)
+    for key, value, _ in ours:
+        there: dict[int, int] = {}
+        still_there = False
+        while other is not None and other[0] < key:
+            other = next(theirs, None)
+        while other is not None and other[0] == key:
+            if other[2] < 0:
+                still_there = True
+            else:
+                there.setdefault(other[1], other[2])
+            other = next(theirs, None)
+        if still_there:
+            continue
+        sought += 1
+        if value in there:
+            found += 1
+            by_place[there[value]] += 1
+            if len(distinct) < DISTINCT_KEPT:
+                distinct.add(value)
+        elif there:
+            contradicted += 1
+    for _ in theirs:  # COPY wants to be read to its end
+        pass
+    return Found(
+        sought=sought, found=found, contradicted=contradicted, distinct=len(distinct), by_place=tuple(by_place)
+    )
+
+
+def _read(
+    connection: Connection, query: Expression, wanted: Expression | None = None
+) -> Iterator[tuple[int, int, int]]:
+    sorted_query = sql.SQL(
+        "COPY (SELECT k, v, m FROM ({}) AS s WHERE k IS NOT NULL AND v IS NOT NULL{} ORDER BY k, m) TO STDOUT"
+    ).format(query, wanted or sql.SQL(""))
+    with connection.cursor() as cursor, cursor.copy(sorted_query) as copy:
+        for line in copy:
+            key, value, mark = bytes(line).split(b"\t")
+            yield int(key), int(value), int(mark)

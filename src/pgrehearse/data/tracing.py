@@ -1,0 +1,449 @@
+"""What is gone from its place and stands in another: columns renamed, split or merged, rows moved to other tables.
+
+Columns that were dropped and rows that were lost are looked for in what the plan made or filled: new columns, new
+tables, tables that gained rows.  A row is known by its key there (`trace_links`), so a value counts as found only at
+the matching row; a few rows tell what to look for (`trace_search`), and all of them are counted (`trace_count`).
+What is found completely, and not by a possible coincidence (`Found.doubt`), is no loss; else the rest is.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import psycopg
+from psycopg import sql
+
+from pgrehearse.data.columns import STRINGS, Expression, Reading, TypePair, hash_of
+from pgrehearse.data.fingerprint import SEED, Layout, Side, key_sql
+from pgrehearse.data.pairing import Pool
+from pgrehearse.data.table_loss import BothSides, PoolResult
+from pgrehearse.data.tables import Column, Table
+from pgrehearse.data.trace_count import (
+    OTHER_SEED,
+    Found,
+    Pairs,
+    chained,
+    count_found,
+    same_reading,
+    text_hash,
+)
+from pgrehearse.data.trace_links import Link, Links, Place, read_links
+from pgrehearse.data.trace_search import MOST_PARTS, Drawn, Texts, draw, draw_same, find_merged, find_same, find_split
+from pgrehearse.data.verdicts import (
+    ColumnLoss,
+    ColumnVerdict,
+    TableLoss,
+    TableVerdict,
+    Trace,
+    Traced,
+)
+
+SEARCHED = 200  # lost rows among which some are drawn
+GONE = frozenset({TableVerdict.ROWS_LOST, TableVerdict.VALUES_CHANGED, TableVerdict.DROPPED})
+OTHERWISE_CHANGED = frozenset({ColumnVerdict.VALUES_GAINED, ColumnVerdict.UNMEASURED})
+
+
+def trace(results: Sequence[PoolResult], both: BothSides, types: TypePair) -> list[PoolResult]:
+    """The results, with what is gone told where it was found again.
+
+    Reads nothing where nothing is gone or nothing came.  Else some scans of each table that lost something and of
+    each that its key leads to, and one sort of both for what is found.
+    """
+    places = tuple(_places(results))
+    if not places or not any(_is_gone(table) for result in results for table in result.tables):
+        return list(results)
+    successors = {oid: table for result in results if result.pool for oid, table in result.pool.successors.items()}
+    links = read_links(both.before, both.after, successors)
+    traced = []
+    for result in results:
+        if result.pool is None or result.layout is None:
+            traced.append(result)
+            continue
+        tables = {table.name: table for table in result.pool.before}
+        facts = [
+            _trace_table(fact, tables[fact.name], result, places, links, both, types)
+            if fact.verdict is not TableVerdict.NEW and _is_gone(fact) and fact.name in tables
+            else fact
+            for fact in result.tables
+        ]
+        traced.append(replace(result, tables=tuple(facts)))
+    return traced
+
+
+def _is_gone(table: TableLoss) -> bool:
+    return table.rows_lost > 0 or any(_was_dropped(column) for column in table.columns)
+
+
+def _was_dropped(column: ColumnLoss) -> bool:
+    return column.verdict is ColumnVerdict.DROPPED and bool(column.values_lost)
+
+
+def _places(results: Iterable[PoolResult]) -> Iterator[Place]:
+    seen: set[int] = set()
+    for result in results:
+        pool = result.pool
+        if pool is None or pool.model_after is None or not pool.after:
+            continue
+        facts = {fact.name_after: fact for fact in result.tables}
+        tables = [pool.model_after] if pool.model_after.partitioned else list(pool.after)
+        for table in tables:
+            known = [fact for fact in facts.values() if pool.model_after.partitioned or fact.name_after == table.name]
+            new = {column.name_after for fact in known for column in fact.columns
+                   if column.verdict is ColumnVerdict.NEW}  # fmt: skip
+            gained = any(fact.rows_after > fact.rows_before - fact.rows_lost for fact in known)
+            if table.oid not in seen and (new or gained):
+                seen.add(table.oid)
+                columns = tuple(column for column in table.columns if column.sql_name in new)
+                yield Place(table=table, new_columns=columns, gained_rows=gained)
+
+
+def _trace_table(
+    fact: TableLoss,
+    table: Table,
+    result: PoolResult,
+    places: tuple[Place, ...],
+    links: Links,
+    both: BothSides,
+    types: TypePair,
+) -> TableLoss:
+    key = next(
+        (tuple(column for number in numbers if (column := table.find_column(number))) for numbers in table.keys), ()
+    )
+    if not key:
+        return fact
+    assert result.pool is not None
+    assert result.layout is not None
+    search = _Search(
+        table=table,
+        key=key,
+        pool=result.pool,
+        layout=result.layout,
+        places=places,
+        links=links,
+        both=both,
+        types=types,
+    )
+    traces: list[Trace] = []
+    if fact.rows_lost:
+        traces += search.rows(fact.rows_lost, result.lost_keys.get(table.oid, ()))
+    if fact.name_after is not None and (dropped := [column for column in fact.columns if _was_dropped(column)]):
+        traces += search.columns([column for column in table.columns if column.sql_name in {c.name for c in dropped}])
+    return _with_traces(fact, traces)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Search:
+    """One table's search; what fails to be read is not found."""
+
+    table: Table
+    key: tuple[Column, ...]
+    pool: Pool
+    layout: Layout
+    places: tuple[Place, ...]
+    links: Links
+    both: BothSides
+    types: TypePair
+
+    @property
+    def relation(self) -> Expression:
+        return sql.SQL("ONLY {}").format(self.table.identifier)
+
+    # --- rows
+
+    def rows(self, rows_lost: int, lost_keys: Sequence[int]) -> list[Trace]:
+        """Where lost rows went, each whole: under its key, with every other value."""
+        values = [column for column in self.table.columns if column not in self.key]
+        if not values and len(self.key) < 2:
+            return []  # a lone key is found in any table with numbers
+        kept: list[tuple[Link, Pairs, Pairs]] = []
+        for place in self.places:
+            if not place.gained_rows or self._is_own(place):
+                continue
+            for link in self._links(place, rows=True):
+                try:
+                    proposed = self._propose_rows(link, values, lost_keys)
+                except psycopg.OperationalError:
+                    raise
+                except psycopg.Error:  # this role may not read the place
+                    continue
+                if proposed is not None and (not kept or proposed[0] == kept[0][1]):
+                    kept.append((link, *proposed))
+                    break
+        if not kept:
+            return []
+        source = kept[0][1]
+        places = [pairs for _, _, pairs in kept]
+        if len(lost_keys) == rows_lost:
+            sought = replace(source, relation=self._lost_rows(lost_keys))
+            found = self._count(sought, places, [], few=True)
+        else:
+            own = self._own(source)
+            if len(own) != len(self.pool.after):
+                return []  # which rows are lost cannot be told
+            found = self._count(source, places, own)
+        if found is None or not found.found:
+            return []
+        reason = found.doubt()
+        if reason is not None and found.found < found.sought:
+            return []  # of few different rows some are found in many a table
+        return [
+            Trace(
+                what=Traced.ROWS,
+                columns=tuple(column.sql_name for column in self.table.columns),
+                into=link.place.table.name,
+                into_columns=tuple(column.sql_name for _, column in (*link.key, *link.values)),
+                joined_by="",
+                by=link.by,
+                sought=rows_lost,
+                found=min(count, rows_lost),
+                proved=reason is None,
+                reason=reason,
+            )
+            for (link, _, _), count in zip(kept, found.by_place, strict=True)
+            if count
+        ]
+
+    def _propose_rows(self, link: Link, values: list[Column], lost_keys: Sequence[int]) -> tuple[Pairs, Pairs] | None:
+        readings = self._key_readings(link)
+        if readings is None:
+            return None
+        mine, theirs = self._my_key(readings), _their_key(link, readings)
+        mapped: list[tuple[Column, Expression, Reading]] = []
+        if values:
+            drawn = draw(self.both.before, self._lost_rows(lost_keys[:SEARCHED]), mine, values)
+            there = draw_same(self.both.after, link, theirs, drawn) if drawn.rows and link.values else []
+            if not there:
+                return None
+            for number, column in enumerate(values):
+                position = self._by_name(column, link) if self._all_null(number, drawn) else None
+                position = find_same(number, column, drawn, there, link) if position is None else position
+                if position is None:
+                    return None
+                value, new = link.values[position]
+                reading = same_reading(column, new, self.types)
+                if reading is None:
+                    return None
+                mapped.append((column, value, reading))
+        hashings = [reading.hashing for _, _, reading in mapped]
+        my_value = chained(hashings, [reading.before(column.identifier) for column, _, reading in mapped], OTHER_SEED)
+        their_value = chained(hashings, [reading.after(value) for _, value, reading in mapped], OTHER_SEED)
+        if not mapped:
+            my_value, their_value = mine, theirs
+        return (
+            Pairs(relation=self.relation, key=mine, value=my_value),
+            Pairs(relation=link.relation, key=theirs, value=their_value),
+        )
+
+    def _all_null(self, number: int, drawn: Drawn) -> bool:
+        return all(texts[number] is None for texts in drawn.rows.values())
+
+    def _by_name(self, column: Column, link: Link) -> int | None:
+        return next((place for place, (_, new) in enumerate(link.values) if new.name == column.name), None)
+
+    def _lost_rows(self, lost_keys: Sequence[int]) -> Expression:
+        """The lost ones alone, where it is known which these are."""
+        if not lost_keys:
+            return self.relation
+        return sql.SQL("(SELECT * FROM {} WHERE {} = ANY ({}::pg_catalog.int8[])) AS lost").format(
+            self.relation, key_sql(self.layout, self.table, Side.BEFORE), sql.Literal(list(lost_keys))
+        )
+
+    def _is_own(self, place: Place) -> bool:
+        return any(place.table.oid == table.oid for table in (*self.pool.after, self.pool.model_after) if table)
+
+    def _own(self, source: Pairs) -> list[Pairs]:
+        """The table's own keys of now, each as the source's key is hashed, of those tables where that can be."""
+        found = []
+        for table in self.pool.after:
+            columns = [
+                column.after[table.oid] for key in self.key for column in self.layout.columns
+                if column.name == key.name and table.oid in column.after
+            ]  # fmt: skip
+            if len(columns) < len(self.key):
+                continue
+            readings = [same_reading(key, column, self.types) for key, column in zip(self.key, columns, strict=True)]
+            known = [reading for reading in readings if reading is not None]
+            if len(known) < len(self.key) or self._my_key(known) != source.key:
+                continue
+            values = [reading.after(column.identifier) for reading, column in zip(known, columns, strict=True)]
+            key = chained([reading.hashing for reading in known], values, SEED)
+            found.append(Pairs(relation=sql.SQL("ONLY {}").format(table.identifier), key=key, value=key))
+        return found
+
+    # --- columns
+
+    def columns(self, dropped: list[Column]) -> list[Trace]:
+        """Where the values of dropped columns went: each by itself, split up, or several merged into one."""
+        traces = []
+        rest = []
+        for column in dropped:
+            found = _best(self._single(column))
+            if found is None:
+                rest.append(column)
+            else:
+                traces.append(found)
+        texts = [column for column in rest if self._is_text(column)][:MOST_PARTS]
+        if len(texts) > 1 and (merged := _best(self._merged(texts))) is not None:
+            traces.append(merged)
+        return traces
+
+    def _single(self, column: Column) -> Iterator[Trace]:
+        for link, readings in self._value_links():
+            keys = self._my_key(readings), _their_key(link, readings)
+            drawn, there = self._drawn(link, *keys, [column])
+            position = find_same(0, column, drawn, there, link) if there else None
+            if position is not None:
+                value, new = link.values[position]
+                reading = same_reading(column, new, self.types)
+                if reading is not None:
+                    mine = hash_of(reading.hashing, reading.before(column.identifier), OTHER_SEED)
+                    theirs = hash_of(reading.hashing, reading.after(value), OTHER_SEED)
+                    yield from self._counted(link, keys, (mine, theirs), (column,), (position,), "")
+            split = find_split(0, drawn, there, link, self.types) if there and self._is_text(column) else None
+            if split is not None:
+                whole = text_hash(sql.SQL("({})::pg_catalog.text").format(column.identifier))
+                parts = text_hash(_joined([link.values[place][0] for place in split.positions], split.separator))
+                how = _literal(split.separator)
+                yield from self._counted(link, keys, (whole, parts), (column,), split.positions, how)
+
+    def _merged(self, columns: list[Column]) -> Iterator[Trace]:
+        for link, readings in self._value_links():
+            keys = self._my_key(readings), _their_key(link, readings)
+            drawn, there = self._drawn(link, *keys, columns)
+            found = find_merged(range(len(columns)), drawn, there, link, self.types) if there else None
+            if found is None:
+                continue
+            order, joined = found
+            chosen = tuple(columns[place] for place in order)
+            parts = text_hash(_joined([column.identifier for column in chosen], joined.separator))
+            whole = text_hash(sql.SQL("({})::pg_catalog.text").format(link.values[joined.positions[0]][0]))
+            how = _literal(joined.separator)
+            yield from self._counted(link, keys, (parts, whole), chosen, joined.positions, how)
+
+    def _counted(
+        self,
+        link: Link,
+        keys: tuple[Expression, Expression],
+        values: tuple[Expression, Expression],
+        columns: tuple[Column, ...],
+        positions: tuple[int, ...],
+        joined_by: str,
+    ) -> Iterator[Trace]:
+        source = Pairs(relation=self.relation, key=keys[0], value=values[0])
+        found = self._count(source, [Pairs(relation=link.relation, key=keys[1], value=values[1])], [])
+        if found is None or not found.found:
+            return
+        reason = found.doubt()
+        yield Trace(
+            what=Traced.VALUES,
+            columns=tuple(column.sql_name for column in columns),
+            into=link.place.table.name,
+            into_columns=tuple(link.values[position][1].sql_name for position in positions),
+            joined_by=joined_by,
+            by=link.by,
+            sought=found.sought,
+            found=found.found,
+            proved=reason is None,
+            reason=reason,
+        )
+
+    def _value_links(self) -> Iterator[tuple[Link, list[Reading]]]:
+        for place in sorted(self.places, key=lambda place: not self._is_own(place)):
+            for link in self._links(place, rows=False):
+                readings = self._key_readings(link)
+                if readings is not None and link.values:
+                    yield link, readings
+
+    def _drawn(
+        self, link: Link, mine: Expression, theirs: Expression, columns: list[Column]
+    ) -> tuple[Drawn, list[tuple[int, Texts]]]:
+        try:
+            drawn = draw(self.both.before, self.relation, mine, columns)
+            return drawn, draw_same(self.both.after, link, theirs, drawn) if drawn.rows else []
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error:  # this role may not read the place
+            return Drawn(rows={}), []
+
+    # --- both
+
+    def _links(self, place: Place, *, rows: bool) -> Iterator[Link]:
+        return self.links.of(self.table, self.key, self.pool, place, rows=rows)
+
+    def _key_readings(self, link: Link) -> list[Reading] | None:
+        found = [same_reading(mine, theirs, self.types) for mine, (_, theirs) in zip(self.key, link.key, strict=True)]
+        known = [reading for reading in found if reading is not None]
+        return known if len(known) == len(found) else None
+
+    def _my_key(self, readings: list[Reading]) -> Expression:
+        values = [reading.before(column.identifier) for reading, column in zip(readings, self.key, strict=True)]
+        return chained([reading.hashing for reading in readings], values, SEED)
+
+    def _is_text(self, column: Column) -> bool:
+        return self.types.without_domains(column, after=False).category == STRINGS
+
+    def _count(self, source: Pairs, places: list[Pairs], own: list[Pairs], *, few: bool = False) -> Found | None:
+        try:
+            return count_found(self.both.before, source, self.both.after, places, own, few=few)
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error:
+            return None
+
+
+def _best(proposals: Iterator[Trace]) -> Trace | None:
+    """The first that is complete and proved, else the one that found most; what is neither is not told."""
+    best: Trace | None = None
+    for found in proposals:
+        complete = found.found == found.sought
+        if found.proved and complete:
+            return found
+        better = best is None or (found.proved, found.found) > (best.proved, best.found)
+        if better and (found.proved or complete):
+            best = found
+    return best
+
+
+def _their_key(link: Link, readings: list[Reading]) -> Expression:
+    values = [reading.after(value) for reading, (value, _) in zip(readings, link.key, strict=True)]
+    return chained([reading.hashing for reading in readings], values, SEED)
+
+
+def _joined(values: Sequence[Expression], separator: str) -> Expression:
+    """The text that several make; NULL where all of them are; what is NULL or empty leaves no separator behind."""
+    return sql.SQL(
+        "CASE WHEN COALESCE({every}) IS NOT NULL THEN pg_catalog.concat_ws({separator}, {parts}) END"
+    ).format(
+        every=sql.SQL(", ").join(sql.SQL("({})::pg_catalog.text").format(value) for value in values),
+        separator=sql.Literal(separator),
+        parts=sql.SQL(", ").join(sql.SQL("NULLIF(({})::pg_catalog.text, '')").format(value) for value in values),
+    )
+
+
+def _literal(separator: str) -> str:
+    doubled = separator.replace("'", "''")
+    return f"'{doubled}'"
+
+
+def _with_traces(fact: TableLoss, traces: list[Trace]) -> TableLoss:
+    """The counts less what was found, and the verdicts that follow."""
+    found_rows = sum(each.found for each in traces if each.proved and each.what is Traced.ROWS)
+    rows_moved = min(fact.rows_lost, found_rows)
+    columns = []
+    for column in fact.columns:
+        lost, moved = column.values_lost or 0, 0
+        if fact.name_after is None and rows_moved:
+            moved = max(0, lost - (fact.rows_lost - rows_moved))  # each row not found may have held a value
+        for each in traces:
+            if each.proved and each.what is Traced.VALUES and column.name in each.columns and _was_dropped(column):
+                # Merged with others: each one not found may have held a value of every column.
+                alone = len(each.columns) == 1
+                moved = min(lost, each.found) if alone else max(0, lost - (each.sought - each.found))
+        complete = moved == lost and lost > 0 and column.verdict is ColumnVerdict.DROPPED
+        verdict = ColumnVerdict.MOVED if complete else column.verdict
+        columns.append(replace(column, values_moved=moved, verdict=verdict))
+    found = replace(fact, rows_moved=rows_moved, columns=tuple(columns), traces=tuple(traces))
+    any_moved = rows_moved or any(column.values_moved for column in columns)
+    otherwise = any(column.verdict in OTHERWISE_CHANGED for column in columns)
+    if any_moved and not otherwise and not found.lost and fact.verdict in GONE:
+        return replace(found, verdict=TableVerdict.MOVED)
+    return found
