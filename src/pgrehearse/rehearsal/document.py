@@ -8,6 +8,7 @@ from typing import Any
 
 from pgrehearse import __version__
 from pgrehearse.clones.pair import ClonePair
+from pgrehearse.data.integrity.verdicts import Integrity
 from pgrehearse.data.sizes import TableSize
 from pgrehearse.data.untouched import Baseline
 from pgrehearse.data.verdicts import DataComparison
@@ -21,7 +22,8 @@ from pgrehearse.queries.workload import Workload
 from pgrehearse.rehearsal.checks import CheckResult
 from pgrehearse.rehearsal.commits import CommitEvidence
 from pgrehearse.rehearsal.guarantees import find_lost_guarantees
-from pgrehearse.rehearsal.judge import LostGuarantee, Unmeasured, decide, find_all
+from pgrehearse.rehearsal.integrity import find_broken_promises, find_unasked
+from pgrehearse.rehearsal.judge import Unmeasured, decide, find_all
 from pgrehearse.rehearsal.query_findings import find_query_findings, find_unmeasured_queries
 from pgrehearse.rehearsal.receipt import RECIPE, Receipt, files_of
 from pgrehearse.rehearsal.request import Request
@@ -62,8 +64,7 @@ class Seen:
     clone_schema: Schema | None = None
     baseline: Baseline | None = None  # how the clone stood before the plan
     data: DataComparison | None = None
-    broken: tuple[LostGuarantee, ...] = ()  # what the catalog calls sound and the rows or readers find broken
-    has_matviews: bool = False
+    integrity: Integrity | None = None  # None: no plan was run
     checks: tuple[CheckResult, ...] = ()
     workload: Workload | None = None  # as production counts it
     role_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # production's
@@ -83,7 +84,9 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
     assert seen.pristine_schema is not None
     assert seen.clone_schema is not None
     changes = diff(seen.pristine_schema, seen.clone_schema, same_oids=True)
-    guarantees = (*find_lost_guarantees(seen.pristine_schema, seen.clone_schema), *seen.broken)
+    integrity = seen.integrity or Integrity(checks=(), broken=(), not_measured=())
+    lost = find_lost_guarantees(seen.pristine_schema, seen.clone_schema)
+    guarantees = (*lost, *find_broken_promises(integrity))
     failure = seen.failure if seen.doubt is None else None
     findings = find_all(seen.predicted, seen.traces, seen.data, guarantees, failure, find_query_findings(seen.queries))
     unlike = _unlike_source(seen)
@@ -133,7 +136,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                 "after": fingerprint(seen.clone_schema),
                 "changes": [change.as_json() for change in changes],
             },
-            "checks": [check.as_json() for check in seen.checks],
+            "checks": [check.as_json() for check in (*seen.checks, *integrity.checks)],
             "queries": [query.as_json() for query in seen.queries.queries] if seen.queries is not None else [],
             "contention": {},
             "rollback": dict(seen.way_back),
@@ -257,9 +260,8 @@ def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
     if pair.is_private:
         reason = "the private local server is not production's machine, and does not wait for its disk (fsync off)"
         yield Unmeasured(what="durations as production would have them", reason=reason, decisive=False)
-    if seen.has_matviews:
-        reason = "it is derived from tables, which are compared; only whether it can be read was looked at"
-        yield Unmeasured(what="the content of materialized views", reason=reason, decisive=False)
+    if seen.integrity is not None:
+        yield from find_unasked(seen.integrity)
     if seen.way_back.get("type") == "not-measured":
         yield Unmeasured(what="the way back", reason="; ".join(seen.way_back["reasons"]), decisive=False)
     insisted = seen.request.queries.insisted

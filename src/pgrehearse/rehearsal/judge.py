@@ -4,13 +4,13 @@ A prediction of the lint is held against what happened: confirmed where it was s
 clone shows that it did no harm.  What was seen without having been predicted is a finding of its own.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, SequenceState, TableLoss, TableVerdict
 from pgrehearse.errors import MigrationFailed
-from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level
+from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level, Measured
 from pgrehearse.hazards.trace import StatementTrace
 from pgrehearse.rehearsal.checks import CheckResult, CheckVerdict
 
@@ -50,6 +50,7 @@ class LostGuarantee:
     level: Level
     remedy: str
     classes: tuple[HazardClass, ...] = (HazardClass.GUARANTEE_LOST,)
+    measured: Mapping[str, Measured] = field(default_factory=dict)
 
 
 def decide(
@@ -293,6 +294,7 @@ def _guarantee_lost(guarantee: LostGuarantee, data: DataComparison | None) -> Fi
         remedy=guarantee.remedy,
         evidence=Evidence.OBSERVED,
         relation=guarantee.relation,
+        measured=guarantee.measured,
     )
 
 

@@ -14,10 +14,8 @@ from psycopg import sql
 from pgrehearse.clones.pair import ClonePair, make_pair
 from pgrehearse.data.loss import compare_data
 from pgrehearse.data.proof import Proof
-from pgrehearse.data.session import prepare_session
 from pgrehearse.data.sizes import read_table_sizes
 from pgrehearse.data.untouched import read_baseline
-from pgrehearse.data.verdicts import TableVerdict
 from pgrehearse.errors import MigrationFailed, UnreadableSql
 from pgrehearse.hazards.lint import lint_files
 from pgrehearse.hazards.trace import Tracer
@@ -37,10 +35,9 @@ from pgrehearse.rehearsal.application_queries import plan_queries, read_workload
 from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_checks
 from pgrehearse.rehearsal.commits import CommitRecorder
 from pgrehearse.rehearsal.document import Seen, receipt_of
-from pgrehearse.rehearsal.matviews import find_emptied_matviews, has_matviews
+from pgrehearse.rehearsal.integrity import rehearse_integrity
 from pgrehearse.rehearsal.plan_session import PlanSession
 from pgrehearse.rehearsal.receipt import Receipt, save_receipt
-from pgrehearse.rehearsal.references import find_broken_references
 from pgrehearse.rehearsal.request import Request
 from pgrehearse.rehearsal.settings import read_settings
 from pgrehearse.rehearsal.syntax import ask_server
@@ -82,6 +79,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         else:
             _apply_plan(pair, seen, progress)
         _compare(pair, seen, progress)
+        _examine_integrity(pair, seen, progress)
         plan_queries(pair, seen, progress)
         _check(pair, seen, progress)
         _rehearse_way_back(pair, seen, progress)
@@ -215,14 +213,18 @@ def _compare(pair: ClonePair, seen: Seen, progress: Progress) -> None:
     )
     if seen.request.proof is Proof.COUNTS:
         seen.lowered.append(COUNTED_ONLY)
-    changed = [table.name_after for table in seen.data.tables if table.verdict is not TableVerdict.UNCHANGED]
-    with pair.session("pristine", "observe") as before, pair.session("clone", "observe") as after:
-        seen.broken = (
-            *find_broken_references(prepare_session(after), [name for name in changed if name is not None]),
-            *find_emptied_matviews(before, after),
-        )
-        seen.has_matviews = has_matviews(after)
     seen.timings["compare_ms"] = (time.monotonic() - started) * 1000
+
+
+def _examine_integrity(pair: ClonePair, seen: Seen, progress: Progress) -> None:
+    if pair.role_problem is not None:
+        return  # no plan was run
+    assert seen.data is not None
+    progress.step("asking the rows whether they keep what the schema promises")
+    started = time.monotonic()
+    ignored = frozenset({seen.request.ledger.table})
+    seen.integrity = rehearse_integrity(pair, seen.data, ignore_relations=ignored, progress=progress)
+    seen.timings["integrity_ms"] = (time.monotonic() - started) * 1000
 
 
 def _rehearse_way_back(pair: ClonePair, seen: Seen, progress: Progress) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 
 from pgrehearse.clones.pair import ClonePair
+from pgrehearse.data.integrity.matviews import find_emptied_matviews
 from pgrehearse.data.loss import compare_data
 from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, SequenceVerdict, TableLoss, TableVerdict
 from pgrehearse.errors import MigrationFailed, PgRehearseError
@@ -24,7 +25,6 @@ from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.named_queries import named_queries
 from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.document import Seen
-from pgrehearse.rehearsal.matviews import find_emptied_matviews
 from pgrehearse.rollback.aside import find_added
 from pgrehearse.rollback.definitions import read_definitions
 from pgrehearse.rollback.images import Image, ImagePlan, drop_images, find_images, plan_images, take_images

@@ -95,7 +95,9 @@ def names_to_accept(document: Mapping[str, Any]) -> tuple[str, ...]:
         if finding["evidence"] != "disproved"
         and (order.index(finding["level"]) <= asked or "data-loss" in finding["classes"])
     ]
-    names += [f"check:{check['name']}" for check in document["checks"] if check["verdict"] == "failed"]
+    # What fails an integrity check is a finding of its own, and accepted as such.
+    checks = [check for check in document["checks"] if not check["name"].startswith("integrity: ")]
+    names += [f"check:{check['name']}" for check in checks if check["verdict"] == "failed"]
     return tuple(dict.fromkeys(names))
 
 

@@ -1,0 +1,66 @@
+"""The integrity of what the plan left, brought into the rehearsal: its checks, its findings, what is not measured."""
+
+from collections.abc import Iterator
+
+from pgrehearse.clones.pair import ClonePair
+from pgrehearse.data.integrity.examine import examine_integrity
+from pgrehearse.data.integrity.verdicts import BrokenPromise, Integrity, Weight
+from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, TableLoss, TableVerdict
+from pgrehearse.hazards.finding import HazardClass, Level, Measured
+from pgrehearse.progress import Progress
+from pgrehearse.rehearsal.judge import LostGuarantee, Unmeasured
+
+LEVELS = {Weight.ERROR: Level.ERROR, Weight.WARNING: Level.WARNING}
+SAME_ROWS = (TableVerdict.UNCHANGED, TableVerdict.RENAMED)
+SAME_VALUES = (ColumnVerdict.UNCHANGED, ColumnVerdict.RENAMED)
+
+
+def rehearse_integrity(
+    pair: ClonePair, data: DataComparison, *, ignore_relations: frozenset[str], progress: Progress
+) -> Integrity:
+    """Ask the rows of the clone whether they keep what its schema promises; see `examine_integrity`."""
+    return examine_integrity(
+        lambda: pair.session("pristine", "observe"),
+        lambda: pair.session("clone", "observe"),
+        (lambda: pair.session_as_role("observe")) if pair.role_access is not None else None,
+        role=pair.role,
+        unchanged=find_unchanged(data),
+        ignore_relations=ignore_relations,
+        progress=progress.advance,
+    )
+
+
+def find_unchanged(data: DataComparison) -> frozenset[str]:
+    """Tables of the clone that hold the rows and columns that they held before, and no other."""
+    return frozenset(table.name_after for table in data.tables if table.name_after is not None and _is_same(table))
+
+
+def _is_same(table: TableLoss) -> bool:
+    return table.verdict in SAME_ROWS and all(column.verdict in SAME_VALUES for column in table.columns)
+
+
+def find_broken_promises(integrity: Integrity) -> Iterator[LostGuarantee]:
+    for broken in integrity.broken:
+        yield LostGuarantee(
+            relation=broken.relation,
+            what=broken.what,
+            hazard=broken.hazard,
+            level=LEVELS[broken.weight],
+            remedy=broken.remedy,
+            classes=(HazardClass.BREAKS_RUNNING_APP,) if broken.readers_fail else (HazardClass.GUARANTEE_LOST,),
+            measured=_measured(broken),
+        )
+
+
+def _measured(broken: BrokenPromise) -> dict[str, Measured]:
+    counted = {"rows": broken.rows, "rows_before": broken.rows_before}
+    return {
+        "promise": broken.promise,
+        **{name: value for name, value in counted.items() if value is not None},
+        **({"keys": list(broken.keys)} if broken.keys else {}),
+    }
+
+
+def find_unasked(integrity: Integrity) -> Iterator[Unmeasured]:
+    for each in integrity.not_measured:
+        yield Unmeasured(what=each.what, reason=each.reason, decisive=each.decisive)

@@ -1,0 +1,197 @@
+"""What is asked of the rows and what is not, by whom, and what raises nothing."""
+
+from typing import Any
+
+import pytest
+
+from pgrehearse.data.integrity.examine import examine_integrity
+from pgrehearse.data.integrity.verdicts import CheckVerdict, Integrity
+from pgrehearse.rehearsal.integrity import find_unchanged
+
+SHOP = """
+CREATE SCHEMA app; SET search_path = app;
+CREATE FUNCTION kind(v text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT lower(v)';
+CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE DOMAIN amount AS numeric CONSTRAINT not_negative CHECK (VALUE >= 0);
+CREATE TYPE state AS ENUM ('new', 'paid');
+CREATE TABLE users (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, mail text NOT NULL CHECK (mail LIKE '%@%'));
+CREATE UNIQUE INDEX users_mail ON users (kind(mail));
+CREATE TABLE orders (
+    id bigserial PRIMARY KEY, user_id int NOT NULL REFERENCES users ON DELETE CASCADE, total amount,
+    state state NOT NULL DEFAULT 'new', net numeric GENERATED ALWAYS AS (total * 0.8) STORED,
+    at date DEFAULT '2026-01-01',
+    CONSTRAINT cheap CHECK (total < 1000)
+);
+CREATE TABLE logs (id int, at int NOT NULL) PARTITION BY RANGE (at);
+CREATE TABLE logs_1 PARTITION OF logs FOR VALUES FROM (0) TO (100);
+CREATE TABLE rooms (id int PRIMARY KEY, during int4range, EXCLUDE USING gist (during WITH &&));
+CREATE MATERIALIZED VIEW totals AS SELECT user_id, sum(total) AS total FROM orders GROUP BY 1;
+CREATE TABLE calm (id int PRIMARY KEY, v int NOT NULL UNIQUE CHECK (v > 0), user_id int REFERENCES users);
+INSERT INTO users (mail) SELECT 'u' || n || '@example.com' FROM generate_series(1, 50) n;
+INSERT INTO orders (user_id, total) SELECT n % 50 + 1, n FROM generate_series(1, 300) n;
+INSERT INTO logs SELECT n, n FROM generate_series(1, 99) n;
+INSERT INTO rooms SELECT n, int4range(n * 10, n * 10 + 10) FROM generate_series(1, 50) n;
+INSERT INTO calm SELECT n, n, 1 FROM generate_series(1, 50) n;
+ALTER TABLE calm ADD CONSTRAINT odd CHECK (v % 2 = 1) NOT VALID;
+REFRESH MATERIALIZED VIEW totals;
+"""
+BENIGN = (
+    "INSERT INTO users (mail) VALUES ('new@example.com'); INSERT INTO orders (user_id, total) VALUES (51, 3)",
+    "UPDATE orders SET total = total + 1 WHERE id < 100",
+    "DELETE FROM users WHERE id = 7",
+    "ALTER TABLE orders ADD COLUMN note text NOT NULL DEFAULT '' CHECK (note <> 'x')",
+    "ALTER TABLE orders ALTER COLUMN at TYPE timestamptz",
+    "ALTER TABLE orders ADD CONSTRAINT user_again FOREIGN KEY (user_id) REFERENCES users NOT VALID; "
+    "ALTER TABLE orders VALIDATE CONSTRAINT user_again",
+    "ALTER TABLE orders DROP CONSTRAINT cheap; ALTER TABLE orders ADD CONSTRAINT cheap CHECK (total < 2000)",
+    "REFRESH MATERIALIZED VIEW totals",
+    "CREATE TABLE logs_2 (LIKE logs); INSERT INTO logs_2 VALUES (1, 150); "
+    "ALTER TABLE logs ATTACH PARTITION logs_2 FOR VALUES FROM (100) TO (200)",
+    "INSERT INTO rooms VALUES (99, '[5000,5001)'), (100, NULL), (101, 'empty'), (102, 'empty')",
+    "SET session_replication_role = replica; INSERT INTO calm VALUES (900, 901, NULL); RESET session_replication_role",
+    # the other half
+    "ALTER TABLE logs DETACH PARTITION logs_1",
+    "ALTER DOMAIN amount ADD CONSTRAINT small CHECK (VALUE < 1000000)",
+    "CREATE OR REPLACE FUNCTION kind(v text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT lower(trim(v))'",
+    "CREATE OR REPLACE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'",
+    "ALTER TYPE state ADD VALUE 'sent'; ALTER TYPE state RENAME VALUE 'paid' TO 'settled'",
+    "ALTER TABLE calm DROP CONSTRAINT odd; UPDATE calm SET v = -v + 1000",
+    "DROP MATERIALIZED VIEW totals; CREATE MATERIALIZED VIEW totals AS SELECT sum(total) FROM orders",
+    "CREATE TABLE copied AS TABLE orders; DROP TABLE orders CASCADE; ALTER TABLE copied RENAME TO orders",
+    "CREATE MATERIALIZED VIEW totals AS SELECT sum(total) FROM orders",
+    "ALTER TABLE users RENAME COLUMN mail TO email; ALTER TABLE users RENAME TO people",
+)  # fmt: skip
+
+
+def examine(twins: Any, role: str = "postgres") -> Integrity:
+    """As a rehearsal does it: the data compared first."""
+    data = twins.compare()
+    return examine_integrity(
+        lambda: twins.session(twins.pristine),
+        lambda: twins.session(twins.clone),
+        lambda: twins.session(twins.clone, role),
+        role=role,
+        unchanged=find_unchanged(data),
+    )
+
+
+def detail(integrity: Integrity, name: str) -> str:
+    return next(check.detail for check in integrity.checks if check.name == f"integrity: {name}")
+
+
+@pytest.mark.pg(">= 15")
+def test_benign_plans_raise_nothing(twins: Any, server_major: int) -> None:
+    """By a superuser, who could get past everything: so every promise on what they touch is asked."""
+    twins.given(SHOP)
+    half = len(BENIGN) // 2
+    for scripts in (BENIGN[:half], BENIGN[half:]) if server_major == 18 else (BENIGN[half:],):
+        with twins.session("postgres") as admin:
+            admin.execute(f"DROP DATABASE IF EXISTS {twins.clone}")
+        twins.migrate()
+        with twins.session(twins.clone) as session:
+            for script in scripts:
+                session.execute("SET search_path = app")
+                session.execute(script)
+        integrity = examine(twins)
+        assert integrity.broken == ()
+        assert [entry for entry in integrity.not_measured if entry.decisive] == []
+        assert {check.verdict for check in integrity.checks} == {CheckVerdict.PASSED}
+
+
+@pytest.mark.pg("== 18")
+def test_what_was_broken_before_is_information_and_no_finding(twins: Any) -> None:
+    twins.given(SHOP)
+    twins.migrate("ALTER TABLE app.calm ADD COLUMN more int")
+    integrity = examine(twins)
+    assert integrity.broken == ()
+    assert "check odd of app.calm (25 rows then, 25 now)" in detail(integrity, "checks")
+
+
+@pytest.mark.pg("== 18")
+def test_the_server_is_believed_where_the_role_could_not_get_past_it(twins: Any, ordinary_role: str) -> None:
+    """Nothing but the constraint that is NOT VALID is asked, though every table is touched."""
+    twins.given(SHOP.replace("users_mail ON users (kind(mail))", "users_mail ON users (lower(mail))"))
+    twins.given(f"GRANT ALL ON SCHEMA app TO {ordinary_role}; GRANT ALL ON ALL TABLES IN SCHEMA app TO {ordinary_role}")
+    twins.migrate()
+    with twins.session(twins.clone, ordinary_role) as session:
+        session.execute("UPDATE app.orders SET total = total; UPDATE app.orders SET total = 0 WHERE id = 5")
+        session.execute("UPDATE app.calm SET v = v + 1000 WHERE id = 5; UPDATE app.rooms SET id = 900 WHERE id = 1")
+    integrity = examine(twins, ordinary_role)
+    asked = {check.name: check.detail.partition(" asked")[0] for check in integrity.checks if " asked" in check.detail}
+    assert asked["integrity: foreign keys"] == "0 of 2"
+    assert asked["integrity: checks"] == "1 of 4"
+    assert asked["integrity: unique keys"].startswith("0 of ")
+    assert asked["integrity: exclusion constraints"] == "0 of 1"
+    assert "it is NOT VALID" in detail(integrity, "checks")
+    assert integrity.broken[0].hazard == "stale-matview"
+
+
+@pytest.mark.pg("== 18")
+def test_what_is_not_touched_is_not_asked_of_a_superusers_plan(twins: Any) -> None:
+    twins.given(SHOP)
+    twins.migrate("UPDATE app.rooms SET id = 900 WHERE id = 1")
+    integrity = examine(twins)
+    assert detail(integrity, "foreign keys").startswith("0 of 2 asked")
+    assert detail(integrity, "exclusion constraints") == "1 of 1 asked of the rows (role postgres is a superuser)"
+    assert detail(integrity, "materialized views") == "1 in all, 0 compared with what their query gives now"
+
+
+@pytest.mark.pg("== 18")
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("GRANT SET ON PARAMETER session_replication_role TO {role}", "may set session_replication_role"),
+        ("CREATE FUNCTION app.f() RETURNS void LANGUAGE sql SECURITY DEFINER AS 'SELECT'", "app.f, which runs as a"),
+        ("GRANT postgres TO {role}", "can become a superuser"),
+    ],
+)  # fmt: skip
+def test_whoever_could_get_past_the_server_is_not_believed(
+    twins: Any, ordinary_role: str, given: str, why: str
+) -> None:
+    twins.given("CREATE SCHEMA app; CREATE TABLE app.t (id int PRIMARY KEY, v int CHECK (v > 0))")
+    twins.given(given.format(role=ordinary_role))
+    try:
+        twins.migrate("INSERT INTO app.t VALUES (1, 1)")
+        assert why in detail(examine(twins, ordinary_role), "checks")
+    finally:
+        if "PARAMETER" in given:
+            twins.given(f"REVOKE SET ON PARAMETER session_replication_role FROM {ordinary_role}")
+
+
+@pytest.mark.pg("== 18")
+def test_what_the_plan_brought_runs_as_the_plans_role_alone(twins: Any, ordinary_role: str) -> None:
+    """A function of the plan's must not run as the administrator who asks."""
+    twins.given(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'x'); CREATE TABLE who (name text)"
+    )
+    twins.given(f"GRANT ALL ON t, who TO {ordinary_role}; GRANT ALL ON SCHEMA public TO {ordinary_role}")
+    twins.given(f"ALTER TABLE t OWNER TO {ordinary_role}")
+    twins.migrate()
+    with twins.session(twins.clone, ordinary_role) as session:
+        session.execute(
+            "CREATE FUNCTION f(v text) RETURNS boolean IMMUTABLE LANGUAGE sql "
+            "AS $$ SELECT current_user <> 'postgres' $$;"
+            "ALTER TABLE t ADD CONSTRAINT c CHECK (f(v))"
+        )
+    integrity = examine(twins, ordinary_role)
+    assert detail(integrity, "checks").startswith("1 of 1 asked")
+    assert integrity.broken == ()
+    with twins.session(twins.clone) as admin:
+        admin.execute(f"ALTER TABLE t OWNER TO postgres; REVOKE ALL ON t FROM {ordinary_role}")
+    (unmeasured,) = [entry for entry in examine(twins, ordinary_role).not_measured if entry.decisive]
+    assert unmeasured.reason == "the plan's role may not read it, and what it calls runs as nobody else"
+
+
+@pytest.mark.pg("== 18")
+def test_a_failing_question_stops_no_other(twins: Any) -> None:
+    twins.given(
+        "CREATE FUNCTION f(v int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT 1 / v > 0';"
+        "CREATE TABLE t (id int PRIMARY KEY, v int, w int); INSERT INTO t VALUES (1, 0, -1);"
+        "ALTER TABLE t ADD CONSTRAINT c CHECK (f(v)) NOT VALID"
+    )
+    twins.migrate("ALTER TABLE t ADD CONSTRAINT w CHECK (w > 0) NOT VALID")
+    integrity = examine(twins)
+    assert [broken.promise for broken in integrity.broken] == ["check w"]
+    (unmeasured,) = integrity.not_measured[:1]
+    assert unmeasured.what == "check c of public.t"
+    assert unmeasured.reason == "DivisionByZero, SQLSTATE 22012"
