@@ -85,6 +85,15 @@ def reaches_outward(kind: str, text: str) -> bool:
     return kind in _OUTWARD_KINDS or _OUTWARD_WORDS.search(text) is not None
 
 
+def outlives_rollback(kind: str, why: str | None) -> bool:
+    """Whether what a statement does beyond its database (``why``: `reach_beyond`) stays when it is rolled back.
+
+    The server's own catalogs (roles, databases' settings) roll back; functions, files, programs and other servers do
+    not.  A DO block counts by its words, so it may be told without need.
+    """
+    return why is not None and kind not in _WHY_BY_KIND and kind not in _NAMES_AN_OBJECT
+
+
 def reach_beyond(kind: str, tree: str, text: str) -> str | None:
     """Why this statement reaches beyond its database, or None.
 

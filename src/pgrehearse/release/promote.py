@@ -32,10 +32,11 @@ from pgrehearse.migrations.segments import Segment
 from pgrehearse.postgres.connect import Connection, connect, scrub
 from pgrehearse.postgres.pooler import require_session
 from pgrehearse.progress import Progress
-from pgrehearse.release.backup.writes import Counters, read_counters, writes_since
+from pgrehearse.release.backup.writes import Counters, read_counters
 from pgrehearse.release.destroyed_once import find_destroyed_twice
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
 from pgrehearse.release.lease import Lease, hold_lease
+from pgrehearse.release.outlives_rollback import ROLLED_BACK, TellsWhatStays, read_rolled_back
 from pgrehearse.release.promotion import (
     BEGUN,
     ENDED,
@@ -54,6 +55,7 @@ from pgrehearse.release.verify import Verified, verify
 from pgrehearse.release.watch import Rehearsed, StatementCompared, Watch, compare_statements
 from pgrehearse.release.write_fence import find_standing, past_fence, write_fence
 from pgrehearse.release.written import RefuseUnseenChanges, seen_retyped, seen_unchanged, written_tables
+from pgrehearse.release.written_meanwhile import read_writes
 from pgrehearse.rollback.image import Image, find_images
 from pgrehearse.rollback.image_plan import plan_images
 from pgrehearse.rollback.images import drop_images, take_images
@@ -188,11 +190,10 @@ def _promote(run: _Run, lease: Lease, standing: Standing, *, raise_fence: bool) 
             stack.enter_context(write_fence(run.session, steps, standing=None, tell=run.tell))
         proofs, counters = _secured(run, going_on=going_on)
         images = _images(run, proofs, going_on=going_on)
-        writes = writes_since(run.session, counters).as_json() if counters is not None else {}
-        writes = _without_quarantine(writes)
-        for table in writes.get("tables", ()):
-            run.tell(f"written since it was secured: {table['name']}: {table['inserted']} rows inserted, "
-                     f"{table['updated']} updated, {table['deleted']} deleted")  # fmt: skip
+        ours_too = steps.was_begun(APPLY)
+        writes, sentences = read_writes(run.session, counters, ours_too=ours_too)
+        for sentence in sentences:
+            run.tell(sentence)
         run.progress.step("applying")
         applied, statements = _apply(run, images)
     position = read_position(run.session)
@@ -214,6 +215,9 @@ def _promote(run: _Run, lease: Lease, standing: Standing, *, raise_fence: bool) 
         writes=writes,
         counts=verified.counts,
         position=position,
+        sequences_moved=tuple(
+            moved for step in read_rolled_back(run.releases, steps.id) for moved in step["sequences_moved"]
+        ),
         told=tuple(run.told),
     )
     if verified.differences:
@@ -383,11 +387,6 @@ def _image_json(image: Image) -> dict[str, Any]:
     return {"relation": image.relation, "why": image.plan.why, "rows": image.rows, "state": image.state.value}
 
 
-def _without_quarantine(writes: Mapping[str, Any]) -> dict[str, Any]:
-    tables = [each for each in writes.get("tables", ()) if not each["name"].startswith("pgrehearse_quarantine.")]
-    return {**writes, "tables": tables} if writes else {}
-
-
 # --- the migration itself --------------------------------------------------------------------------------
 
 
@@ -435,22 +434,34 @@ def _apply(run: _Run, images: Sequence[Image]) -> tuple[Applied, tuple[Statement
             )
             observers = [RefreshImages(images), watch, tracer, SettleImages(images, last=last), unseen]
         observers.append(_Commits(run))
+        may_use = run.rehearsed.may_draw_from if run.rehearsed is not None else (lambda _name, _owner: True)
+        stays = TellsWhatStays(Observers(*observers), look, may_use=may_use, tell=run.tell)
+        stack.callback(stays.close)
         done: list[Applied] = []
 
         def work() -> Mapping[str, Any]:
-            done.append(
-                apply(
-                    look,
-                    Plan.of(request.migrations),
-                    ledger=request.ledger,
-                    mode=request.mode,
-                    limits=request.limits,
-                    observer=Observers(*observers),
-                    end_orphan=request.end_orphan,
-                    resolve=request.resolve,
-                    tell=run.tell,
+            try:
+                done.append(
+                    apply(
+                        look,
+                        Plan.of(request.migrations),
+                        ledger=request.ledger,
+                        mode=request.mode,
+                        limits=request.limits,
+                        observer=stays,
+                        end_orphan=request.end_orphan,
+                        resolve=request.resolve,
+                        tell=run.tell,
+                    )
                 )
-            )
+            except PgRehearseError as error:
+                error.args = ("\n".join([str(error), *stays.told]), *error.args[1:])
+                raise
+            finally:
+                if stays.told:
+                    run.steps.note(APPLY, ROLLED_BACK, stays.as_json())
+            for line in stays.told:
+                run.tell(f"an attempt was rolled back before: {line}")
             return {"applied": list(done[0].applied), **read_position(run.session).as_json()}
 
         try:

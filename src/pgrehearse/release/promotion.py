@@ -69,6 +69,7 @@ class Promotion:
     writes: Mapping[str, Any]  # between the proof of recoverability and the first statement
     counts: tuple[Mapping[str, Any], ...]  # rows of changed tables, predicted and actual: evidence, no verdict
     position: Position  # after the last commit
+    sequences_moved: tuple[Mapping[str, Any], ...]  # by transactions of this promotion that were rolled back
     told: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -86,6 +87,7 @@ class Promotion:
             "images": [dict(image) for image in self.images],
             "writes": dict(self.writes),
             "counts": [dict(count) for count in self.counts],
+            "sequences_moved": [dict(moved) for moved in self.sequences_moved],
             **self.position.as_json(),
             "told": list(self.told),
         }

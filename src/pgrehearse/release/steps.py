@@ -33,6 +33,11 @@ class Steps:
         self._record(step, "done", body)
         return body
 
+    def was_begun(self, step: str) -> bool:
+        """By whatever run of this promotion."""
+        entries = self._releases.entries(kind=STEP, subject=self.id)
+        return any((entry.body["step"], entry.body["state"]) == (step, "begun") for entry in entries)
+
     def note(self, step: str, state: str, body: Body) -> str | None:
         """Record something that happened within a step; why it could not be recorded, else None.
 

@@ -19,7 +19,7 @@ from pgrehearse.release.rows import compare_rows
 from pgrehearse.release.touched import Touched, differences_where_touched, find_touched
 from pgrehearse.schema.catalog_evidence import CatalogEvidence, RelationEvidence, compare_evidence, read_evidence
 from pgrehearse.schema.packed import unpack
-from pgrehearse.schema.schema_object import Schema
+from pgrehearse.schema.schema_object import ObjectKind, Schema
 from pgrehearse.schema.snapshot import read_schema
 
 MOST_SHOWN = 20
@@ -95,6 +95,10 @@ class Rehearsed:
     def predicted(self, key: tuple[str, int]) -> Mapping[str, Any] | None:
         """The receipt's statement: duration, locks."""
         return self._by_place.get(key)
+
+    def may_draw_from(self, sequence: str, owner: str | None) -> bool:
+        """Whether the plan may move it; ``owner`` is the table that it belongs to."""
+        return owner in self.touched.relations or self.touched.has(ObjectKind.SEQUENCE, None, sequence)
 
     def evidence_of(self, pending: Sequence[PendingFile]) -> CatalogEvidence:
         """What the commits that are done by now left behind, as the rehearsal saw it."""

@@ -32,15 +32,19 @@ class RestorePlan:
     in_the_way: tuple[str, ...]  # why it cannot be done; () when it can
     room: Room
     stays_behind: tuple[StaysBehind, ...]
-    writes: Writes  # since the backup, as PostgreSQL counts them: the migration's too
+    writes: Writes  # since the backup, as PostgreSQL counts them: the migration's too, and what was rolled back
     not_in_backup: tuple[str, ...]  # sentences
 
     @property
     def told(self) -> tuple[str, ...]:
         """Sentences for a person, in the order of the steps."""
         told = [f"backup {self.backup} of {self.taken_at.isoformat(timespec='seconds')} → {self.names.restored}"]
-        told += [f"{table.name}: {table.inserted} rows inserted, {table.updated} updated, {table.deleted} deleted since"
-                 for table in self.writes.tables]  # fmt: skip
+        told += [f"{table.name}: at most {table.inserted} rows inserted, {table.updated} updated, {table.deleted} "
+                 "deleted since by others" for table in self.writes.tables]  # fmt: skip
+        if self.writes.tables:
+            told.append(
+                "the migration's own rows, and those of transactions that were rolled back, are counted there too"
+            )
         told += self.writes.doubts
         if self.room.is_enough is None:
             told.append("the server's free disk space is not known from here: a second copy of the database must fit")
