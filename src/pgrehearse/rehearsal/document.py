@@ -136,7 +136,10 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                 "after": fingerprint(seen.clone_schema),
                 "changes": [change.as_json() for change in changes],
             },
-            "checks": [check.as_json() for check in (*seen.checks, *integrity.checks)],
+            "checks": [
+                *(check.as_json() for check in seen.checks),
+                *(check.as_json() for check in integrity.checks),
+            ],
             "queries": [query.as_json() for query in seen.queries.queries] if seen.queries is not None else [],
             "contention": {},
             "rollback": dict(seen.way_back),
