@@ -420,6 +420,7 @@ S = TypeVar("S", bound=_Section)
 _SECTIONS: Mapping[str, type[_Section]] = {
     "migrations": Migrations,
     "clone": Clone,
+    "rehearsal": Rehearsal,
     "checks": Checks,
     "queries": Queries,
     "promotion": Promotion,

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from pgrehearse.cli.main import COMMANDS, error_document
-from pgrehearse.config import Backup, Checks, Clone, Environment, Ledger, Migrations, Promotion, Queries
+from pgrehearse.config import Backup, Checks, Clone, Environment, Ledger, Migrations, Promotion, Queries, Rehearsal
 from pgrehearse.errors import PgRehearseError
 from pgrehearse.hazards.catalogue import CATALOGUE
 from pgrehearse.hazards.lint import lint_files
@@ -21,6 +21,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "environments.NAME": Environment,
     "migrations": Migrations,
     "clone": Clone,
+    "rehearsal": Rehearsal,
     "checks": Checks,
     "queries": Queries,
     "promotion": Promotion,

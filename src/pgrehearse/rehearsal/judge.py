@@ -136,6 +136,8 @@ def _against_data(finding: Finding, table: TableLoss) -> Finding:
     measured = {**finding.measured, "rows_before": table.rows_before, "rows_lost": table.rows_lost}
     if table.lost:
         return replace(finding, evidence=Evidence.CONFIRMED, level=Level.ERROR, measured=measured)
+    if any(column.verdict is ColumnVerdict.UNMEASURED for column in table.columns):
+        return replace(finding, measured=measured)  # nobody looked at its values, so it stays a prediction
     rest = _without(finding, HazardClass.DATA_LOSS)
     if HazardClass.BREAKS_RUNNING_APP in rest:
         # Nothing was lost, but statements that name it fail: that was not looked at, so it stays a prediction.

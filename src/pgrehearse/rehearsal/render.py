@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from pgrehearse.rehearsal.render_proof import proof_told
 from pgrehearse.rehearsal.render_queries import HEAD as QUERY_HEAD
 from pgrehearse.rehearsal.render_queries import SHOWN_QUERIES, query_lines, query_rows, query_summary
 
@@ -81,6 +82,8 @@ def _facts(document: Document) -> list[tuple[str, str]]:
     ]
     if clone["switched_off"]:
         facts.append(("inert", "; ".join(clone["switched_off"])))
+    if (told := proof_told(document)) is not None:
+        facts.append(("data", told))
     facts.append(("way back", _way_back(document["rollback"])))
     facts.append(("receipt", document["digest"]))
     return facts
