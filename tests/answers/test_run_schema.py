@@ -30,6 +30,7 @@ RUN_KEYS = [
     "tables",
     "proof",
     "schema",
+    "declarations",
     "checks",
     "queries",
     "contention",
@@ -48,6 +49,11 @@ COLUMN_KEYS = [
 ]  # fmt: skip
 TRACE_KEYS = [
     "what", "columns", "into", "into_columns", "joined_by", "by", "sought", "found", "proved", "reason"
+]  # fmt: skip
+
+DECLARATION_KEYS = [
+    "file", "line", "text", "verb", "relation", "column", "condition", "bound", "outcome", "count", "rows_before",
+    "rows_declared", "beyond", "detail",
 ]  # fmt: skip
 
 
@@ -69,6 +75,7 @@ def test_its_parts_have_exactly_these_keys() -> None:
     assert keys(parts["orphans"]) == ["child", "columns", "parent", "rows"]
     assert keys(properties["proof"]) == ["counters_not_believed", "mode"]
     assert keys(parts["tableProof"]["anyOf"][0]) == ["evidence", "how"]
+    assert keys(parts["declaration"]) == sorted(DECLARATION_KEYS)
     assert keys(properties["schema"]) == ["after", "before", "changes"]
     assert keys(properties["checks"]["items"]) == ["detail", "name", "verdict"]
     assert keys(properties["not_measured"]["items"]) == ["reason", "what"]

@@ -61,6 +61,14 @@ def document() -> dict[str, Any]:
                 }
             ],
         },
+        "declarations": [
+            {
+                "file": "db/0001_drop.sql", "line": 2, "text": "drops column t.a", "verb": "drops column",
+                "relation": "public.t", "column": "a", "condition": None, "bound": None, "outcome": "as-declared",
+                "count": 48_112, "rows_before": 50_000, "rows_declared": None, "beyond": 0,
+                "detail": "public.t.a dropped with 48,112 values, as expected",
+            }
+        ],
         "checks": [{"name": "money.sql", "verdict": "failed", "detail": "0 rows before, 3 after, and not the same"}],
         "queries": [],
         "contention": {},

@@ -7,7 +7,7 @@ from tests.support.applying import QUICK, recorded, rows, sessions_to
 from tests.support.dumps import dump_text
 from tests.support.promoting import LEDGER, rehearse_folder
 
-from pgrehearse.errors import NotAsRehearsed, UnreadableSql
+from pgrehearse.errors import MalformedExpectation, NotAsRehearsed
 from pgrehearse.hazards.trace import Tracer
 from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.migration import Plan
@@ -116,13 +116,16 @@ def test_a_declared_tolerance_lets_a_difference_pass_and_tells_it(
 
 @pytest.mark.parametrize(
     ("line", "says"),
-    [("-- pgrehearse: expect deletes sessions < 2%", "cannot read"), ("-- pgrehearse: expect drops t <= 2", "cannot")],
+    [
+        ("-- pgrehearse: expect deletes sessions << 2%", "cannot read"),
+        ("-- pgrehearse: expect drops t <= 2", "`drops` takes nothing"),
+    ],
 )
 @NEWEST
 def test_an_expectation_that_cannot_be_read_is_told_before_the_clone_is_made(
     database: Conninfo, uat: LocalServer, tmp_path: Path, line: str, says: str
 ) -> None:
-    with pytest.raises(UnreadableSql, match=f"db/0001_step.sql:1:1: {says}"):
+    with pytest.raises(MalformedExpectation, match=f"db/0001_step.sql:1:1: {says}"):
         rehearse_folder(tmp_path, database, uat, f"{line}\nSELECT 1;")
 
 

@@ -48,6 +48,15 @@ class UnreadableSql(ConfigurationError):
     default_remedy = "Mend the file; `psql -f` on a scratch database shows the same place."
 
 
+class MalformedExpectation(UnreadableSql):
+    """A line `-- pgrehearse: expect …` of a migration that cannot be read, or that stands where it says nothing.
+
+    The message begins with ``FILE:LINE:COLUMN:``.
+    """
+
+    default_remedy = "See docs/declared-intent.md for what can be declared, and how."
+
+
 class MigrationFailed(PgRehearseError):
     """The server refused a statement, or a transaction at its COMMIT.
 

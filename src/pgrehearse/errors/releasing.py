@@ -129,10 +129,7 @@ class GateClosed(GuardRefused):
 class NotAsRehearsed(GuardRefused):
     """Production answered otherwise than the clone did, and was asked before the COMMIT."""
 
-    default_remedy = (
-        "That transaction was rolled back.  Rehearse again, or declare how far a statement's rows may differ: "
-        "`-- pgrehearse: expect deletes TABLE <= 2%` on a line before it."
-    )
+    default_remedy = "That transaction was rolled back.  Rehearse again: production is not what the rehearsal saw."
 
 
 class LeaseHeld(GuardRefused):

@@ -20,6 +20,7 @@ from pgrehearse.hazards.not_visible import find_hidden
 from pgrehearse.hazards.predict import Hit, predict
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.hazards.statement_locks import find_locks
+from pgrehearse.migrations.expectations import parse_expectations
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.secrets import redact
 from pgrehearse.migrations.statements import DRIZZLE_KINDS, Statement, TransactionNeed, split_file
@@ -84,7 +85,7 @@ def lint_files(migrations: Iterable[Migration], *, one_plan: bool = False) -> Li
 
     `one_plan`: the files are known to be all pending, so what one makes is new to the others too.
     psql's backslash commands are passed over and told as not visible.  Raises `UnreadableSql` (exit 2)
-    for what the parser cannot read.
+    for what the parser cannot read, and for a line `-- pgrehearse: expect …` that cannot be read.
     """
     files: list[str] = []
     findings: list[Finding] = []
@@ -96,6 +97,8 @@ def lint_files(migrations: Iterable[Migration], *, one_plan: bool = False) -> Li
         earlier.begin_file(forget=not one_plan)
         split, passed_over = _split(migration)
         not_visible.extend(passed_over)
+        if not passed_over:
+            parse_expectations(migration, split)  # one that cannot be read is a mistake, as SQL would be
         found: list[Finding] = []
         if migration.kind in DRIZZLE_KINDS:
             found.extend(_nested_transaction(migration, split))

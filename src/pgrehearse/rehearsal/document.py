@@ -15,6 +15,7 @@ from pgrehearse.data.verdicts import DataComparison
 from pgrehearse.errors import MigrationFailed
 from pgrehearse.hazards.finding import Finding
 from pgrehearse.hazards.trace import StatementNotRun, StatementTrace
+from pgrehearse.migrations.expectation import Expectation
 from pgrehearse.migrations.secrets import find_secrets, mask, redact
 from pgrehearse.migrations.statements import Statement
 from pgrehearse.queries.comparison import WorkloadComparison
@@ -23,7 +24,9 @@ from pgrehearse.rehearsal.checks import CheckResult
 from pgrehearse.rehearsal.commits import CommitEvidence
 from pgrehearse.rehearsal.guarantees import find_lost_guarantees
 from pgrehearse.rehearsal.integrity import find_broken_promises, find_unasked
+from pgrehearse.rehearsal.intent import Intent
 from pgrehearse.rehearsal.judge import Unmeasured, decide, find_all
+from pgrehearse.rehearsal.moments import Moment
 from pgrehearse.rehearsal.query_findings import find_query_findings, find_unmeasured_queries
 from pgrehearse.rehearsal.receipt import RECIPE, Receipt, files_of
 from pgrehearse.rehearsal.request import Request
@@ -65,6 +68,9 @@ class Seen:
     baseline: Baseline | None = None  # how the clone stood before the plan
     data: DataComparison | None = None
     integrity: Integrity | None = None  # None: no plan was run
+    expectations: tuple[Expectation, ...] = ()  # what the files declare
+    moments: Mapping[tuple[str, int], Moment] = field(default_factory=dict)  # of the files that declare something
+    intent: Intent = field(default_factory=Intent)  # what became of the declarations
     checks: tuple[CheckResult, ...] = ()
     workload: Workload | None = None  # as production counts it
     role_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # production's
@@ -88,12 +94,22 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
     lost = find_lost_guarantees(seen.pristine_schema, seen.clone_schema)
     guarantees = (*lost, *find_broken_promises(integrity))
     failure = seen.failure if seen.doubt is None else None
-    findings = find_all(seen.predicted, seen.traces, seen.data, guarantees, failure, find_query_findings(seen.queries))
+    undeclared = seen.intent.left if seen.intent.left is not None else seen.data
+    findings = find_all(
+        seen.predicted,
+        seen.traces,
+        undeclared,
+        guarantees,
+        failure,
+        find_query_findings(seen.queries),
+        declared=seen.intent.findings,
+        excused=seen.intent.excused,
+    )
     unlike = _unlike_source(seen)
     not_measured = list(_not_measured(seen))
     verdict = decide(
         failed=failure is not None,
-        data=seen.data,
+        data=undeclared,
         findings=findings,
         level=request.level,
         checks=seen.checks,
@@ -244,6 +260,7 @@ def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
         said = str(seen.failure).partition("\n")[0]  # the server's detail, which follows, quotes values
         yield Unmeasured(what=f"whether it fails in production, too: {said}", reason=seen.doubt, decisive=True)
     yield from seen.unmeasured
+    yield from seen.intent.not_measured
     if seen.data is not None:
         for fact in seen.data.not_measured:
             yield Unmeasured(what=fact.what, reason=fact.reason, decisive=fact.blocking)

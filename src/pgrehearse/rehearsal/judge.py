@@ -82,16 +82,29 @@ def find_all(
     guarantees: Sequence[LostGuarantee],
     failure: MigrationFailed | None = None,
     of_queries: Sequence[Finding] = (),
+    *,
+    declared: Sequence[Finding] = (),
+    excused: frozenset[str] = frozenset(),
 ) -> tuple[Finding, ...]:
-    """Every finding, worst level first, in the order of the files within a level."""
+    """Every finding, worst level first, in the order of the files within a level.
+
+    ``data`` is what no declaration explains, ``declared`` what declarations themselves gave rise to, and ``excused``
+    are the tables all of whose losses are declared.
+    """
     # A new table may carry the name that a renamed one had; it lost nothing and must not stand in front of it.
     tables = [table for table in data.tables if table.verdict is not TableVerdict.NEW] if data is not None else []
     losses = {table.name: table for table in tables}
-    held = [_held_against(finding, traces, losses if data is not None else None) for finding in predicted]
-    told = {(finding.relation, kind) for finding in held for kind in finding.classes}
+    held = [
+        _as_declared(finding, losses[finding.relation])
+        if finding.relation in excused and HazardClass.DATA_LOSS in finding.classes
+        else _held_against(finding, traces, losses if data is not None else None)
+        for finding in predicted
+    ]
+    told = {(finding.relation, kind) for finding in (*held, *declared) for kind in finding.classes}
     found = [
         *_failure_untold(failure, traces),
         *held,
+        *declared,
         *_losses_untold(losses.values(), traces, told),
         *_waits_untold(traces, told),
         *(
@@ -143,6 +156,19 @@ def _against_data(finding: Finding, table: TableLoss) -> Finding:
         # Nothing was lost, but statements that name it fail: that was not looked at, so it stays a prediction.
         return replace(finding, level=Level.WARNING, classes=rest, measured=measured)
     return replace(finding, evidence=Evidence.DISPROVED, level=Level.INFO, measured=measured)
+
+
+def _as_declared(finding: Finding, table: TableLoss) -> Finding:
+    """It did happen, and the file says that it is meant; statements that name what is gone fail all the same."""
+    rest = _without(finding, HazardClass.DATA_LOSS)
+    return replace(
+        finding,
+        evidence=Evidence.CONFIRMED,
+        level=Level.WARNING if HazardClass.BREAKS_RUNNING_APP in rest else Level.INFO,
+        classes=rest or (HazardClass.HARD_TO_UNDO,),
+        message=f"{finding.message} (declared in the file)",
+        measured={**finding.measured, "rows_before": table.rows_before},
+    )
 
 
 def _against_waits(finding: Finding, trace: StatementTrace) -> Finding:
@@ -213,7 +239,7 @@ def _losses_untold(
             hazard=_loss_hazard(table, kinds),
             classes=(HazardClass.DATA_LOSS,),
             level=Level.ERROR,
-            message=_loss_message(table),
+            message=loss_message(table),
             remedy=KEEP_FIRST.format(aside=_aside(table.name), table=table.name),
             evidence=Evidence.OBSERVED,
             relation=table.name,
@@ -238,7 +264,8 @@ def _loss_hazard(table: TableLoss, kinds: set[str]) -> str:
     return "lossy-type-change" if "AlterTableStmt" in kinds and "UpdateStmt" not in kinds else "dml-in-migration"
 
 
-def _loss_message(table: TableLoss) -> str:
+def loss_message(table: TableLoss) -> str:
+    """What a table lost, with the numbers."""
     lost = [f"{table.rows_lost:,} of {table.rows_before:,} rows"] if table.rows_lost else []
     lost += [f"{column.values_lost:,} values of {column.name}" for column in table.columns if column.values_lost]
     changed = [

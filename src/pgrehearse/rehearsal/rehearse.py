@@ -36,7 +36,10 @@ from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_
 from pgrehearse.rehearsal.commits import CommitRecorder
 from pgrehearse.rehearsal.document import Seen, receipt_of
 from pgrehearse.rehearsal.integrity import rehearse_integrity
+from pgrehearse.rehearsal.intent import plan_failed
+from pgrehearse.rehearsal.moments import Moments
 from pgrehearse.rehearsal.plan_session import PlanSession
+from pgrehearse.rehearsal.read_intent import read_intent
 from pgrehearse.rehearsal.receipt import Receipt, save_receipt
 from pgrehearse.rehearsal.request import Request
 from pgrehearse.rehearsal.settings import read_settings
@@ -63,6 +66,13 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
     """
     statements, unparsed = _read_files(request.plan)
     seen = Seen(request=request, statements=statements, started_at=now(), rehearsed_by=getpass.getuser())
+    # Before the clone is made, so that a mistake is told at once.
+    seen.expectations = tuple(
+        expectation
+        for migration in request.plan.migrations
+        if migration.version not in unparsed
+        for expectation in parse_expectations(migration, statements[migration.version])
+    )
     with make_pair(
         request.source,
         request.target,
@@ -81,6 +91,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         _compare(pair, seen, progress)
         _examine_integrity(pair, seen, progress)
         plan_queries(pair, seen, progress)
+        _hold_declarations(pair, seen, progress)
         _check(pair, seen, progress)
         _rehearse_way_back(pair, seen, progress)
         progress.step("judging")
@@ -103,8 +114,6 @@ def _read_files(plan: Plan) -> tuple[dict[str, tuple[Statement, ...]], dict[str,
             if not unparsed[migration.version]:
                 raise
             statements[migration.version] = unparsed[migration.version]
-            continue
-        parse_expectations(migration, statements[migration.version])  # a mistake is told before the clone is made
     return statements, unparsed
 
 
@@ -147,6 +156,7 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
     ignored = frozenset({seen.request.ledger.table})
     tracer = Tracer(lambda: pair.session("clone", "watch"), ignored=ignored)
     recorder = CommitRecorder(lambda: pair.session("clone", "watch"), ignored=ignored)
+    moments = Moments({expectation.version for expectation in seen.expectations})
     try:
         apply(
             pair.session_as_role,
@@ -154,7 +164,7 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
             ledger=seen.request.ledger,
             mode=seen.request.mode,
             limits=replace(CLONE_LIMITS, statement_timeout_ms=seen.request.statement_timeout_ms),
-            observer=Observers(recorder, tracer, plan_session),
+            observer=Observers(recorder, tracer, plan_session, moments),
             beyond_allowed=pair.is_private,
             keeps_inside=True,
             why_left_out=plan_session.why_left_out,
@@ -167,6 +177,7 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
         seen.not_run = tuple(tracer.not_run_statements)
         seen.timings["apply_ms"] = (time.monotonic() - started) * 1000
         seen.commits = tuple(recorder.commits)
+        seen.moments = moments.of
         recorder.close()
         tracer.close()
     plan_session.end()
@@ -225,6 +236,27 @@ def _examine_integrity(pair: ClonePair, seen: Seen, progress: Progress) -> None:
     ignored = frozenset({seen.request.ledger.table})
     seen.integrity = rehearse_integrity(pair, seen.data, ignore_relations=ignored, progress=progress)
     seen.timings["integrity_ms"] = (time.monotonic() - started) * 1000
+
+
+def _hold_declarations(pair: ClonePair, seen: Seen, progress: Progress) -> None:
+    """What the files say that they do, against what they did."""
+    if not seen.expectations:
+        return
+    if seen.failure is not None or seen.data is None or pair.role_problem is not None:
+        seen.intent = plan_failed(seen.expectations)
+        return
+    progress.step("holding what the files declare against what happened")
+    started = time.monotonic()
+    seen.intent = read_intent(
+        pair,
+        seen.expectations,
+        moments=seen.moments,
+        data=seen.data,
+        commits=seen.commits,
+        traces=seen.traces,
+        statement_timeout_ms=seen.request.statement_timeout_ms,
+    )
+    seen.timings["declarations_ms"] = (time.monotonic() - started) * 1000
 
 
 def _rehearse_way_back(pair: ClonePair, seen: Seen, progress: Progress) -> None:

@@ -46,6 +46,7 @@ def render_text(document: Document, console: Console) -> None:
         for line, style in query_lines(document["queries"]):
             console.print(Text(line, style=style), soft_wrap=True)
     for title, rows in (
+        ("Declared", _declarations(document)),
         ("Samples of changed rows", _samples(document)),
         ("Schema changes", _schema_changes(document)),
         ("Checks", _checks(document)),
@@ -163,6 +164,14 @@ def _statements_with_rows(document: Document) -> Iterator[tuple[Mapping[str, Any
     for number, statement in enumerate(document["statements"]):
         rows = counts[number] if number < len(counts) else None
         yield statement, "" if rows is None else f"{rows:,}"
+
+
+def _declarations(document: Document) -> list[str]:
+    """What the files declare, and what became of it; receipts of earlier versions have none."""
+    return [
+        f"{each['outcome']:<14} {each['file']}:{each['line']}: {each['detail']} ({each['text']})"
+        for each in document.get("declarations", [])
+    ]
 
 
 def _checks(document: Document) -> list[str]:
@@ -326,6 +335,7 @@ def _markdown_lines(document: Document) -> Iterator[str]:
         table = [tuple(map(_code_free, row)) for row in query_rows(document["queries"])[:SHOWN_QUERIES]]
         yield from _markdown_table(f"Queries ({summary})", QUERY_HEAD, table)
     for title, rows in (
+        ("Declared", _declarations(document)),
         ("Samples of changed rows", _samples(document)),
         ("Schema changes", _schema_changes(document)),
         ("Checks", _checks(document)),

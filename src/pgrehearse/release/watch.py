@@ -7,7 +7,7 @@ from typing import Any
 
 from pgrehearse.errors import GateClosed, NotAsRehearsed
 from pgrehearse.hazards.trace import StatementTrace
-from pgrehearse.migrations.expectations import Expectation, parse_expectations
+from pgrehearse.migrations.expectations import parse_expectations
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.observer import Running
 from pgrehearse.migrations.secrets import redact
@@ -15,7 +15,7 @@ from pgrehearse.migrations.segments import PendingFile, Segment
 from pgrehearse.migrations.statements import Statement, split_file
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rehearsal.commits import CommitEvidence, CommitRecorder, StatementRows
-from pgrehearse.release.rows import compare_rows
+from pgrehearse.release.rows import Declared, compare_rows, remedy_for
 from pgrehearse.release.touched import Touched, differences_where_touched, find_touched
 from pgrehearse.schema.catalog_evidence import CatalogEvidence, RelationEvidence, compare_evidence, read_evidence
 from pgrehearse.schema.packed import unpack
@@ -58,11 +58,9 @@ class Rehearsed:
         self.statements: dict[str, tuple[Statement, ...]] = {
             each.version: split_file(each.content, path=each.path, kind=each.kind) for each in migrations
         }
-        self.expectations: dict[tuple[str, int], tuple[Expectation, ...]] = {
-            (each.version, index): found
-            for each in migrations
-            for index, found in parse_expectations(each, self.statements[each.version]).items()
-        }
+        self.expectations = tuple(
+            found for each in migrations for found in parse_expectations(each, self.statements[each.version])
+        )
         if "commits" not in document["receipt"]:
             raise GateClosed(
                 f"the receipt was made by version {document['receipt']['tool_version']}, which did not yet record what "
@@ -129,6 +127,7 @@ class Watch(CommitRecorder):
         super().__init__(look, ignored=ignored)
         self._rehearsed = rehearsed
         self._tell = tell
+        self._declared = Declared(rehearsed.expectations, document=rehearsed.document, rehearsed=rehearsed.rows)
         self._expected: tuple[str, ...] = ()
 
     def under_lock(self, session: Connection, pending: Sequence[PendingFile]) -> None:
@@ -185,12 +184,13 @@ class Watch(CommitRecorder):
             rehearsed,
             statement,
             kind=written.kind,
-            expectations=self._rehearsed.expectations.get(statement.key, ()),
+            keys=(statement.key,),
+            declared=self._declared,
         )
         for differs in told:
             self._tell(f"{place}: {differs}")
         if refused:
-            raise NotAsRehearsed("\n".join(f"{place}: {differs}" for differs in refused))
+            raise NotAsRehearsed("\n".join(f"{place}: {differs}" for differs in refused), remedy=remedy_for(refused))
 
     def _finish(self, session: Connection, found: CommitEvidence) -> None:
         last = found.statements[-1]
@@ -206,11 +206,16 @@ class Watch(CommitRecorder):
             replace(last, rows=None, written=rehearsed.at_commit),
             replace(last, rows=None, written=found.at_commit),
             kind="",
-            expectations=self._rehearsed.expectations.get(last.key, ()),
+            keys=tuple(statement.key for statement in found.statements),
+            declared=self._declared,
         )
         for differs in told:
             self._tell(f"deferred triggers: {differs}")
-        self._refuse([str(differs) for differs in refused], "as rehearsed in what deferred triggers did")
+        self._refuse(
+            [str(differs) for differs in refused],
+            "as rehearsed in what deferred triggers did",
+            remedy=remedy_for(refused),
+        )
         compared = compare_evidence(rehearsed.catalog, found.catalog)
         for line in compared.told:
             self._tell(line)
@@ -232,11 +237,11 @@ class Watch(CommitRecorder):
         )
 
     @staticmethod
-    def _refuse(differences: Sequence[str], what: str) -> None:
+    def _refuse(differences: Sequence[str], what: str, *, remedy: str | None = None) -> None:
         if differences:
             shown = [f"  {line}" for line in differences[:MOST_SHOWN]]
             rest = [f"  and {len(differences) - MOST_SHOWN} more"] if len(differences) > MOST_SHOWN else []
-            raise NotAsRehearsed("\n".join([f"production is not {what}:", *shown, *rest]))
+            raise NotAsRehearsed("\n".join([f"production is not {what}:", *shown, *rest]), remedy=remedy)
 
 
 def compare_statements(rehearsed: Rehearsed, traces: Sequence[StatementTrace]) -> tuple[StatementCompared, ...]:
