@@ -1,11 +1,25 @@
 """Going back: one transaction, all of it or nothing; what was written since is kept, and told."""
 
+import threading
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.support.applying import DRIZZLE, FOLDER, QUICK, ledger_of, plan_of, recorded, run_plan, sessions_to
+from tests.support.applying import (
+    DRIZZLE,
+    FOLDER,
+    QUICK,
+    ledger_of,
+    plan_of,
+    recorded,
+    run_plan,
+    sessions_to,
+    wait_until,
+)
 from tests.support.dumps import dump_text
 
+import pgrehearse.rollback.perform as perform_module
 from pgrehearse.errors import RunnerBusy, WayBackFailed
 from pgrehearse.migrations.migration import Plan, SourceKind
 from pgrehearse.migrations.runner_lock import take_turn
@@ -89,6 +103,46 @@ def test_a_lock_is_waited_for_again_and_given_up_with_nothing_changed(
 
 
 @pytest.mark.pg("== 18")
+@pytest.mark.parametrize("slow", ["a statement", "putting rows back"])
+def test_who_waits_behind_the_way_back_for_too_long_ends_it_with_nothing_changed(
+    connection: Connection, database: Conninfo, slow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute(SHOP)
+    plan = plan_of("ALTER TABLE t ADD b int;")
+    run_plan(database, plan)
+    before = dump_text(database)
+    drop, tarry = "ALTER TABLE public.t DROP COLUMN b;", "SELECT pg_catalog.pg_sleep(20);"
+    statements = (drop, tarry) if slow == "a statement" else (drop,)
+    if slow != "a statement":  # between two statements, where no cancel request reaches it
+        monkeypatch.setattr(perform_module, "_forget", lambda *_: time.sleep(3))
+    waited: list[object] = []
+
+    def wait() -> None:
+        with connect(database, verb="reader") as reader:
+            wait_until(lambda: held(connection))
+            waited.append(reader.execute("SELECT count(*) FROM t").fetchone())
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    with pytest.raises(
+        WayBackFailed, match=r"pid \d+ \(pgrehearse:reader, postgres\) waited .* on t: SELECT"
+    ) as caught:
+        go_back(database, plan, *statements, limits=replace(QUICK, max_block_s=0.5))
+    thread.join(20)
+    assert "--max-block" in caught.value.remedy
+    assert waited == [(9,)]
+    assert dump_text(database) == before
+    assert recorded(connection) == ["0001_step"]
+    monkeypatch.undo()
+    assert go_back(database, plan, drop, limits=replace(QUICK, max_block_s=0.5)).attempts == 1
+
+
+def held(connection: Connection) -> bool:
+    query = "SELECT FROM pg_locks WHERE relation = 't'::regclass AND mode = 'AccessExclusiveLock' AND granted"
+    return bool(connection.execute(query).fetchall())
+
+
+@pytest.mark.pg("== 18")
 def test_another_runner_is_waited_for(connection: Connection, database: Conninfo) -> None:
     connection.execute(SHOP)
     plan = plan_of("ALTER TABLE t ADD b int;")
@@ -99,8 +153,6 @@ def test_another_runner_is_waited_for(connection: Connection, database: Conninfo
 
 
 def replace_wait(wait_s: float) -> object:
-    from dataclasses import replace
-
     return replace(QUICK, wait_s=wait_s)
 
 

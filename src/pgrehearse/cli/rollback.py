@@ -46,6 +46,8 @@ Examples:
 @click.option("--drop", is_flag=True, help="With --undo: drop what the restore has made beside it.")
 @click.option("--lock-timeout", "lock_timeout_s", metavar="SECONDS", type=click.FloatRange(min=0.001),
               help="Wait no longer than this for a lock, then try again a few times.")  # fmt: skip
+@click.option("--max-block", "max_block_s", metavar="SECONDS", type=click.FloatRange(min=0.001),
+              help="Give the inverse up when others have waited behind it for longer.")  # fmt: skip
 @click.option("--wait", "wait_s", metavar="SECONDS", type=click.FloatRange(min=0),
               help="Wait so long for another run that is at work.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (rollback.schema.json).")

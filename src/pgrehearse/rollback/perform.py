@@ -2,7 +2,8 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,15 @@ import psycopg
 from psycopg import sql
 
 from pgrehearse.errors import WayBackFailed
+from pgrehearse.migrations.ledger_wall import Executor
 from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.migrations.runner_lock import share_work, take_turn
+from pgrehearse.migrations.secrets import redact
 from pgrehearse.migrations.session_state import prepare
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.migrations.watchdog import Watchdog
+from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rollback.aside import Added, KeptAside, keep_aside
 from pgrehearse.rollback.image import Image
 from pgrehearse.rollback.put_back import PutBack, put_back
@@ -35,6 +39,10 @@ SET = "SELECT pg_catalog.set_config(s.name, s.value, true) FROM unnest(%s::text[
 SAVEPOINT, RELEASE, BACK = (
     f"{word} pgrehearse_statement" for word in ("SAVEPOINT", "RELEASE SAVEPOINT", "ROLLBACK TO SAVEPOINT")
 )
+PID = "SELECT pg_catalog.pg_backend_pid()"
+OID = "SELECT pg_catalog.to_regclass(%s)::oid::int8"
+SHOWN_SQL = 300
+QUIETER = "Nothing was changed.  Run it again at a quieter time, or allow others to wait longer with --max-block."
 RETRIED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 # Rows that the application wrote since may break an old promise, which then holds for new rows only.
 BROKEN_BY_ROWS = (
@@ -94,23 +102,28 @@ def perform(
 ) -> WentBack:
     """Take ``plan`` back: all of it or nothing.
 
-    ``sessions(verb)`` opens an autocommit session as the role that ran the migrations; two are opened.  ``images``
+    ``sessions(verb)`` opens an autocommit session as the role that ran the migrations; three are opened.  ``images``
     are the settled ones of the promotion; ``added`` is what `find_added` says: what was written there is kept aside.
     ``before_ddl`` and ``before_commit`` run inside the transaction, and stop it by raising.
 
     Locks: the turn between runners, the ledger's table, then ACCESS EXCLUSIVE on the tables that change, until the
-    end; rows are put back under them.  A lock timeout or deadlock rolls back and is tried again (``limits``).
+    end; rows are put back under them.  A lock timeout or deadlock rolls back and is tried again (``limits``).  When
+    others have waited behind it for longer than ``limits.max_block_s`` it gives way, once and for all.
     Raises `RunnerBusy`, `WayBackFailed`, `PutBackFailed`, with nothing changed.
     """
     limits = limits or Limits()
     with sessions("rollback") as guard, sessions("rollback") as session:
         prepare(guard, limits)
-        prepare(session, limits)
-        with take_turn(guard, wait_s=limits.wait_s, end_orphan=end_orphan, tell=tell):
+        executor = Executor(session=session, pid=fetch_value(session, PID), baseline=prepare(session, limits))
+        with (
+            take_turn(guard, wait_s=limits.wait_s, end_orphan=end_orphan, tell=tell),
+            _watched(sessions, guard, executor, ledger, limits, tell) as watchdog,
+        ):
             share_work(session)
             for attempt in range(1, limits.attempts + 1):
                 began = time.monotonic()
-                going = _Going(session)
+                going = _Going(session, watchdog)
+                watchdog.executing(executor)
                 try:
                     with session.transaction():
                         session.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
@@ -119,16 +132,22 @@ def perform(
                         before_ddl(session)
                         kept_aside = keep_aside(session, added, id=id)
                         going.run(ddl.statements)
+                        going.give_way()
                         back = put_back(session, images) if images else None
+                        going.give_way()
                         session.execute("SET CONSTRAINTS ALL IMMEDIATE")
                         weakened = going.run_after_rows(ddl.after_rows)
                         _forget(session, ledger, plan)
                         before_commit(session)
+                        watchdog.executing(None)  # a cancelled COMMIT would leave its outcome open
+                        going.give_way()
                 except RETRIED as error:
+                    watchdog.executing(None)
                     if attempt == limits.attempts:
                         raise going.failure(error) from error
                     pause_s = limits.backoff(attempt)
-                    tell(f"{_told(error)}; attempt {attempt + 1} of {limits.attempts} in {pause_s:g} s")
+                    held = f", held by {watchdog.waited_for}" if watchdog.waited_for else ""
+                    tell(f"{_told(error)}{held}; attempt {attempt + 1} of {limits.attempts} in {pause_s:g} s")
                     time.sleep(pause_s)
                 except psycopg.Error as error:
                     raise going.failure(error) from error
@@ -138,6 +157,33 @@ def perform(
                         kept_aside=kept_aside, weakened=weakened,
                     )  # fmt: skip
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def _watched(
+    sessions: Callable[[str], Connection],
+    guard: Connection,
+    executor: Executor,
+    ledger: MigrationLedger,
+    limits: Limits,
+    tell: Callable[[str], None],
+) -> Iterator[Watchdog]:
+    """The migration runner's own watchdog; who waits for the ledger's table is meant to."""
+    watch = sessions("watch")
+    ours = [fetch_value(guard, PID), executor.pid, fetch_value(watch, PID)]
+    watchdog = Watchdog(
+        watch,
+        ours=lambda: ours,
+        ledger_relation=fetch_value(watch, OID, (ledger.table,)) or 0,
+        max_block_s=limits.max_block_s,
+        tell=tell,
+    )
+    watchdog.start()
+    try:
+        yield watchdog
+    finally:
+        watchdog.executing(None)
+        watchdog.stop()
 
 
 def _forget(session: Connection, ledger: MigrationLedger, plan: Sequence[Migration]) -> None:
@@ -151,12 +197,25 @@ def _forget(session: Connection, ledger: MigrationLedger, plan: Sequence[Migrati
 class _Going:
     """The statements of one attempt, and the one that is being run."""
 
-    def __init__(self, session: Connection) -> None:
+    def __init__(self, session: Connection, watchdog: Watchdog) -> None:
         self._session = session
+        self._watchdog = watchdog
         self._statement: str | None = None
+
+    def give_way(self) -> None:
+        """Between two statements no cancel request reaches us: so it is asked for."""
+        if self._watchdog.blocked is not None:
+            raise self._blocked()
+
+    def _blocked(self) -> WayBackFailed:
+        return WayBackFailed(
+            f"given up, because others waited behind it for too long: {self._watchdog.blocked}{self._at}",
+            remedy=QUIETER,
+        )
 
     def run(self, statements: Sequence[str]) -> None:
         for statement in statements:
+            self.give_way()
             self._statement = statement
             self._session.execute(statement.encode())
         self._statement = None
@@ -164,6 +223,7 @@ class _Going:
     def run_after_rows(self, statements: Sequence[str]) -> tuple[str, ...]:
         weakened = []
         for statement in statements:
+            self.give_way()
             self._statement = statement
             weaker = weaken(statement)
             if weaker is None:
@@ -180,9 +240,19 @@ class _Going:
         self._statement = None
         return tuple(weakened)
 
+    @property
+    def _at(self) -> str:
+        if self._statement is None:
+            return ""
+        return f" at: {redact(' '.join(self._statement.split()), '')[:SHOWN_SQL]}"
+
     def failure(self, error: psycopg.Error) -> WayBackFailed:
-        at = "" if self._statement is None else f" at: {' '.join(self._statement.split())[:300]}"
-        return WayBackFailed(f"{_told(error)} ({error.sqlstate or 'no SQLSTATE'}){at}")
+        if isinstance(error, psycopg.errors.QueryCanceled) and self._watchdog.blocked is not None:
+            return self._blocked()
+        held = ""
+        if isinstance(error, RETRIED) and self._watchdog.waited_for:
+            held = f", held by {self._watchdog.waited_for}"
+        return WayBackFailed(f"{_told(error)} ({error.sqlstate or 'no SQLSTATE'}){held}{self._at}")
 
 
 def weaken(statement: str) -> str | None:
