@@ -172,6 +172,8 @@ def test_a_column_that_comes_back_last_is_told(
     [
         ("ALTER TABLE orders DISABLE TRIGGER ALL;", "foreign key triggers"),
         ("SELECT lo_create(4242);", "does not run again"),
+        ("SELECT lo_unlink(4711); DELETE FROM sessions;", "large objects that the plan deletes"),
+        ("GRANT SELECT ON LARGE OBJECT 4711 TO PUBLIC;", "rights or comment of large objects"),
         ("ALTER FOREIGN DATA WRAPPER far OPTIONS (ADD host 'nowhere');", "not compared"),
         ("ALTER TABLE customers ADD v int; SELECT setval('customers_id_seq', 1);", "customers_id_seq is"),
     ],
@@ -181,10 +183,35 @@ def test_what_could_not_be_proved_is_not_promised(
 ) -> None:
     connection.execute(SHOP)
     connection.execute("CREATE FOREIGN DATA WRAPPER far; CREATE SERVER far FOREIGN DATA WRAPPER far")
+    connection.execute("SELECT lo_from_bytea(4711, 'hello'); COMMENT ON LARGE OBJECT 4711 IS 'kept'")
     rollback = rehearse(tmp_path, database, uat.conninfo(), migration)["rollback"]
     assert rollback["type"] == "loses-writes"
     assert rollback["proved"] is False
     assert any(reason in told for told in rollback["reasons"]), rollback["reasons"]
+
+
+@pytest.mark.pg("== 18")
+def test_an_event_trigger_that_is_dropped_comes_back_as_it_was(
+    tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer
+) -> None:
+    connection.execute(SHOP)
+    connection.execute("""
+        CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+        CREATE EVENT TRIGGER guard ON ddl_command_start WHEN TAG IN ('DROP TABLE') EXECUTE FUNCTION watch();
+        CREATE EVENT TRIGGER off ON sql_drop EXECUTE FUNCTION watch();
+        ALTER EVENT TRIGGER off DISABLE; ALTER EVENT TRIGGER guard ENABLE ALWAYS;
+        COMMENT ON EVENT TRIGGER guard IS 'keeps watch';
+    """)
+    before = dump_text(database, "--exclude-schema=pgrehearse*")
+    assert "ENABLE ALWAYS" in before
+    plan = "DROP FUNCTION watch() CASCADE; DELETE FROM sessions WHERE id = 3;"
+    document = rehearse(tmp_path, database, uat.conninfo(), plan)
+    assert document["rollback"]["type"] == "restorable", document["rollback"]["reasons"]
+    promoted = promote(database, document, tmp_path)
+    assert fetch_value(connection, "SELECT count(*) FROM pg_event_trigger") == 0
+    go_back(database, document, promoted)
+    after = dump_text(database, "--exclude-schema=pgrehearse*")
+    assert sorted(after.splitlines()) == sorted(before.splitlines())  # a row that comes back stands last
 
 
 @pytest.mark.pg("== 18")

@@ -122,3 +122,12 @@ def test_a_change_as_json_holds_plain_values() -> None:
 
 def test_diff_needs_no_database() -> None:
     assert diff(Schema(server_major=18, objects=()), Schema(server_major=18, objects=())) == ()
+
+
+def test_a_password_in_a_definition_is_not_shown() -> None:
+    change = Change(
+        kind=ObjectKind.COLUMN, name="public.t.c", relation="public.t", effect=Effect.CHANGED, attribute="default",
+        before="'host=a password=hunter2'::text", after="'plain'::text",
+    )  # fmt: skip
+    assert str(change) == "table column public.t.c: default was `'host=a password=***'::text`, is `'plain'::text`"
+    assert "hunter2" not in str(change.as_json())

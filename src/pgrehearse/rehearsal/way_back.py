@@ -168,6 +168,8 @@ class _Rehearsing:
             return self._not_proved(result, unseen)
         if self._large_objects_lost:
             return self._not_proved(result, ("large objects that the plan deletes or overwrites are in no image",))
+        if self._large_objects_altered():
+            return self._not_proved(result, ("what the plan does to owner, rights or comment of large objects stays",))
         lossless = not plans and not self._data.lost
         try:
             if not lossless:
@@ -206,6 +208,20 @@ class _Rehearsing:
     @property
     def _large_objects_lost(self) -> bool:
         return self._data.large_objects is not None and self._data.large_objects.lost
+
+    def _large_objects_altered(self) -> bool:
+        """Of those that are still there; streamed, for there may be millions."""
+        with self.pair.session("pristine", "way back") as before, self.pair.session("clone", "way back") as after:
+            theirs = iter(after.cursor().stream(QUERIES["large_objects"]))
+            other = next(theirs, None)
+            altered = False
+            for oid, facts in before.cursor().stream(QUERIES["large_objects"]):
+                while other is not None and other[0] < oid:
+                    other = next(theirs, None)
+                altered |= other is not None and other[0] == oid and other[1] != facts
+            for _ in theirs:  # to its end: a stream left half-read would break the session
+                pass
+        return altered
 
     def _find_inverse(self) -> Any:
         with self.pair.session("pristine", "way back") as session:

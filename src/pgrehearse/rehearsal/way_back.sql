@@ -11,3 +11,12 @@ WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_sche
 SELECT c.oid FROM pg_catalog.pg_class c
 WHERE c.relkind = 'r' AND pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid)
     + pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) > 0
+
+-- name: large_objects
+-- Owner, rights, comment and labels: in no schema, and no comparison of contents sees them.
+SELECT m.oid::int8, pg_catalog.pg_get_userbyid(m.lomowner)::text || ' ' || COALESCE(m.lomacl::text, '') || ' '
+    || COALESCE(pg_catalog.obj_description(m.oid, 'pg_largeobject'), '') || ' '
+    || COALESCE((SELECT pg_catalog.string_agg(s.provider || ' ' || s.label, ' ' ORDER BY s.provider)
+                 FROM pg_catalog.pg_seclabel s
+                 WHERE s.classoid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass AND s.objoid = m.oid), '')
+FROM pg_catalog.pg_largeobject_metadata m ORDER BY m.oid

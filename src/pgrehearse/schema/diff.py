@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from pgrehearse.migrations.secrets import redact
 from pgrehearse.schema.schema_object import ObjectKind, Schema, SchemaObject
 
 ORDER = "column order"  # the one difference that stands at no single column
@@ -39,8 +40,8 @@ class Change:
             "relation": self.relation,
             "effect": self.effect.value,
             "attribute": self.attribute,
-            "before": self.before,
-            "after": self.after,
+            "before": self._shown(self.before),
+            "after": self._shown(self.after),
         }
 
     def __str__(self) -> str:
@@ -48,8 +49,13 @@ class Change:
         if self.effect is Effect.RENAMED:
             return f"{self.kind.value} {self.name}: renamed to {self.after}"
         if self.effect is Effect.CHANGED:
-            return f"{self.kind.value} {self.name}: {self.attribute} was {_text(self.before)}, is {_text(self.after)}"
+            before, after = _text(self._shown(self.before)), _text(self._shown(self.after))
+            return f"{self.kind.value} {self.name}: {self.attribute} was {before}, is {after}"
         return f"{self.kind.value} {self.name}: {self.effect.value}"
+
+    def _shown(self, text: str | None) -> str | None:
+        """A default or a function's body may hold a password, as a statement may; a name is no text."""
+        return text if text is None or self.effect is Effect.RENAMED else redact(text, "")
 
 
 def diff(before: Schema, after: Schema, *, same_oids: bool = False) -> tuple[Change, ...]:
