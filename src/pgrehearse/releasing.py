@@ -9,7 +9,7 @@ from typing import Any
 
 from pgrehearse.config import ResolvedDatabase
 from pgrehearse.data.sizes import read_database_size
-from pgrehearse.errors import ConfigurationError, DatabaseFenced, NothingUnfinished, WrongUsage
+from pgrehearse.errors import ConfigurationError, DatabaseFenced, LeaseHeld, NothingUnfinished, WrongUsage
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migration import Migration, Plan, SourceKind
@@ -33,8 +33,7 @@ from pgrehearse.release.approval import (
 )
 from pgrehearse.release.examine import examine
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
-from pgrehearse.release.lease import describe
-from pgrehearse.release.outlives_rollback import find_left_behind
+from pgrehearse.release.lease import describe, hold_lease
 from pgrehearse.release.promote import Around, promote
 from pgrehearse.release.promotion import (
     BEGUN,
@@ -62,6 +61,7 @@ from pgrehearse.release.take_back import (
     TakenBack,
     Way,
     find_promotion,
+    key_from_outside,
     read_promotions,
     take_back,
 )
@@ -375,7 +375,7 @@ class Releasing:
         """Take a promotion back by the best way that is left.  See `pgrehearse.release.take_back`."""
         database = self.project.database(options.to)
         with self.project.releases() as releases:
-            self._refuse_while_shut(database)
+            self._refuse_while_shut(releases, database)
             self._record_swapped(releases, database, tell)
             with connect(database.conninfo, verb="rollback") as session:
                 promotion = find_promotion(releases, database_key(session), options.promotion)
@@ -409,10 +409,21 @@ class Releasing:
             )
 
     def undo_restore(self, word: str | None, *, drop: bool) -> tuple[str, ...]:
-        """Open a database that an interrupted restore has shut; with ``drop`` the restored copy goes too."""
+        """Open a database that an interrupted restore has shut; with ``drop`` the restored copy goes too.
+
+        Raises `LeaseHeld` while somebody is at it: what is written to a database that they have exported is lost.
+        """
         database = self.project.database(word)
+        person = read_person(self.project.directory)
+        holder = f"{person.at_host}, pid {os.getpid()}"
         told = []
-        with self.project.releases() as releases:
+        with (
+            self.project.releases() as releases,
+            hold_lease(
+                releases, f"promote {key_from_outside(database.conninfo)}", holder, token=secrets.token_hex(8),
+                ttl_s=self.policies.promotion.lease_s,
+            ),
+        ):  # fmt: skip
             for each in find_restores(database.conninfo):
                 undo(database.conninfo, each.id, ledger=releases, now=utc_now)
                 told.append(f"{each.mark.names.database} is open; {each.mark.names.restored} stands beside it")
@@ -438,9 +449,12 @@ class Releasing:
             if record_swapped(database.conninfo, entry.subject, ledger=releases, now=utc_now):
                 tell(f"restore {entry.subject} had swapped the names before it was killed; that is recorded now")
 
-    def _refuse_while_shut(self, database: ResolvedDatabase) -> None:
+    def _refuse_while_shut(self, releases: ReleaseLedger, database: ResolvedDatabase) -> None:
         for each in find_restores(database.conninfo):
             if each.mark.is_fenced:
+                lease = releases.read_lease(f"promote {key_from_outside(database.conninfo)}")
+                if lease is not None and not lease.has_ended:
+                    raise LeaseHeld(describe(lease))
                 raise DatabaseFenced(each.told, remedy=SHUT_REMEDY)
 
     def _promoted(
@@ -453,14 +467,13 @@ class Releasing:
 
 
 def told_under_way(releases: ReleaseLedger, key: str) -> Iterator[str]:
-    """Who is promoting this database now, what was left unfinished, and what rolled-back ones left behind."""
+    """Who is promoting this database now, and what was left unfinished."""
     lease = releases.read_lease(f"promote {key}")
     if lease is not None and not lease.has_ended:
         yield f"{describe(lease)}; `promote` waits for nobody and is refused meanwhile"
     unfinished = find_unfinished(releases, key)
     if unfinished is not None:
         yield f"promotion {unfinished.id} of {unfinished.began_at} is not finished: `pgrehearse resume` goes on with it"
-    yield from find_left_behind(releases, key)
 
 
 def standing_since(approvals: Sequence[Approval], releases: ReleaseLedger, digest: str) -> tuple[Approval, ...]:

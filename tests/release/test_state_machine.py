@@ -111,6 +111,8 @@ class Promotions(RuleBasedStateMachine):
         self.rehearsals_left = REHEARSALS
         self.rehearsals: list[Rehearsal] = []
         self.approvals: dict[str, dict[str, set[str]]] = {}
+        self.void: dict[str, set[str]] = {}  # who approved a receipt before what it was promoted as was taken back
+        self.taken_back = 0
         self.left: dict[str, tuple[object, ...]] = {}  # what a promotion left of the table that plans depend on
         self.destroyed: dict[str, set[Text]] = {}
         self.seen = self.world.look()
@@ -158,6 +160,7 @@ class Promotions(RuleBasedStateMachine):
         outcome = self.world.approve(who, rehearsal.digest, names)
         assert outcome.error is None, outcome
         self.approvals.setdefault(rehearsal.digest, {})[who] = names
+        self.void.get(rehearsal.digest, set()).discard(who)
 
     def withdraw(self, who: str, which: int) -> None:
         rehearsal = self.rehearsal(which)
@@ -320,6 +323,7 @@ class Promotions(RuleBasedStateMachine):
         was = self.seen
         outcome = work()
         self.seen = now = self.world.look()
+        self.void_approvals()
         lost, gained = was.texts - now.texts, now.texts - was.texts
         reported = self.world.reported() if lost else ""
         for text in lost:
@@ -346,6 +350,19 @@ class Promotions(RuleBasedStateMachine):
             self.destroyed[version] = {text for text in lost if text[3] in was.doomed.get(version, ())}
         return outcome
 
+    def void_approvals(self) -> None:
+        """Whoever said yes did not know that it would be taken back."""
+        entries = self.world.entries()
+        receipts = {subject: body["receipt"] for kind, subject, body in entries if kind == "promotion-begun"}
+        ended = [
+            receipts[subject]
+            for kind, subject, body in entries
+            if kind == "rollback-ended" and body["outcome"] in ("taken-back", "swapped")
+        ]
+        for digest in ended[self.taken_back :]:
+            self.void.setdefault(digest, set()).update(self.approvals.get(digest, {}))
+        self.taken_back = len(ended)
+
     @staticmethod
     def replaced_by_the_application(text: Text, before: frozenset[Text]) -> bool:
         """The row was deleted, or its value written, since the migration."""
@@ -369,7 +386,9 @@ class Promotions(RuleBasedStateMachine):
         reasons = set()
         if seen.oid != rehearsal.oid:
             reasons.add("identity")
-        approvals = self.approvals.get(rehearsal.digest, {})
+        void = self.void.get(rehearsal.digest, set())
+        given = self.approvals.get(rehearsal.digest, {})
+        approvals = {who: names for who, names in given.items() if who not in void}
         if not set(names_to_accept(rehearsal.document)) <= set().union(*approvals.values()):
             reasons.add("verdict")
         if not set(approvals) - {REHEARSER}:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,9 @@ def require_approved_and_recoverable(
         passed = [at for at, step in own if (step["step"], step["state"]) == ("gate", "done")]
         assert passed, f"{subject} was applied without a gate"
         (begun,) = [each for each in before if each[:2] == ("promotion-begun", subject)]
-        _require_approved(before[: passed[-1]], receipts[begun[2]["receipt"]], rehearser)
+        digest = begun[2]["receipt"]
+        promoted = {each[1] for each in before if each[0] == "promotion-begun" and each[2]["receipt"] == digest}
+        _require_approved(before[: passed[-1]], receipts[digest], promoted, rehearser)
         secured = [(at, step) for at, step in own if (step["step"], step["state"]) == ("recoverability", "done")]
         assert secured, f"{subject} was applied without a way back"
         committed = any(step.get("state") == "committed" for _, step in own)
@@ -113,13 +115,18 @@ def require_approved_and_recoverable(
         require_whole(Path(proof["facts"]["directory"]))
 
 
-def _require_approved(entries: Iterable[Entry], document: Mapping[str, Any], rehearser: str) -> None:
+def _require_approved(
+    entries: Iterable[Entry], document: Mapping[str, Any], promoted: Collection[str], rehearser: str
+) -> None:
+    """``promoted``: what the receipt was promoted as; taken back, it leaves no approval standing."""
     standing: dict[str, set[str]] = {}
     for kind, subject, body in entries:
         if subject == document["digest"] and kind in ("approval", "approval-withdrawn"):
             standing.pop(body["by"]["login"], None)
             if kind == "approval":
                 standing[body["by"]["login"]] = {each["finding"] for each in body["accepted"]}
+        if kind == "rollback-ended" and subject in promoted and body["outcome"] in ("taken-back", "swapped"):
+            standing.clear()
     assert set(standing) - {rehearser}, "promoted without an approval"
     if document["verdict"] != "clean":
         accepted = set().union(*standing.values())

@@ -24,7 +24,7 @@ from pgrehearse.errors import LeaseHeld, PgRehearseError, RunnerBusy
 from pgrehearse.ledger import Entry, ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
-from pgrehearse.progress import Silent
+from pgrehearse.progress import Progress, Silent
 from pgrehearse.project import Project, RehearsalOptions, utc_now
 from pgrehearse.releasing import PromoteOptions, Releasing, RollbackOptions
 
@@ -289,9 +289,9 @@ class World:
     def resume(self) -> Any:
         return self.releasing.resume(PromoteOptions(), progress=Silent(), tell=lambda _: None)
 
-    def rollback(self, *, agree: bool, only: str | None = None) -> Any:
+    def rollback(self, *, agree: bool, only: str | None = None, progress: Progress | None = None) -> Any:
         return self.releasing.rollback(
-            RollbackOptions(only=only), progress=Silent(), tell=lambda _: None, agree=lambda _: agree
+            RollbackOptions(only=only), progress=progress or Silent(), tell=lambda _: None, agree=lambda _: agree
         )
 
     def patiently(self, work: Callable[[], Any]) -> Outcome:

@@ -14,15 +14,17 @@ from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.identity import read_identity
 from pgrehearse.postgres.pooler import require_session
 from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.release.backup.dump_backup import DumpBackup, open_backup
 from pgrehearse.release.interrupted_rollback import BY_INVERSE, find_committed
-from pgrehearse.release.lease import DEFAULT_TTL_S, hold_lease
+from pgrehearse.release.lease import DEFAULT_TTL_S, Lease, hold_lease
 from pgrehearse.release.promotion import BEGUN, ENDED, ROLLBACK_BEGUN, ROLLBACK_ENDED, STEP, find_taken_back
 from pgrehearse.release.recoverability import DUMP, EXTERNAL, Proof
-from pgrehearse.release.restore.beside import find_restores
+from pgrehearse.release.restore.beside import find_restores, open_admin, require_database
+from pgrehearse.release.restore.database_properties import require_properties
 from pgrehearse.release.restore.from_backup import RestorePlan, plan_restore, restore_backup_beside
 from pgrehearse.release.restore.migration_transactions import DRIZZLE, OWN
 from pgrehearse.release.restore.swap import Swapped, WhatIsKnown, swap
@@ -137,6 +139,14 @@ def find_promotion(releases: ReleaseLedger, key: str, prefix: str | None) -> Pro
     return fitting[0]
 
 
+def key_from_outside(production: Conninfo) -> str:
+    """`database_key` of a database that may admit nobody, asked from another one of its server."""
+    with open_admin(production) as admin:
+        identifier = read_identity(admin).system_identifier
+        oid = require_properties(admin, require_database(production)).oid
+    return production.address if identifier is None else f"{identifier}/{oid}"
+
+
 def read_promotions(releases: ReleaseLedger, key: str) -> tuple[PromotionRecord, ...]:
     """Those of this database that changed something or may have, oldest first."""
     ended = {entry.subject: entry.body["outcome"] for entry in releases.entries(kind=ENDED)}
@@ -184,8 +194,9 @@ def take_back(
     require_session(request.production)
     with ExitStack() as stack:
         session = stack.enter_context(connect(request.production, verb="rollback"))
+        lease: Lease | None = None
         if not dry_run:
-            stack.enter_context(
+            lease = stack.enter_context(
                 hold_lease(
                     releases, f"promote {request.promotion.key}", request.holder, token=nonce(),
                     ttl_s=request.lease_ttl_s,
@@ -216,7 +227,7 @@ def take_back(
             type=best.type if best is not None else IMPOSSIBLE,
             ways=ways,
         )
-        if dry_run:
+        if lease is None:
             return answer
         if best is None:
             raise NoWayBack(_why_none(ways))
@@ -225,7 +236,8 @@ def take_back(
             return _go_inverse(request, looking, answer, releases, now, tell)
         if not agree(best):
             raise NoWayBack("nothing was done: the only way left loses what was written since", remedy=RESTORE_REMEDY)
-    return _go_restore(request, answer, releases, now, progress)
+        session.close()  # whoever shuts production ends its sessions
+        return _go_restore(request, answer, releases, now, progress, lease)
 
 
 RESTORE_REMEDY = (
@@ -397,9 +409,11 @@ def _go_restore(
     releases: ReleaseLedger,
     now: Callable[[], datetime],
     progress: Progress,
+    lease: Lease,
 ) -> TakenBack:
     promotion = request.promotion
     backup = _backup_of(promotion)
+    lease.renew("restoring the backup beside production")
     if not any(each.id == promotion.id and each.mark.is_filled for each in find_restores(request.production)):
         restore_backup_beside(
             request.production, backup, id=promotion.id, digest=backup.digest, ledger=releases, now=now,
@@ -419,6 +433,7 @@ def _go_restore(
         now=now,
         reapply=request.reapply,
         progress=progress,
+        renew=lease.renew,
     )
     return replace(answer, restore=swapped, told=tuple(_restored_told(swapped)))
 

@@ -114,12 +114,14 @@ def swap(
     reapply: bool = False,
     accept_not_compared: bool = False,
     progress: Progress | None = None,
+    renew: Callable[[str], None] = lambda _: None,
 ) -> Swapped:
     """Put the database that `restore_beside` made in production's place; production is shut meanwhile.
 
     Every row that differs is exported into a new folder below ``directory`` while nobody can write.  With
     ``reapply`` what the application wrote is written back before the swap.  ``accept_not_compared`` goes on although
-    some tables could not be compared.  Safe to call again after a kill.  Raises `RestoreRefused` before anything was
+    some tables could not be compared.  ``renew`` is told each step and raises when another run may have taken over:
+    between its export and its swap nobody else may open production.  Safe to call again after a kill.  Raises `RestoreRefused` before anything was
     done, `FenceNotClosed`, `RestoreFailed`, `NotReapplied` after production was opened again.
     """
     told = progress or Silent()
@@ -144,6 +146,7 @@ def swap(
         started = time.monotonic()
         with _lifted_on_failure(production, names, recorder):
             told.step(f"shutting {names.database}")
+            renew("shutting production")
             with recorder.step("fence"):
                 mark, failed = close_fence(admin, production, mark)
             with failed:
@@ -161,6 +164,7 @@ def swap(
                         )  # fmt: skip
                         body["moved"] = len(sequences)
             told.step(f"swapping the names of {names.database} and {names.restored}")
+            renew("swapping the names")
             with recorder.step("swap"):
                 _rename(admin, mark)
     refused_ms = round((time.monotonic() - started) * 1000)
@@ -262,6 +266,11 @@ def _rename_once(admin: Connection, mark: Mark) -> None:
     names = mark.names
     admin.execute("SET LOCAL lock_timeout = '10s'")
     failed = require_properties(admin, names.database)
+    if failed.allows_connections:
+        raise RestoreFailed(
+            f"somebody opened {names.database} while this was going on: what was written since is in no export",
+            remedy="Look who did, then run `pgrehearse rollback` again; nothing was swapped.",
+        )
     wanted = replace(failed, allows_connections=True, connection_limit=mark.fenced_limit)
     production, restored, quarantine = map(sql.Identifier, (names.database, names.restored, names.quarantine))
     apply_properties(admin, names.restored, wanted)
