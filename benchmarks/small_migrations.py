@@ -25,6 +25,7 @@ from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.migrate import migrate
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.observer import Observers
+from pgrehearse.migrations.own_state import OwnState
 from pgrehearse.migrations.sources.sql_folder import read_sql_folder
 from pgrehearse.postgres.binaries import require_client, require_server
 from pgrehearse.postgres.connect import connect
@@ -96,8 +97,10 @@ def measure(server: LocalServer, folder: Path, script: Path, rounds: int, names:
         migrate(database, source)
 
     def observing(database: Conninfo) -> None:
-        tracer = Tracer(lambda: connect(database, verb="watch"), ignored=frozenset({source.ledger.table}))
-        recorder = CommitRecorder(lambda: connect(database, verb="watch"), ignored=frozenset({source.ledger.table}))
+        state = OwnState(exclusive=True)
+        ignored = frozenset({source.ledger.table})
+        tracer = Tracer(lambda: connect(database, verb="watch"), ignored=ignored, state=state)
+        recorder = CommitRecorder(lambda: connect(database, verb="watch"), ignored=ignored, state=state, alone=True)
         try:
             apply(
                 lambda verb: connect(database, verb=verb), plan, ledger=source.ledger,

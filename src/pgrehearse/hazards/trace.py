@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pgrehearse.hazards.outside_locks import OutsideLocks
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.observer import NoObserver, Running, StatementError
+from pgrehearse.migrations.own_state import OwnState
 from pgrehearse.migrations.statements import Statement, TransactionNeed
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.locks import LockMode, strongest
@@ -75,7 +76,7 @@ class Tracer(NoObserver):
     ``ignored``: the migration ledger's table, which may be locked against everybody while a plan runs.
     ``may_hold_up=False``, for production: no statement is made to wait so that its locks show; those of a
     statement outside transactions are sampled a few times a second, a lower bound, and no table's file is looked
-    at, since asking its size waits for whoever has it locked.
+    at, since asking its size waits for whoever has it locked.  ``state`` may be shared with other observers.
     """
 
     def __init__(
@@ -84,7 +85,9 @@ class Tracer(NoObserver):
         *,
         ignored: frozenset[str] = frozenset(),
         may_hold_up: bool = True,
+        state: OwnState | None = None,
     ) -> None:
+        self._state = state or OwnState()
         self._may_hold_up = may_hold_up
         self.statements: list[StatementTrace] = []
         self.not_run_statements: list[StatementNotRun] = []
@@ -114,16 +117,15 @@ class Tracer(NoObserver):
             return  # BEGIN and COMMIT take no lock on a table
         if not running.in_transaction:
             opens = self._open_session if self._may_hold_up else None
+            self._state.ran_outside()
             self._outside = OutsideLocks(self._watch, opens, running.backend_pid, self._oids)
             self._outside.start()
         elif self._transaction is None:
-            self._transaction = _InTransaction()
+            begun = self._state.at_begin(running.session)
+            self._transaction = _InTransaction(rows_read=dict(begun.rows_read))
             # What the session holds already is not the statement's doing: the runner locks its ledger's table.
-            for oid, mode in running.session.execute(_QUERIES["own_locks"], (self._oids,)):
+            for oid, mode in begun.locks:
                 self._transaction.modes[oid] = strongest(self._transaction.modes.get(oid), LockMode(mode))
-            self._transaction.rows_read = dict(
-                running.session.execute(_QUERIES["rows_read_so_far"], (self._oids,)).fetchall()
-            )
 
     def after(
         self, running: Running, *, duration_ms: float, rows_affected: int | None, error: StatementError | None
@@ -162,6 +164,7 @@ class Tracer(NoObserver):
 
     def transaction_ended(self, *, committed: bool) -> None:
         self._transaction = None
+        self._state.ended(committed=committed)
         if not committed and self._may_hold_up:  # files and indexes are again what they were
             files = {oid: (file, size) for oid, file, size in self._watch.execute(_QUERIES["files"], (self._oids,))}
             for oid, (file, size) in files.items():
@@ -181,26 +184,25 @@ class Tracer(NoObserver):
         self, running: Running, transaction: _InTransaction
     ) -> tuple[dict[int, LockMode], list[int], list[int]]:
         newly: dict[int, LockMode] = {}
-        now: dict[int, tuple[int, int | None, int | None, tuple[int, ...]]] = {}
-        for oid, mode, read, _written, file, size, index_files in running.session.execute(
-            _QUERIES["own_state"], (self._oids,)
-        ):
-            held = LockMode(mode)
-            now[oid] = (read, file, size, tuple(index_files or ()))
-            if oid not in transaction.modes or held.strength > transaction.modes[oid].strength:
-                newly[oid] = strongest(newly.get(oid), held)
+        now = [held for held in self._state.after(running) if held.oid in self._relations]
+        for held in now:
+            oid = held.oid
+            strong = max((LockMode(mode) for mode in held.modes), key=lambda mode: mode.strength)
+            if oid not in transaction.modes or strong.strength > transaction.modes[oid].strength:
+                newly[oid] = strong
         transaction.modes |= newly
-        files = [(oid, file, size) for oid, (_read, file, size, _indexes) in now.items()]
-        emptied = {oid for oid, _file, size in files if self._relations[oid].size_bytes > 0 and size == 0}
-        rewritten = self._rewritten(running.statement, files)
+        emptied = {held.oid for held in now if self._relations[held.oid].size_bytes > 0 and held.size_bytes == 0}
+        rewritten = self._rewritten(running.statement, [(held.oid, held.file, held.size_bytes) for held in now])
         scanned = []
-        for oid, (read, _file, _size, index_files) in now.items():
+        for held in now:
+            oid = held.oid
             relation = self._relations[oid]
             # TRUNCATE reads nothing; its rows may have been counted by another observer just before it.
-            read_here = 0 if running.statement.kind == "TruncateStmt" else read - transaction.rows_read.get(oid, 0)
-            transaction.rows_read[oid] = read
-            new_indexes = bool(set(index_files) - set(relation.index_files)) and oid not in emptied
-            relation.index_files = index_files
+            before = transaction.rows_read.get(oid, 0)
+            read_here = 0 if running.statement.kind == "TruncateStmt" else held.rows_read - before
+            transaction.rows_read[oid] = held.rows_read
+            new_indexes = bool(set(held.index_files) - set(relation.index_files)) and oid not in emptied
+            relation.index_files = held.index_files
             copied = oid in rewritten and running.statement.kind != "RefreshMatViewStmt"
             read_whole = new_indexes or copied or read_here >= SCANNED_WHOLE * relation.rows
             if relation.rows >= SCAN_MATTERS_ROWS and read_whole and transaction.modes[oid].blocks_writes:

@@ -5,7 +5,7 @@ reads against the receipt.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,21 +13,20 @@ import pglast
 from psycopg import sql
 
 from pgrehearse.migrations.observer import NoObserver, Running, StatementError
+from pgrehearse.migrations.own_state import Held, OwnState, Written
 from pgrehearse.migrations.segments import CONTROL, Segment
 from pgrehearse.migrations.statements import Statement
-from pgrehearse.postgres.connect import Connection, fetch_value
+from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.named_queries import named_queries
 from pgrehearse.schema.catalog_evidence import (
     CatalogEvidence,
+    OwnEvidence,
     evidence_between,
     read_all_evidence,
-    read_own_evidence,
 )
 
 _QUERIES = named_queries(__file__)
 _COUNT = "SELECT pg_catalog.count(*) FROM {only}{relation}"
-
-Written = dict[int, tuple[int, int, int]]  # rows inserted, updated, deleted so far; by oid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,20 +126,31 @@ def _written_from(body: Mapping[str, Any]) -> dict[str, RowsWritten]:
 class _Open:
     """The running transaction so far."""
 
-    so_far: Written
+    so_far: dict[int, Written]  # by oid
     statements: list[StatementRows] = field(default_factory=list)
+    has_deferrable_triggers: bool = False  # on a relation that it holds
     emptied: Counter[str] = field(default_factory=Counter)  # by the TRUNCATE that comes next
 
 
 class CommitRecorder(NoObserver):
     """An observer that writes down each commit.  Opens one session of its own; `close` ends it.
 
-    ``ignored`` relations do not count (the migration ledger).  Cost: about 1 ms per statement, 10 ms per
-    commit, a count of the table for each TRUNCATE, and around a statement outside transactions two looks at the
-    whole catalog.
+    ``ignored`` relations do not count (the migration ledger).  ``alone``: nobody else changes the database's catalogs
+    meanwhile, so what was committed before is known from the last look.  ``state`` may be shared with other observers.
+    Cost: a round trip per statement and one per commit (three where not alone), about 1 ms each, a count of the
+    table for each TRUNCATE, and around a statement outside transactions two looks at the whole catalog.
     """
 
-    def __init__(self, look: Callable[[], Connection], *, ignored: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        look: Callable[[], Connection],
+        *,
+        ignored: frozenset[str] = frozenset(),
+        state: OwnState | None = None,
+        alone: bool = False,
+    ) -> None:
+        self._state = state or OwnState()
+        self._own_evidence = OwnEvidence(ignored=ignored, alone=alone)
         self.commits: list[CommitEvidence] = []
         self._look = look()
         self._ignored = ignored
@@ -154,11 +164,12 @@ class CommitRecorder(NoObserver):
     # --- the observer's part ---------------------------------------------------------------------------
 
     def transaction_begun(self, session: Connection, segment: Segment) -> None:
-        rows = session.execute(_QUERIES["rows_written_so_far"])
-        self._open = _Open(so_far={oid: (inserted, updated, deleted) for oid, inserted, updated, deleted in rows})
+        self._open = _Open(so_far=dict(self._state.at_begin(session).rows_written))
 
     def before(self, running: Running) -> None:
         if running.outside and running.statement.need not in CONTROL:
+            self._state.ran_outside()
+            self._own_evidence.forget()
             self._look_before_outside(running)
         elif running.in_transaction and self._open is not None and running.statement.kind == "TruncateStmt":
             self._open.emptied = count_truncated(running.session, running.statement)
@@ -170,7 +181,7 @@ class CommitRecorder(NoObserver):
             return
         written: dict[str, RowsWritten] = {}
         if running.in_transaction and self._open is not None:
-            written = self._read_written(running.session, self._open)
+            written = self._read_written(self._state.after(running), self._open)
         statement = StatementRows(
             version=running.migration.version,
             index=running.statement.index,
@@ -190,16 +201,18 @@ class CommitRecorder(NoObserver):
         if self._open is None or not self._open.statements:
             return
         at_commit: dict[str, RowsWritten] = {}
-        if fetch_value(session, _QUERIES["has_deferrable_triggers"]):
+        if self._open.has_deferrable_triggers:
             session.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what they would do at COMMIT counts too
-            at_commit = self._read_written(session, self._open)
-        catalog = read_own_evidence(session, self._look, names=self._names_to_read(), ignored=self._ignored)
+            at_commit = self._read_written(self._state.now(session), self._open)
+        catalog = self._own_evidence.read(session, self._look, names=self._names_to_read())
         self._ready = CommitEvidence(
             outside=False, statements=tuple(self._open.statements), catalog=catalog, at_commit=at_commit
         )
         self._finish(session, self._ready)
 
     def transaction_ended(self, *, committed: bool) -> None:
+        self._state.ended(committed=committed)
+        self._own_evidence.ended(committed=committed)
         ready, self._ready, self._open = self._ready, None, None
         if committed and ready is not None:
             self.commits.append(ready)
@@ -226,16 +239,19 @@ class CommitRecorder(NoObserver):
     # --- details ---------------------------------------------------------------------------------------
 
     @staticmethod
-    def _read_written(session: Connection, transaction: _Open) -> dict[str, RowsWritten]:
+    def _read_written(now: Iterable[Held], transaction: _Open) -> dict[str, RowsWritten]:
         found: dict[str, RowsWritten] = {}
-        for oid, name, *counts in session.execute(_QUERIES["rows_written"]):
-            before = transaction.so_far.get(oid, (0, 0, 0))
-            transaction.so_far[oid] = (counts[0], counts[1], counts[2])
+        for held in now:
+            transaction.has_deferrable_triggers |= held.has_deferrable_trigger
+            if held.written_as is None:
+                continue
+            before = transaction.so_far.get(held.oid, (0, 0, 0))
+            transaction.so_far[held.oid] = held.rows_written
             # TRUNCATE puts the counters of its transaction back to nothing.
-            new = [max(now - then, 0) for now, then in zip(counts, before, strict=True)]
+            new = [max(count - then, 0) for count, then in zip(held.rows_written, before, strict=True)]
             if any(new):
                 rows = RowsWritten(inserted=new[0], updated=new[1], deleted=new[2])
-                found[name] = found.get(name, RowsWritten()) + rows
+                found[held.written_as] = found.get(held.written_as, RowsWritten()) + rows
         for name, count in transaction.emptied.items():
             found[name] = found.get(name, RowsWritten()) + RowsWritten(deleted=count)
         transaction.emptied = Counter()

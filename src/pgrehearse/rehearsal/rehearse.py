@@ -26,6 +26,7 @@ from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.observer import Observers
 from pgrehearse.migrations.own_ledger import NAMESPACE as OWN_NAMESPACE
+from pgrehearse.migrations.own_state import OwnState
 from pgrehearse.migrations.progress import ProgressTable
 from pgrehearse.migrations.statements import Statement, find_unparsed, split_file
 from pgrehearse.postgres.connect import Connection, fetch_value
@@ -154,8 +155,9 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
     plan_session.begin()
     started = time.monotonic()
     ignored = frozenset({seen.request.ledger.table})
-    tracer = Tracer(lambda: pair.session("clone", "watch"), ignored=ignored)
-    recorder = CommitRecorder(lambda: pair.session("clone", "watch"), ignored=ignored)
+    state = OwnState(exclusive=True)
+    tracer = Tracer(lambda: pair.session("clone", "watch"), ignored=ignored, state=state)
+    recorder = CommitRecorder(lambda: pair.session("clone", "watch"), ignored=ignored, state=state, alone=True)
     moments = Moments({expectation.version for expectation in seen.expectations})
     try:
         apply(

@@ -1,26 +1,27 @@
 -- What a commit changed in the catalogs.  search_path is empty while these run, so every name that the server prints
 -- is qualified.  No statement asks what a lock could hold up but `objects`, which only the holder of the locks sends.
 
--- name: held
-SELECT DISTINCT l.relation::bigint
-FROM pg_catalog.pg_locks l
-WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()
-  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database());
-
--- name: relations
--- Tables, views and sequences among these oids (NULL: all) or of these names; an index stands for its table.  `version`:
--- which catalog rows there are, each with the transaction that wrote it (VACUUM and ANALYZE write theirs in place).
-WITH wanted AS (
-    SELECT c.oid FROM pg_catalog.pg_class c WHERE %(oids)s::oid[] IS NULL OR c.oid = ANY (%(oids)s::oid[])
+-- name: living
+-- $1 oids, $2 names: tables, views and sequences among these; $3: among those that this transaction holds a lock on too.
+-- An index stands for its table.
+WITH asked AS (
+    SELECT u.oid FROM pg_catalog.unnest($1::oid[]) AS u (oid)
     UNION
-    SELECT i.indrelid FROM pg_catalog.pg_index i WHERE i.indexrelid = ANY (%(oids)s::oid[])
+    SELECT l.relation
+    FROM pg_catalog.pg_locks l
+    WHERE $3 AND l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+), wanted AS (
+    SELECT oid FROM asked
+    UNION
+    SELECT i.indrelid FROM asked JOIN pg_catalog.pg_index i ON i.indexrelid = asked.oid
     UNION
     SELECT c.oid
-    FROM pg_catalog.unnest(%(names)s::text[]) AS u (name), LATERAL pg_catalog.parse_ident(u.name) AS part
+    FROM pg_catalog.unnest($2::text[]) AS u (name), LATERAL pg_catalog.parse_ident(u.name) AS part
     JOIN pg_catalog.pg_namespace n ON n.nspname = part[1]
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = part[2]
-), living AS (
-    SELECT c.oid, c.xmin, pg_catalog.format('%%I.%%I', n.nspname, c.relname) AS name
+), living AS MATERIALIZED (
+    SELECT c.*, c.xmin AS xmin_, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name
     FROM wanted w JOIN pg_catalog.pg_class c ON c.oid = w.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
       AND n.nspname NOT IN ('information_schema', 'pgrehearse', 'pgrehearse_quarantine')
@@ -28,11 +29,27 @@ WITH wanted AS (
                       WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
                         AND d.deptype = 'e')
 )
+
+-- name: held
+-- Relations of users that this transaction holds a lock on, and whether they are still there.
+SELECT l.relation::bigint, EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = l.relation)
+FROM (SELECT DISTINCT l.relation FROM pg_catalog.pg_locks l
+      WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid() AND l.relation >= 16384
+        AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
+                          WHERE d.datname = pg_catalog.current_database())) l;
+
+-- name: every_relation
+SELECT c.oid::bigint FROM pg_catalog.pg_class c
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't' AND c.oid >= 16384;
+
+-- name: relations
+-- Behind `living`.  `version`: which catalog rows there are, each with the transaction that wrote it (VACUUM and ANALYZE
+-- write theirs in place).
 SELECT living.oid::bigint, living.name,
     (SELECT p.inhparent::pg_catalog.regclass::text
      FROM pg_catalog.pg_inherits p JOIN pg_catalog.pg_class c ON c.oid = p.inhrelid
      WHERE p.inhrelid = living.oid AND c.relispartition),
-    pg_catalog.concat_ws(' ', living.xmin,
+    pg_catalog.concat_ws(' ', living.xmin_,
         (SELECT pg_catalog.string_agg(r.attnum || ':' || r.xmin, ',' ORDER BY r.attnum) FROM pg_catalog.pg_attribute r
          WHERE r.attrelid = living.oid AND r.attnum > 0),
         (SELECT pg_catalog.string_agg(r.oid || ':' || r.xmin, ',' ORDER BY r.oid) FROM pg_catalog.pg_attrdef r
@@ -50,11 +67,8 @@ SELECT living.oid::bigint, living.name,
 FROM living;
 
 -- name: objects
--- relation oid, object, frame of the text that has a normal form, that text, what is compared as it stands.
+-- Behind `living`.  relation oid, object, frame of the text that has a normal form, that text, what is compared as it stands.
 -- Left out, as in a schema's snapshot: tablespaces, grants, comments, copies that partitions have of their parent's.
-WITH living AS (
-    SELECT c.* FROM pg_catalog.pg_class c WHERE c.oid = ANY (%(oids)s::oid[])
-)
 SELECT c.oid::bigint, 'relation'::text AS object,
     CASE WHEN c.relkind IN ('v', 'm') THEN 'statement' WHEN c.relkind = 'p' THEN 'partition key' END AS frame,
     CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid)
@@ -151,7 +165,7 @@ SELECT 'function', p.oid::bigint, 'function ' || p.oid::pg_catalog.regprocedure:
     pg_catalog.concat_ws('; ', 'owner ' || pg_catalog.pg_get_userbyid(p.proowner),
         CASE WHEN p.prosqlbody IS NULL AND p.prokind <> 'a' THEN pg_catalog.pg_get_functiondef(p.oid) END)
 FROM pg_catalog.pg_proc p
-WHERE p.oid = ANY (%(oids)s::oid[])
+WHERE p.oid = ANY ($1::oid[])
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                   WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e')
 UNION ALL
@@ -170,31 +184,31 @@ SELECT 'type', t.oid::bigint, 'type ' || pg_catalog.format_type(t.oid, NULL),
          FROM pg_catalog.pg_attribute a
          WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped))
 FROM pg_catalog.pg_type t
-WHERE t.oid = ANY (%(oids)s::oid[])
+WHERE t.oid = ANY ($1::oid[])
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                   WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'e')
 UNION ALL
 SELECT 'schema', n.oid::bigint, 'schema ' || pg_catalog.quote_ident(n.nspname), NULL, NULL,
     'owner ' || pg_catalog.pg_get_userbyid(n.nspowner)
-FROM pg_catalog.pg_namespace n WHERE n.oid = ANY (%(oids)s::oid[])
+FROM pg_catalog.pg_namespace n WHERE n.oid = ANY ($1::oid[])
 UNION ALL
 SELECT 'extension', e.oid::bigint, 'extension ' || pg_catalog.quote_ident(e.extname), NULL, NULL, e.extversion
-FROM pg_catalog.pg_extension e WHERE e.oid = ANY (%(oids)s::oid[]);
+FROM pg_catalog.pg_extension e WHERE e.oid = ANY ($1::oid[]);
 
 -- name: other_names
 -- The same names, asking nothing that takes a lock.
 SELECT 'function', p.oid::bigint, 'function ' || p.oid::pg_catalog.regprocedure::text
-FROM pg_catalog.pg_proc p WHERE p.oid = ANY (%(oids)s::oid[])
+FROM pg_catalog.pg_proc p WHERE p.oid = ANY ($1::oid[])
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                   WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e')
 UNION ALL
 SELECT 'type', t.oid::bigint, 'type ' || pg_catalog.format_type(t.oid, NULL)
-FROM pg_catalog.pg_type t WHERE t.oid = ANY (%(oids)s::oid[])
+FROM pg_catalog.pg_type t WHERE t.oid = ANY ($1::oid[])
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                   WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'e')
 UNION ALL
 SELECT 'schema', n.oid::bigint, 'schema ' || pg_catalog.quote_ident(n.nspname)
-FROM pg_catalog.pg_namespace n WHERE n.oid = ANY (%(oids)s::oid[])
+FROM pg_catalog.pg_namespace n WHERE n.oid = ANY ($1::oid[])
 UNION ALL
 SELECT 'extension', e.oid::bigint, 'extension ' || pg_catalog.quote_ident(e.extname)
-FROM pg_catalog.pg_extension e WHERE e.oid = ANY (%(oids)s::oid[]);
+FROM pg_catalog.pg_extension e WHERE e.oid = ANY ($1::oid[]);
