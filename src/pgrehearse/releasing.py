@@ -34,6 +34,7 @@ from pgrehearse.release.approval import (
 from pgrehearse.release.examine import examine
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
 from pgrehearse.release.lease import describe, hold_lease
+from pgrehearse.release.outlives_rollback import find_left_behind
 from pgrehearse.release.promote import Around, promote
 from pgrehearse.release.promotion import (
     BEGUN,
@@ -467,13 +468,14 @@ class Releasing:
 
 
 def told_under_way(releases: ReleaseLedger, key: str) -> Iterator[str]:
-    """Who is promoting this database now, and what was left unfinished."""
+    """Who is promoting this database now, what was left unfinished, and what rolled-back ones left behind."""
     lease = releases.read_lease(f"promote {key}")
     if lease is not None and not lease.has_ended:
         yield f"{describe(lease)}; `promote` waits for nobody and is refused meanwhile"
     unfinished = find_unfinished(releases, key)
     if unfinished is not None:
         yield f"promotion {unfinished.id} of {unfinished.began_at} is not finished: `pgrehearse resume` goes on with it"
+    yield from find_left_behind(releases, key)
 
 
 def standing_since(approvals: Sequence[Approval], releases: ReleaseLedger, digest: str) -> tuple[Approval, ...]:
