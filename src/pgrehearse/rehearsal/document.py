@@ -152,6 +152,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                 "after": fingerprint(seen.clone_schema),
                 "changes": [change.as_json() for change in changes],
             },
+            "declarations": [declaration.as_json() for declaration in seen.intent.declarations],
             "checks": [
                 *(check.as_json() for check in seen.checks),
                 *(check.as_json() for check in integrity.checks),
