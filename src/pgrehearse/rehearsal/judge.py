@@ -8,11 +8,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, SequenceState, TableLoss, TableVerdict
+from pgrehearse.data.verdicts import (
+    ColumnVerdict,
+    DataComparison,
+    SequenceState,
+    SequenceVerdict,
+    TableLoss,
+    TableVerdict,
+)
 from pgrehearse.errors import MigrationFailed
 from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level, Measured
 from pgrehearse.hazards.trace import StatementTrace
 from pgrehearse.rehearsal.checks import CheckResult, CheckVerdict
+from pgrehearse.rehearsal.loss_text import loss_sentence, moved_sentence
 
 # A lock that was held shorter than this on the full clone is told, and no reason to refuse.
 HARMLESS_MS = 1000.0
@@ -148,7 +156,10 @@ def _held_against(finding: Finding, traces: Sequence[StatementTrace], losses: di
 def _against_data(finding: Finding, table: TableLoss) -> Finding:
     measured = {**finding.measured, "rows_before": table.rows_before, "rows_lost": table.rows_lost}
     if table.lost:
-        return replace(finding, evidence=Evidence.CONFIRMED, level=Level.ERROR, measured=measured)
+        message = f"{finding.message}; measured: {loss_message(table)}"
+        return replace(finding, message=message, evidence=Evidence.CONFIRMED, level=Level.ERROR, measured=measured)
+    if (moved := moved_sentence(table.as_json())) is not None:
+        finding = replace(finding, message=f"{finding.message}; measured: {moved}")
     if any(column.verdict is ColumnVerdict.UNMEASURED for column in table.columns):
         return replace(finding, measured=measured)  # nobody looked at its values, so it stays a prediction
     rest = _without(finding, HazardClass.DATA_LOSS)
@@ -266,17 +277,7 @@ def _loss_hazard(table: TableLoss, kinds: set[str]) -> str:
 
 def loss_message(table: TableLoss) -> str:
     """What a table lost, with the numbers."""
-    lost = [f"{table.rows_lost:,} of {table.rows_before:,} rows"] if table.rows_lost else []
-    lost += [f"{column.values_lost:,} values of {column.name}" for column in table.columns if column.values_lost]
-    changed = [
-        f"{column.values_changed:,} values of {column.name}" for column in table.columns if column.values_changed
-    ]
-    parts = []
-    if lost:
-        parts.append(f"{table.name} loses {', '.join(lost)}")
-    if changed:
-        parts.append(f"{', '.join(changed)} {'' if lost else f'in {table.name} '}are other values now")
-    return "; ".join(parts)
+    return loss_sentence(table.as_json())
 
 
 def _aside(name: str) -> str:
@@ -346,6 +347,18 @@ def _large_objects_lost(data: DataComparison | None) -> Iterator[Finding]:
 
 def _sequence_behind(sequence: SequenceState) -> Finding:
     name = sequence.name_after or sequence.name
+    if sequence.verdict is SequenceVerdict.EXHAUSTED:
+        return Finding(
+            hazard="sequence-exhausted",
+            classes=(HazardClass.BREAKS_RUNNING_APP,),
+            level=Level.ERROR,
+            message=f"sequence {name} has no number left: before the migration it would have handed out "
+            f"{sequence.next_before}, and the next insert fails",
+            remedy=f"SELECT setval('{name}', …); to the furthest number in use, or ALTER SEQUENCE {name} MAXVALUE ….",
+            evidence=Evidence.OBSERVED,
+            relation=name,
+            measured={"next_before": sequence.next_before, "next_after": sequence.next_after},
+        )
     held = f", and {sequence.column} already holds {sequence.furthest_value}" if sequence.furthest_value else ""
     return Finding(
         hazard="sequence-restart",

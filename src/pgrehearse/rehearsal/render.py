@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from pgrehearse.rehearsal.loss_text import column_lines, note_lines
 from pgrehearse.rehearsal.render_proof import proof_told
 from pgrehearse.rehearsal.render_queries import HEAD as QUERY_HEAD
 from pgrehearse.rehearsal.render_queries import SHOWN_QUERIES, query_lines, query_rows, query_summary
@@ -105,30 +106,25 @@ def _image(image: Mapping[str, Any]) -> str:
 
 
 def _changed_tables(document: Document) -> list[Mapping[str, Any]]:
-    return [table for table in document["tables"] if table["verdict"] != "unchanged" or _hurt_columns(table)]
+    return [
+        table for table in document["tables"]
+        if table["verdict"] != "unchanged" or column_lines(table) or note_lines(table)
+    ]  # fmt: skip
+
+
+def _retyped(document: Document, table: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Types before and after, by the column's name before."""
+    return {
+        change["name"].removeprefix(f"{table['name']}."): (change["before"], change["after"])
+        for change in document["schema"]["changes"]
+        if change["kind"].endswith("column") and change["attribute"] == "type" and change["relation"] == table["name"]
+    }
 
 
 def _followed_name(table: Mapping[str, Any]) -> str:
     if table["name"] and table["name_after"] and table["name"] != table["name_after"]:
         return f"{table['name']} -> {table['name_after']}"
     return str(table["name"] or table["name_after"])
-
-
-def _hurt_columns(table: Mapping[str, Any]) -> list[str]:
-    hurt = []
-    for column in table["columns"]:
-        parts = []
-        if column["values_lost"]:
-            parts.append(f"{column['values_lost']:,} values lost")
-        if column["values_changed"]:
-            parts.append(f"{column['values_changed']:,} values changed")
-        if parts:
-            hurt.append(f"{column['name'] or column['name_after']}: {', '.join(parts)} ({column['verdict']})")
-    return hurt
-
-
-def _lossy_tables(document: Document) -> list[Mapping[str, Any]]:
-    return [table for table in document["tables"] if table["rows_lost"] or _hurt_columns(table)]
 
 
 def _schema_changes(document: Document) -> list[str]:
@@ -241,8 +237,10 @@ def _text_losses(document: Document, console: Console) -> None:
             ),
             soft_wrap=True,
         )
-        for hurt in _hurt_columns(table):
+        for hurt in column_lines(table, _retyped(document, table)):
             console.print(Text(f"      {hurt}", style="red"), soft_wrap=True)
+        for note in note_lines(table):
+            console.print(Text(f"      {note}", style="yellow"), soft_wrap=True)
     _tell_rest(console, len(tables) - SHOWN_TABLES, "table")
 
 
@@ -304,7 +302,7 @@ def _markdown_lines(document: Document) -> Iterator[str]:
                 _number(table["rows_before"]),
                 _number(table["rows_after"]),
                 f"**{table['rows_lost']:,}**" if table["rows_lost"] else _number(table["rows_lost"]),
-                "<br>".join(map(_code_free, _hurt_columns(table))),
+                "<br>".join(map(_code_free, [*column_lines(table, _retyped(document, table)), *note_lines(table)])),
             )
             for table in _changed_tables(document)
         ],

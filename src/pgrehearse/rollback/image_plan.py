@@ -19,7 +19,6 @@ SEQUENCE_DROPPED = "sequence-dropped"
 
 # Verdicts of a column whose values are not all there any more, or may not be.
 OVERWRITTEN = frozenset({"values-lost", "values-changed", "values-gained", "unmeasured"})
-GONE = "dropped"
 NEW = "new"
 
 
@@ -118,11 +117,11 @@ def _why(table: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> str 
     verdict = table["verdict"]
     if verdict == NEW:
         return None
-    if verdict == "dropped":
+    if table["name_after"] is None:  # also where all its rows were moved elsewhere
         return TABLE_DROPPED
     if verdict == "recreated" or table["rows_lost"]:
         return ROWS_DELETED
-    if any(column["verdict"] == GONE for column in columns):
+    if any(column["name_after"] is None for column in columns):
         return COLUMNS_DROPPED
     if any(column["verdict"] in OVERWRITTEN for column in columns):
         return VALUES_CHANGED

@@ -1,0 +1,146 @@
+"""What a table lost, in words: one wording for findings and for reports, made from the table as the receipt has it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pgrehearse.data.value_changes import PHRASES
+
+NOT_CHANGED = frozenset({"became-null", "null-filled", "text-normalised"})  # no value became another one
+SHOWN = 40  # characters of a value
+
+
+def column_lines(table: Mapping[str, Any], types: Mapping[str, tuple[str, str]] | None = None) -> list[str]:
+    """One line per column that lost something; ``types`` by the column's name where they were changed."""
+    lines = []
+    for column in table["columns"]:
+        parts = [*_lost(column), *_changed(column)]
+        if parts:
+            name = column["name"] or column["name_after"]
+            before, after = (types or {}).get(name, (None, None))
+            retyped = f" {before} → {after}" if before and after else ""
+            lines.append(f"{name}{retyped}: {', '.join(parts)} ({column['verdict']})")
+    return lines
+
+
+def note_lines(table: Mapping[str, Any]) -> list[str]:
+    """What else is to be known: where things went, likes that are still there, orphans, texts that changed alone."""
+    lines = list(_merged(table))
+    lines += [_traced(trace) for trace in table.get("traces", ())]
+    lines += [
+        f"{orphans['rows']:,} rows of {orphans['child']} ({', '.join(orphans['columns'])}) lost their parent here"
+        for orphans in table.get("orphans", ())
+    ]
+    for column in table["columns"]:
+        for change in column.get("changes", ()):
+            if change["kind"] in ("null-filled", "text-normalised"):
+                lines.append(f"{column['name']}: {_values(change, column)} {PHRASES[change['kind']]}")
+    return lines
+
+
+def loss_sentence(table: Mapping[str, Any]) -> str:
+    """For a finding, without any value: ``public.t loses 3 of 9 rows, 4 values of b; 5 of 9 values of c were cut off``."""
+    lost = [f"{table['rows_lost']:,} of {table['rows_before']:,} rows{_rows_found_again(table)}"]
+    lost = lost if table["rows_lost"] else []
+    lost += [
+        f"{column['values_lost']:,} values of {column['name']}{_found_again(column)}"
+        for column in table["columns"]
+        if column["values_lost"]
+    ]
+    where = "" if lost else f" in {table['name']}"
+    parts = [f"{table['name']} loses {', '.join(lost)}"] if lost else []
+    parts += [
+        f"{_values(change, column)} of {column['name']}{where} {PHRASES[change['kind']]}"
+        for column in table["columns"]
+        for change in column.get("changes", ())
+        if change["kind"] not in NOT_CHANGED and change["kind"] != "changed"
+    ]
+    plain = [f"{count:,} values of {column['name']}" for column in table["columns"] if (count := _plainly(column))]
+    if plain:
+        parts.append(f"{', '.join(plain)}{where} are other values now")
+    return "; ".join(parts)
+
+
+def moved_sentence(table: Mapping[str, Any]) -> str | None:
+    """Where what is gone was found again; None where nothing was."""
+    told = [_traced(trace) for trace in table.get("traces", ()) if trace["proved"]]
+    return "; ".join(told) or None
+
+
+def _lost(column: Mapping[str, Any]) -> Iterator[str]:
+    if column["values_lost"]:
+        yield f"{column['values_lost']:,} values lost{_found_again(column)}"
+
+
+def _found_again(column: Mapping[str, Any]) -> str:
+    moved = column.get("values_moved", 0)
+    if not moved:
+        return ""
+    return " (all found again)" if moved == column["values_lost"] else f" ({moved:,} found again)"
+
+
+def _values(change: Mapping[str, Any], column: Mapping[str, Any]) -> str:
+    before = column.get("values_before")
+    number = f"{change['values']:,}"
+    return f"{number} values" if before is None or change["kind"] == "null-filled" else f"{number} of {before:,} values"
+
+
+def _plainly(column: Mapping[str, Any]) -> int:
+    """Values that changed in no way that has a name."""
+    named = sum(
+        change["values"]
+        for change in column.get("changes", ())
+        if change["kind"] not in NOT_CHANGED and change["kind"] != "changed"
+    )
+    return max(0, (column["values_changed"] or 0) - named)
+
+
+def _changed(column: Mapping[str, Any]) -> Iterator[str]:
+    for change in column.get("changes", ()):
+        if change["kind"] not in NOT_CHANGED and change["kind"] != "changed":
+            yield f"{_values(change, column)} {PHRASES[change['kind']]}{_example(change)}"
+    if count := _plainly(column):
+        found = next((change for change in column.get("changes", ()) if change["kind"] == "changed"), None)
+        yield f"{count:,} values changed{_example(found) if found else ''}"
+
+
+def _example(change: Mapping[str, Any]) -> str:
+    """``, e.g. id 5: 12.5 → 13``; only a receipt made with --samples holds any."""
+    example = change["example"]
+    if example is None:
+        return ""
+    key = ", ".join(f"{name} {_short(value)}" for name, value in example["key"].items())
+    return f", e.g. {key + ': ' if key else ''}{_short(example['before'])} → {_short(example['after'])}"
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "NULL"
+    line = " ".join(value.split()) if value.strip() else repr(value)
+    return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
+
+
+def _rows_found_again(table: Mapping[str, Any]) -> str:
+    moved, merged = table.get("rows_moved", 0), table.get("rows_merged") or 0
+    told = [f"{moved:,} found again"] if moved else []
+    told += [f"{merged:,} duplicates merged"] if merged else []
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _merged(table: Mapping[str, Any]) -> Iterator[str]:
+    if merged := table.get("rows_merged") or 0:
+        yield f"{merged:,} duplicate rows merged: rows like them, but for the key, are still there"
+
+
+def _traced(trace: Mapping[str, Any]) -> str:
+    """``values of public.users.address found in …``."""
+    by = ", ".join(key if key == other else f"{key} = {other}" for key, other in trace["by"].items())
+    if trace["what"] == "rows":
+        what, where = "rows", trace["into"]
+    else:
+        joined = f" joined by {trace['joined_by']}" if trace["joined_by"] else ""
+        many = joined if len(trace["columns"]) > 1 else ""
+        what = f"values of {', '.join(trace['columns'])}{many}"
+        columns = ", ".join(trace["into_columns"])
+        where = f"{trace['into']} ({columns}{joined if len(trace['into_columns']) > 1 else ''})"
+    told = f"{what} found in {where} by {by}: {trace['found']:,} of {trace['sought']:,}"
+    return told if trace["proved"] else f"{told}, and still counted as lost: {trace['reason']}"

@@ -1,0 +1,72 @@
+"""How losses read, from the table as the receipt has it."""
+
+from typing import Any
+
+from pgrehearse.rehearsal.loss_text import column_lines, loss_sentence, moved_sentence, note_lines
+from pgrehearse.rehearsal.render import render_markdown
+
+AGE: dict[str, Any] = {
+    "name": "age", "name_after": "age", "verdict": "values-changed", "values_before": 48_112, "values_changed": 2_310,
+    "values_lost": 0, "values_moved": 0,
+    "changes": [
+        {
+            "kind": "fraction-lost", "values": 2_310,
+            "example": {"key": {"id": "5"}, "before": "12.5", "after": "13"},
+        }
+    ],
+}  # fmt: skip
+TRACE = {
+    "what": "values", "columns": ["address"], "into": "public.addresses", "into_columns": ["line"], "joined_by": "",
+    "by": {"id": "user_id"}, "sought": 48_112, "found": 48_112, "proved": True, "reason": None,
+}  # fmt: skip
+
+
+def table(**other: Any) -> dict[str, Any]:
+    return {
+        "name": "public.users", "name_after": "public.users", "verdict": "values-changed", "rows_before": 50_000,
+        "rows_after": 50_000, "rows_lost": 0, "rows_merged": 0, "rows_moved": 0, "columns": [AGE], "traces": [],
+        "orphans": [], "proof": None,
+    } | other  # fmt: skip
+
+
+def test_a_type_change_is_told_by_value_with_its_types_and_an_example() -> None:
+    assert column_lines(table(), {"age": ("numeric", "integer")}) == [
+        "age numeric → integer: 2,310 of 48,112 values lost their fraction, e.g. id 5: 12.5 → 13 (values-changed)"
+    ]
+
+
+def test_a_finding_says_it_without_any_value() -> None:
+    assert loss_sentence(table()) == "2,310 of 48,112 values of age in public.users lost their fraction"
+    assert "12.5" not in loss_sentence(table(rows_lost=4, rows_merged=3))
+    assert loss_sentence(table(rows_lost=4, rows_merged=3)) == (
+        "public.users loses 4 of 50,000 rows (3 duplicates merged); 2,310 of 48,112 values of age lost their fraction"
+    )
+
+
+def test_values_that_were_found_again_are_told_with_their_place() -> None:
+    moved = AGE | {"name": "address", "values_lost": 48_112, "values_moved": 48_112, "values_changed": 0, "changes": []}
+    found = table(columns=[moved], traces=[TRACE])
+    assert column_lines(found) == ["address: 48,112 values lost (all found again) (values-changed)"]
+    told = "values of address found in public.addresses (line) by id = user_id: 48,112 of 48,112"
+    assert note_lines(found) == [told]
+    assert moved_sentence(found) == told
+
+
+def test_what_may_be_coincidence_says_so_and_is_no_move() -> None:
+    trace = TRACE | {"proved": False, "reason": "only 2 different values: it may be coincidence"}
+    assert note_lines(table(traces=[trace]))[0].endswith(
+        ", and still counted as lost: only 2 different values: it may be coincidence"
+    )
+    assert moved_sentence(table(traces=[trace])) is None
+
+
+def test_duplicates_and_orphans_are_notes() -> None:
+    orphans = {"child": "public.orders", "columns": ["user_id"], "parent": "public.users", "rows": 10}
+    assert note_lines(table(rows_lost=4, rows_merged=3, orphans=[orphans])) == [
+        "3 duplicate rows merged: rows like them, but for the key, are still there",
+        "10 rows of public.orders (user_id) lost their parent here",
+    ]
+
+
+def test_an_old_receipt_without_these_facts_reads_as_it_did(document: dict[str, Any]) -> None:
+    assert "48,112 values lost (dropped)" in render_markdown(document)
