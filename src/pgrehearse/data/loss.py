@@ -6,7 +6,7 @@ said, never assumed equal.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 
@@ -27,7 +27,7 @@ from pgrehearse.data.table_loss import BothSides, PoolResult
 from pgrehearse.data.tables import Table, Tables, read_tables
 from pgrehearse.data.tracing import trace
 from pgrehearse.data.untouched import Baseline, Touches, read_touches
-from pgrehearse.data.verdicts import DataComparison, Unmeasured
+from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, TableVerdict, Unmeasured
 from pgrehearse.errors import DataNotCompared
 from pgrehearse.postgres.connect import Connection
 
@@ -98,7 +98,7 @@ def _compare(
     )  # fmt: skip
     if proof is not Proof.COUNTS:
         results = find_orphans(trace(results, both, types), both)
-    sequences, unread_sequences = compare_sequences(both.before, both.after)
+    sequences, unread_sequences = compare_sequences(both.before, both.after, unchanged=_unchanged(results))
     objects, unread_objects = compare_large_objects(both.before, both.after)
     foreign = (
         Unmeasured(what=name, reason="a foreign table: its rows stand on another server", blocking=False)
@@ -118,6 +118,18 @@ def _compare(
         samples=tuple(sample for result in results for sample in result.samples),
         proof=proof,
         counters_not_believed=touches.doubt if touches is not None else None,
+    )
+
+
+def _unchanged(results: Sequence[PoolResult]) -> frozenset[str]:
+    """Tables of the clone whose rows, values and columns are as before."""
+    return frozenset(
+        table.name_after
+        for result in results
+        for table in result.tables
+        if table.name_after is not None
+        and table.verdict is TableVerdict.UNCHANGED
+        and all(column.verdict is ColumnVerdict.UNCHANGED for column in table.columns)
     )
 
 

@@ -196,11 +196,15 @@ class Unmeasured:
 
 
 class SequenceVerdict(enum.Enum):
-    """``moved-back``: it will hand out numbers again.  ``behind``: its column already holds higher ones."""
+    """``moved-back``: it will hand out numbers again.  ``behind``: a column that it numbers holds what will come.
+
+    ``exhausted``: it has no number left, and had one before.
+    """
 
     DROPPED = "dropped"
     BEHIND = "behind"
     MOVED_BACK = "moved-back"
+    EXHAUSTED = "exhausted"
     ADVANCED = "advanced"
     UNCHANGED = "unchanged"
     NEW = "new"
@@ -215,13 +219,13 @@ class SequenceState:
     verdict: SequenceVerdict
     next_before: int | None
     next_after: int | None
-    column: str | None  # namespace.relation.column that owns it after
+    column: str | None  # namespace.relation.column that it numbers after: the one that is ahead of it, else the first
     furthest_value: int | None  # in that column, where the verdict is ``behind``
 
     @property
     def hazardous(self) -> bool:
-        """Whether inserts may now meet numbers that are taken."""
-        return self.verdict in (SequenceVerdict.BEHIND, SequenceVerdict.MOVED_BACK)
+        """Whether inserts may now meet numbers that are taken, or get none."""
+        return self.verdict in (SequenceVerdict.BEHIND, SequenceVerdict.MOVED_BACK, SequenceVerdict.EXHAUSTED)
 
     def as_json(self) -> dict[str, Any]:
         return {

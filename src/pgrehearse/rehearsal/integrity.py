@@ -1,10 +1,11 @@
 """The integrity of what the plan left, brought into the rehearsal: its checks, its findings, what is not measured."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pgrehearse.clones.pair import ClonePair
 from pgrehearse.data.integrity.examine import examine_integrity
-from pgrehearse.data.integrity.verdicts import BrokenPromise, Integrity, Weight
+from pgrehearse.data.integrity.verdicts import BrokenPromise, CheckVerdict, Integrity, IntegrityCheck, Weight
 from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, TableLoss, TableVerdict
 from pgrehearse.hazards.finding import HazardClass, Level, Measured
 from pgrehearse.progress import Progress
@@ -19,7 +20,7 @@ def rehearse_integrity(
     pair: ClonePair, data: DataComparison, *, ignore_relations: frozenset[str], progress: Progress
 ) -> Integrity:
     """Ask the rows of the clone whether they keep what its schema promises; see `examine_integrity`."""
-    return examine_integrity(
+    found = examine_integrity(
         lambda: pair.session("pristine", "observe"),
         lambda: pair.session("clone", "observe"),
         (lambda: pair.session_as_role("observe")) if pair.role_access is not None else None,
@@ -28,6 +29,20 @@ def rehearse_integrity(
         ignore_relations=ignore_relations,
         progress=progress.advance,
     )
+    return replace(found, checks=(*found.checks, *_sequences(data)))
+
+
+def _sequences(data: DataComparison) -> Iterator[IntegrityCheck]:
+    """They were compared with the data."""
+    there = [sequence for sequence in data.sequences if sequence.name_after is not None]
+    if there:
+        wrong = [f"{sequence.name_after} is {sequence.verdict.value}" for sequence in there if sequence.hazardous]
+        detail = ", ".join(wrong) if wrong else "none fell behind what it numbers"
+        yield IntegrityCheck(
+            name="integrity: sequences",
+            verdict=CheckVerdict.FAILED if wrong else CheckVerdict.PASSED,
+            detail=f"{len(there):,} compared; {detail}",
+        )
 
 
 def find_unchanged(data: DataComparison) -> frozenset[str]:
