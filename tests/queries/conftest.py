@@ -17,10 +17,10 @@ from pgrehearse.queries.workload import Gathering
 SHOP = """
 CREATE TABLE users (id int PRIMARY KEY, email text NOT NULL, age int, nick varchar(40), created timestamptz NOT NULL);
 INSERT INTO users SELECT n, 'u' || n || '@example.com', n % 90, 'nick' || n % 7, now() - n * interval '1 minute'
-FROM generate_series(1, 20000) n;
+FROM generate_series(1, 8000) n;
 CREATE UNIQUE INDEX users_email ON users (email);
 CREATE TABLE orders (id int PRIMARY KEY, user_id int NOT NULL REFERENCES users, total numeric, day date);
-INSERT INTO orders SELECT n, n % 20000 + 1, n, date '2026-01-01' + n % 300 FROM generate_series(1, 30000) n;
+INSERT INTO orders SELECT n, n % 8000 + 1, n, date '2026-01-01' + n % 300 FROM generate_series(1, 12000) n;
 CREATE INDEX orders_user ON orders (user_id);
 """
 
@@ -71,12 +71,12 @@ Making = Callable[..., Copies]
 
 @pytest.fixture
 def make_copies(server: LocalServer, database: Conninfo) -> Iterator[Making]:
-    """``make_copies(migration, before=SHOP)``."""
+    """``make_copies(migration, before=SHOP, more="")``."""
     name = f"{database.database}_clone_{os.getpid()}"
 
-    def make(migration: str, *, before: str = SHOP) -> Copies:
+    def make(migration: str, *, before: str = SHOP, more: str = "") -> Copies:
         with connect(database, verb="test") as session:
-            session.execute(before.encode())
+            session.execute((before + more).encode())
             session.execute("ANALYZE")
         with connect(server.conninfo(), verb="test") as admin:
             admin.execute(f"CREATE DATABASE {name} TEMPLATE {database.database}".encode())

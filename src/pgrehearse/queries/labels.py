@@ -25,6 +25,7 @@ class Relation:
     name: str
     table: int | None  # of an index
     root: int | None  # of a partition or its index: the top of the tree
+    is_empty_partition: bool
 
     @property
     def written(self) -> str:
@@ -38,6 +39,7 @@ class Labels:
     by_oid: Mapping[int, str] = field(default_factory=dict)
     by_name: Mapping[tuple[str, str], int] = field(default_factory=dict)
     tables: Mapping[str, str] = field(default_factory=dict)  # an index's label -> its table's
+    empty_partitions: frozenset[tuple[str, str]] = frozenset()
     every: frozenset[str] = frozenset()
 
     def of(self, namespace: str, name: str) -> str:
@@ -72,7 +74,9 @@ def read_labels(before: Connection, after: Connection) -> tuple[Labels, Labels]:
 
 def _read_relations(session: Connection) -> dict[int, Relation]:
     return {
-        row[0]: Relation(oid=row[0], namespace=row[1], name=row[2], table=row[3], root=row[4])
+        row[0]: Relation(
+            oid=row[0], namespace=row[1], name=row[2], table=row[3], root=row[4], is_empty_partition=row[5]
+        )
         for row in session.execute(QUERIES["relations"])
     }
 
@@ -106,5 +110,8 @@ def _labels(relations: Mapping[int, Relation], labels: Mapping[int, str]) -> Lab
             for oid, each in relations.items()
             if each.table is not None and each.table in labels
         },
+        empty_partitions=frozenset(
+            (each.namespace, each.name) for each in relations.values() if each.is_empty_partition
+        ),
         every=frozenset(labels.values()),
     )

@@ -71,13 +71,22 @@ def _shape(node: Node, labels: Labels, relation: tuple[str, str] | None) -> tupl
     if "Relation Name" in node:
         relation = (node.get("Schema", ""), node["Relation Name"])
     below = node.get("Plans", [])
+    spread = node["Node Type"] in SPREAD and not any(_is_aside(child) for child in below)
+    if spread:
+        # How an empty partition is read tells nothing: the planner takes it for ten pages of unknown rows.
+        below = [child for child in below if not _reads_nothing(child, labels)] or below[:1]
     children = [_shape(child, labels, relation) for child in below]
-    if node["Node Type"] in SPREAD and not any(_is_aside(child) for child in below):
+    if spread:
         # One way of reading however many partitions.  One partition alone is read without a node above it.
         children = sorted(set(children))
         if len(children) == 1:
             return children[0]
     return (_line(node, labels, relation), *(f"  {text}" for child in children for text in child))
+
+
+def _reads_nothing(node: Node, labels: Labels) -> bool:
+    read = {(each.get("Schema", ""), each["Relation Name"]) for each, _ in _walk(node, None) if "Relation Name" in each}
+    return bool(read) and read <= labels.empty_partitions
 
 
 def _is_aside(node: Node) -> bool:

@@ -1,6 +1,7 @@
 """One statement of a workload: its text without values, and what its parse tree says of it.  Pure."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,17 @@ import pglast.parser
 from pgrehearse.migrations.reach import reach_beyond
 
 PLANNED = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+COMMENTS = frozenset({"SQL_COMMENT", "C_COMMENT"})
+HINT = "/*+"  # pg_hint_plan's
 CATALOGS = frozenset({"pg_catalog", "information_schema", "pg_toast"})
 
 UNREADABLE = "its text is no whole statement that can be read: cut off, or left so by normalising"
 SEVERAL = "its text holds several statements"
 UTILITY = "it is a utility statement, which has no plan"
 CATALOGS_ONLY = "it reads only the server's own catalogs"
+
+_PLACEHOLDER = re.compile(r"\$\d+")
+_LIST = re.compile(r"\b(IN|VALUES)\s*\(\$(?:, ?\$)*\)(?:, ?\(\$(?:, ?\$)*\))*", re.IGNORECASE)
 
 Tree = Mapping[str, Any]
 
@@ -31,7 +37,7 @@ class StatementText:
     text: str  # with a placeholder for every value
     kind: str  # the parse tree's node
     parameters: int  # the highest placeholder
-    fingerprint: str  # of the shape; lists of any length are the same
+    shape: str  # the same for lists of any length, and however it is spaced
 
     @property
     def tree(self) -> Tree:
@@ -46,9 +52,8 @@ def read_statement(text: str) -> StatementText:
     """
     try:
         # Normalised a second time where the server did: it keeps the text as sent when an entry was evicted meanwhile.
-        normal = pglast.parser.normalize(text.strip().rstrip(";").rstrip())
+        normal = pglast.parser.normalize(without_comments(text).strip().rstrip(";").rstrip())
         kind, tree = parse_one(normal)
-        fingerprint = pglast.parser.fingerprint(normal)
     except pglast.parser.ParseError:
         raise NotPlannable(UNREADABLE) from None
     if kind not in PLANNED:
@@ -58,11 +63,26 @@ def read_statement(text: str) -> StatementText:
         raise NotPlannable(CATALOGS_ONLY)
     if (why := reach_beyond(kind, json.dumps(tree, separators=(",", ":")), normal)) is not None:
         raise NotPlannable(why)
-    return StatementText(text=normal, kind=kind, parameters=_highest(tree), fingerprint=fingerprint)
+    return StatementText(text=normal, kind=kind, parameters=_highest(tree), shape=_shape(normal))
+
+
+def _shape(text: str) -> str:
+    shape = _PLACEHOLDER.sub("$", " ".join(text.split()))
+    return _LIST.sub(r"\1 ($…)", shape)
 
 
 def _highest(tree: Tree) -> int:
     return max((each.get("number", 0) for each in find_nodes(tree, "ParamRef")), default=0)
+
+
+def without_comments(text: str) -> str:
+    """The statement without what applications write into comments: request ids, users.  Planner hints stay."""
+    kept, at = [], 0
+    for token in pglast.parser.scan(text):
+        if token.name in COMMENTS and not text.startswith(HINT, token.start):
+            kept.append(text[at : token.start])
+            at = token.end + 1
+    return "".join([*kept, text[at:]])
 
 
 def respell(text: str) -> str | None:

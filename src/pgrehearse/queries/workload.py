@@ -63,7 +63,7 @@ class Gathering:
         except NotPlannable as error:
             self._left_out[str(error)] += 1
             return None
-        key = (statement.fingerprint, role)
+        key = (statement.shape, role)
         example = text if keep_example and statement.text != text else None
         query = WorkloadQuery(
             statement=statement, example=example, role=role, calls=calls, rows=rows, total_ms=total_ms
@@ -101,7 +101,7 @@ def looks_like_one_of_n(query: WorkloadQuery) -> bool:
     per_call = query.rows_per_call
     tree = query.statement.tree
     tables = tree.get("fromClause", [])
-    plain = not any(part in tree for part in ("groupClause", "withClause", "lockingClause", "havingClause", "op_left"))
+    plain = not any(part in tree for part in ("groupClause", "withClause", "lockingClause", "havingClause"))
     return (
         per_call is not None
         and per_call <= 1

@@ -15,6 +15,7 @@ from pathlib import Path
 import pglast.parser
 
 from pgrehearse.errors import ConfigurationError
+from pgrehearse.queries.statement_text import COMMENTS
 from pgrehearse.queries.workload import Gathering, Workload
 
 MOST_SHAPES = 100_000  # that are remembered by their text, so that each is parsed once
@@ -118,11 +119,23 @@ def _kind_of_line(line: str) -> FileKind | None:
 def _split(text: str) -> Iterator[str]:
     """The statements of an SQL file; by the scanner alone, so that one mistake does not cost the rest."""
     try:
-        yield from pglast.parser.split(text, with_parser=False)
+        tokens = pglast.parser.scan(text)
     except pglast.parser.Error as error:
         raise ConfigurationError(
             f"the workload file cannot be split into statements: {error.args[0]}", remedy="Close the quote or comment."
         ) from None
+    start = depth = 0
+    said = False  # whether there is more than comments
+    for token in tokens:
+        depth += {"ASCII_40": 1, "ASCII_41": -1}.get(token.name, 0)
+        if token.name == "ASCII_59" and depth <= 0:
+            if said:
+                yield text[start : token.start]
+            start, said = token.end + 1, False
+        elif token.name not in COMMENTS:
+            said = True
+    if said:
+        yield text[start:]
 
 
 # --- logs -----------------------------------------------------------------------------------------------------------
