@@ -202,7 +202,8 @@ def test_a_restore_that_is_killed_inside_a_step_goes_on_or_is_undone(scene: Scen
             assert (found.state, found.database_admits) == ("fenced", False), moment
             if number % 2:
                 undo(scene.production, names.id, ledger=None, now=now)
-        swapped, later = moment.startswith("swapped"), []
+        swapped = moment.startswith("swapped")
+        later: list[str] = []
         if moment not in FENCED or number % 2:  # as it was, and the application goes on
             assert scene.texts() == (old if swapped else present), moment
             assert properties_of(scene.production) == properties, moment

@@ -7,9 +7,10 @@ import pytest
 from tests.support.release_world import Outcome, World, attempt
 
 from pgrehearse.errors import RestoreFailed
-from pgrehearse.postgres.connect import connect
+from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.local_server import LocalServer
-from pgrehearse.release.restore import swap as swap_module
+from pgrehearse.release.restore import fence
+from pgrehearse.release.restore.beside import Mark
 
 pytestmark = pytest.mark.pg("== 18")
 
@@ -51,14 +52,14 @@ def test_nobody_else_is_let_in_until_a_restore_has_ended(
 
     # Somebody who opens it by hand is not kept from it; what they let others write is in no export.
     with monkeypatch.context() as patched:
-        shut = swap_module.close_fence
+        shut = fence._shut
 
-        def open_at_once(admin, production, mark):  # type: ignore[no-untyped-def]
-            answer = shut(admin, production, mark)
+        def open_at_once(admin: Connection, mark: Mark) -> Mark:
+            fenced = shut(admin, mark)
             admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-            return answer
+            return fenced
 
-        patched.setattr(swap_module, "close_fence", open_at_once)
+        patched.setattr(fence, "_shut", open_at_once)
         with pytest.raises(RestoreFailed, match="somebody opened"):
             world.rollback(agree=True, only="restore")
     assert "notes.stars" in world.look().columns
