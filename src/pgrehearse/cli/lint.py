@@ -37,7 +37,8 @@ def command(config_file: str | None, *, paths: tuple[Path, ...], level: str, as_
     Reads the text alone.  A table that the same file creates is nobody's yet, so nothing is said about it.
     What the text cannot show (DO blocks, functions) is listed: `pgrehearse run` sees it.
 
-    Exit code 0: no finding at or over --level.  1: there is one.
+    Exit code 0: no finding at or over --level.  1: there is one.  2: a file, or a line
+    `-- pgrehearse: expect …` in it, cannot be read.
     """
     from pgrehearse.hazards.finding import Level
     from pgrehearse.hazards.lint import lint_files

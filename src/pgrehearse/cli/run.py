@@ -102,6 +102,9 @@ def command(
     every lock, rewrite and row is watched, and the two copies are compared.  The answer is kept as a
     receipt.  Production itself is only read.
 
+    What a migration is meant to delete, change or drop it declares in its file, above the statement:
+    `-- pgrehearse: expect deletes sessions where expired_at < now()`.  The rest is a loss.
+
     Exit code 0: clean.  1: failed, loss or hazard.  3: something that matters was not measured.
     """
     from pgrehearse.project import Project, RehearsalOptions

@@ -8,7 +8,7 @@ more than the declaration allows.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pgrehearse.data.verdicts import DataComparison, TableLoss, TableVerdict
+from pgrehearse.data.verdicts import ColumnLoss, DataComparison, TableLoss, TableVerdict
 from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level
 from pgrehearse.migrations.expectation import Expectation
 from pgrehearse.rehearsal.declared_tables import Target
@@ -100,22 +100,18 @@ def _in_both(one: TableLoss | None, other: TableLoss) -> TableLoss:
     """What neither the declarations of a tree nor those of its leaf explain."""
     if one is None:
         return other
+    fewer = min(one, other, key=lambda loss: loss.rows_lost)
     return replace(
         one,
-        rows_lost=min(one.rows_lost, other.rows_lost),
-        columns=tuple(
-            replace(
-                mine,
-                values_changed=_least(mine.values_changed, theirs.values_changed),
-                values_lost=_least(mine.values_lost, theirs.values_lost),
-            )
-            for mine, theirs in zip(one.columns, other.columns, strict=True)
-        ),
+        rows_lost=fewer.rows_lost,
+        rows_moved=fewer.rows_moved,
+        rows_merged=fewer.rows_merged,
+        columns=tuple(min(pair, key=_values_hurt) for pair in zip(one.columns, other.columns, strict=True)),
     )
 
 
-def _least(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else min(one, other)
+def _values_hurt(column: ColumnLoss) -> int:
+    return (column.values_changed or 0) + (column.values_lost or 0)
 
 
 def _findings(

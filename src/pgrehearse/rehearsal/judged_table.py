@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol
 
-from pgrehearse.data.verdicts import ColumnVerdict, TableLoss, TableVerdict
+from pgrehearse.data.verdicts import ColumnLoss, ColumnVerdict, TableLoss, TableVerdict
 from pgrehearse.migrations.expectation import PAST, REMOVES_ROWS, Expectation, Verb
 from pgrehearse.rehearsal.commits import RowsWritten
 from pgrehearse.rehearsal.declared_rows import NotEvaluated
@@ -208,29 +208,29 @@ class JudgedTable:
         rows, values = self._rows_left, dict(self._values_left)
         names = {column.sql_name: name for name, column in self._target.columns.items()}
         for loss in self._losses:
-            kept = min(loss.rows_lost, rows)
-            rows -= kept
             columns = []
             for column in loss.columns:
                 name = names.get(column.name)
-                if name in values and column.verdict is not ColumnVerdict.NEW:
+                if name in values and column.verdict is not ColumnVerdict.NEW and column.lost:
                     changed = min(column.values_changed or 0, values[name][0])
                     gone = min(column.values_lost or 0, values[name][1])
                     values[name] = values[name][0] - changed, values[name][1] - gone
-                    column = replace(
-                        column,
-                        values_changed=None if column.values_changed is None else changed,
-                        values_lost=None if column.values_lost is None else gone,
-                    )
+                    column = _with_values(column, changed, gone)
                 columns.append(column)
-            yield replace(loss, rows_lost=kept, columns=tuple(columns))
+            left = replace(loss, columns=tuple(columns))
+            if loss.rows_lost > loss.rows_moved:
+                kept = min(loss.rows_lost, rows)
+                rows -= kept
+                if kept < loss.rows_lost:  # which of them were found again elsewhere is not told apart
+                    left = replace(left, rows_lost=kept, rows_moved=0, rows_merged=0)
+            yield left
 
     def _dropped_as_declared(self) -> bool:
         return self._target.was_dropped and any(self._is_here(at) for at in self._usable(Verb.DROPS))
 
     def _undeclared_rows(self) -> int:
         lost = self._rows_lost
-        if not lost or self._dropped_as_declared():
+        if all(loss.rows_lost <= loss.rows_moved for loss in self._losses) or self._dropped_as_declared():
             return 0
         takes = self._usable(*REMOVES_ROWS)
         if not takes or any(loss.verdict is TableVerdict.DROPPED and loss.rows_lost for loss in self._losses):
@@ -437,6 +437,19 @@ class JudgedTable:
         ]
         places = ", ".join(dict.fromkeys(writing.place for writing in writings[:SHOWN_PLACES]))
         return f"; {places} did, which it does not speak of" if places else ""
+
+
+def _with_values(column: ColumnLoss, changed: int, gone: int) -> ColumnLoss:
+    """With only so many values changed and gone; how, and which were found again, is then not told apart."""
+    if (changed, gone) == (column.values_changed or 0, column.values_lost or 0):
+        return column
+    return replace(
+        column,
+        values_changed=None if column.values_changed is None else changed,
+        values_lost=None if column.values_lost is None else gone,
+        values_moved=0,
+        changes=(),
+    )
 
 
 def _rows(count: int) -> str:
