@@ -6,7 +6,7 @@ import pytest
 
 from pgrehearse.data.integrity.examine import examine_integrity
 from pgrehearse.data.integrity.verdicts import CheckVerdict, Integrity
-from pgrehearse.rehearsal.integrity import find_unchanged
+from pgrehearse.rehearsal.integrity import find_kept, find_unchanged
 
 SHOP = """
 CREATE SCHEMA app; SET search_path = app;
@@ -72,6 +72,7 @@ def examine(twins: Any, role: str = "postgres") -> Integrity:
         lambda: twins.session(twins.clone, role),
         role=role,
         unchanged=find_unchanged(data),
+        kept=find_kept(data),
     )
 
 
@@ -134,6 +135,33 @@ def test_what_is_not_touched_is_not_asked_of_a_superusers_plan(twins: Any) -> No
     assert detail(integrity, "foreign keys").startswith("0 of 2 asked")
     assert detail(integrity, "exclusion constraints") == "1 of 1 asked of the rows (role postgres is a superuser)"
     assert detail(integrity, "materialized views") == "1 in all, 0 compared with what their query gives now"
+
+
+REFERRED_TO = {
+    "INSERT INTO p VALUES (50, 1, 'new'); UPDATE p SET name = 'x'": False,
+    "UPDATE p SET id = 60 WHERE id = 3": True,
+    "DELETE FROM p WHERE id = 3": True,
+    "UPDATE p SET code = 60 WHERE id = 3": False,
+    "ALTER TABLE p RENAME COLUMN id TO nr; ALTER TABLE p RENAME TO parents; INSERT INTO parents VALUES (50)": False,
+    "SET session_replication_role = replica; DELETE FROM p WHERE id = 1; INSERT INTO p VALUES (1)": False,
+    "UPDATE c SET p = 2 WHERE id = 1": True,
+    "ALTER TABLE c RENAME COLUMN p TO parent": False,
+}
+
+
+@pytest.mark.pg("== 18")
+def test_children_that_are_as_before_are_read_only_where_a_parent_went(twins: Any) -> None:
+    """A small table gains a row; the big one that refers to it is not read for that."""
+    for n in range(len(REFERRED_TO)):
+        twins.given(
+            f"CREATE SCHEMA s{n}; SET search_path = s{n}; CREATE TABLE p (id int PRIMARY KEY, code int, name text);"
+            "INSERT INTO p SELECT n, n FROM generate_series(1, 5) n; CREATE TABLE c (id int PRIMARY KEY, p int);"
+            f"INSERT INTO c SELECT n, 1 FROM generate_series(1, 9) n; ALTER TABLE c ADD CONSTRAINT to_{n} "
+            "FOREIGN KEY (p) REFERENCES p"
+        )
+    twins.migrate(*(f"SET search_path = s{n}; {change}; RESET ALL" for n, change in enumerate(REFERRED_TO)))
+    told = detail(examine(twins), "foreign keys")
+    assert told.startswith(f"{sum(REFERRED_TO.values())} of {len(REFERRED_TO)} asked"), told
 
 
 @pytest.mark.pg("== 18")

@@ -10,7 +10,7 @@ import pytest
 from pgrehearse.data.integrity.examine import examine_integrity
 from pgrehearse.data.integrity.verdicts import CheckVerdict, Integrity, Weight
 from pgrehearse.postgres.connect import fetch_value
-from pgrehearse.rehearsal.integrity import find_unchanged
+from pgrehearse.rehearsal.integrity import find_kept, find_unchanged
 
 SHOP = """
 CREATE TABLE parent (id int PRIMARY KEY, name text);
@@ -182,6 +182,14 @@ PLANTED = (
         hazard="broken-domain", relation="public.t", oracle="SELECT count(*) FROM t WHERE v::int <= 20",
     ),
     Planted(
+        name="a domain that is NOT VALID over elements of arrays",
+        given="CREATE DOMAIN small AS int; CREATE TABLE t (id int PRIMARY KEY, v small[]);"
+        "INSERT INTO t VALUES (1, '{1,2}'), (2, '{5,50}'), (3, NULL), (4, '{}'), (5, '{{60,70},{NULL,1}}')",
+        migration=["ALTER DOMAIN small ADD CONSTRAINT below CHECK (VALUE < 10) NOT VALID"],
+        hazard="broken-domain", relation="public.t", oracle="SELECT count(*) FROM t WHERE 10 <= ANY (v::int[])",
+        weight=Weight.WARNING, first_key="(id) = (2)",
+    ),
+    Planted(
         name="a NULL that a query hands past its domain",
         given="CREATE DOMAIN must AS text NOT NULL; CREATE TABLE t (id int PRIMARY KEY, v must);"
         "INSERT INTO t VALUES (1, 'x'), (2, 'y')",
@@ -300,6 +308,7 @@ def examine(twins: Any, role: str = "postgres", **options: Any) -> Integrity:
         lambda: twins.session(twins.clone, role),
         role=role,
         unchanged=find_unchanged(data),
+        kept=find_kept(data),
         **options,
     )
 

@@ -13,6 +13,8 @@ from pgrehearse.rehearsal.judge import LostGuarantee, Unmeasured
 
 LEVELS = {Weight.ERROR: Level.ERROR, Weight.WARNING: Level.WARNING}
 SAME_ROWS = (TableVerdict.UNCHANGED, TableVerdict.RENAMED)
+# Followed by its own oid, and every row of before found again in it.
+KEPT_ROWS = (*SAME_ROWS, TableVerdict.ROWS_ADDED, TableVerdict.VALUES_CHANGED)
 SAME_VALUES = (ColumnVerdict.UNCHANGED, ColumnVerdict.RENAMED)
 
 
@@ -26,6 +28,7 @@ def rehearse_integrity(
         (lambda: pair.session_as_role("observe")) if pair.role_access is not None else None,
         role=pair.role,
         unchanged=find_unchanged(data),
+        kept=find_kept(data),
         ignore_relations=ignore_relations,
         progress=progress.advance,
     )
@@ -48,6 +51,19 @@ def _sequences(data: DataComparison) -> Iterator[IntegrityCheck]:
 def find_unchanged(data: DataComparison) -> frozenset[str]:
     """Tables of the clone that hold the rows and columns that they held before, and no other."""
     return frozenset(table.name_after for table in data.tables if table.name_after is not None and _is_same(table))
+
+
+def find_kept(data: DataComparison) -> dict[str, frozenset[str]]:
+    """Tables of the clone that lost no row, with the columns in which every row of before has its value of before."""
+    return {
+        table.name_after: frozenset(
+            column.name_after
+            for column in table.columns
+            if column.name_after is not None and column.verdict in SAME_VALUES
+        )
+        for table in data.tables
+        if table.name_after is not None and table.rows_lost == 0 and table.verdict in KEPT_ROWS
+    }  # fmt: skip
 
 
 def _is_same(table: TableLoss) -> bool:

@@ -5,7 +5,7 @@ write to a catalog.  What nobody enforces is left: NOT VALID, functions that do 
 that swallow a cascade, a NULL that a query hands past its domain, a table attached by what its CHECK says.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -43,6 +43,7 @@ class Changes:
 
     power: str | None  # see `read_power`
     touched: frozenset[int]  # relations whose rows are others now, with the ancestors of a partition
+    kept: Mapping[int, frozenset[str]]  # tables that lost no row, with the columns that kept every value
     routines: frozenset[int]  # that do something else now
     moved: frozenset[int]  # attached or detached, with what is below them
     dependencies: Dependencies
@@ -52,6 +53,12 @@ class Changes:
 
     def is_touched(self, *relations: int) -> bool:
         return not self.touched.isdisjoint(relations)
+
+    def keeps(self, relations: Collection[int], columns: Collection[str]) -> bool:
+        """Whether whoever is found by these columns is found as before, in all of these tables."""
+        return all(
+            not self.is_touched(oid) or (oid in self.kept and self.kept[oid].issuperset(columns)) for oid in relations
+        )
 
     def affects(self, reached: Reached, relations: Collection[int]) -> bool:
         """Whether what runs routines of users gives something else now, or ran over other rows."""

@@ -49,6 +49,7 @@ class Constraint:
     columns: tuple[str, ...]
     referenced_columns: tuple[str, ...]
     operators: tuple[str, ...]
+    numbers: tuple[tuple[int, ...], tuple[int, ...]]  # of the columns and the referenced ones: what renames keep
     index: int
     expression: str | None  # of a check
 
@@ -79,7 +80,8 @@ class PromisingColumn:
     not_null: bool
     generation: int | None  # pg_attrdef.oid
     generated_as: str | None
-    domain: int | None
+    domain: int | None  # its own, or its elements'
+    in_array: bool
     enum: int | None
 
 
@@ -165,9 +167,9 @@ def read_catalog(session: Connection, relations: Mapping[int, Relation], touched
         columns={
             (relation, number): PromisingColumn(
                 relation=relation, number=number, name=name, not_null=not_null, generation=generation,
-                generated_as=generated_as, domain=domain, enum=enum,
+                generated_as=generated_as, domain=domain, in_array=in_array, enum=enum,
             )
-            for relation, number, name, not_null, generation, generated_as, domain, enum in session.execute(
+            for relation, number, name, not_null, generation, generated_as, domain, in_array, enum in session.execute(
                 QUERIES["columns"], asked
             )
             if relation in relations
@@ -191,13 +193,14 @@ def _trees(relations: Mapping[int, Relation]) -> dict[int, frozenset[int]]:
 
 def _constraint(row: tuple[Any, ...], relations: Mapping[int, Relation]) -> Constraint | None:
     oid, kind, name, relation, referenced, validated, enforced, period, match_full, cascades, *lists = row
-    columns, referenced_columns, operators, index, expression = lists
+    columns, referenced_columns, operators, numbers, referenced_numbers, index, expression = lists
     if relation not in relations or (kind == "f" and referenced not in relations):
         return None
     return Constraint(
         oid=oid, kind=kind, name=name, relation=relation, referenced=referenced, validated=validated,
         enforced=enforced, period=period, match_full=match_full, cascades=cascades, columns=tuple(columns),
-        referenced_columns=tuple(referenced_columns), operators=tuple(operators), index=index, expression=expression,
+        referenced_columns=tuple(referenced_columns), operators=tuple(operators),
+        numbers=(tuple(numbers), tuple(referenced_numbers)), index=index, expression=expression,
     )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ SELECT con.oid::int8, con.contype::text, pg_catalog.quote_ident(con.conname), co
                   WITH ORDINALITY k(oid, place)
              JOIN pg_catalog.pg_operator o ON o.oid = k.oid
              JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace ORDER BY k.place),
-       con.conindid::int8,
+       COALESCE(con.conkey::int4[], '{{}}'), COALESCE(con.confkey::int4[], '{{}}'), con.conindid::int8,
        CASE WHEN con.contype = 'c' THEN pg_catalog.pg_get_expr(con.conbin, con.conrelid) END
 FROM pg_catalog.pg_constraint con
 JOIN pg_catalog.pg_class c ON c.oid = con.conrelid
@@ -75,16 +75,17 @@ ORDER BY i.indexrelid;
 -- Those that promise something by themselves: not null (of touched tables), generated and stored, of a domain or enum.
 SELECT a.attrelid::int8, a.attnum::int4, a.attname::text, a.attnotnull,
        d.oid::int8, CASE WHEN a.attgenerated = 's' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
-       CASE t.typtype WHEN 'd' THEN t.oid::int8 END,
+       CASE 'd' WHEN t.typtype THEN t.oid::int8 WHEN e.typtype THEN e.oid::int8 END, COALESCE(e.typtype = 'd', false),
        CASE t.typtype WHEN 'e' THEN t.oid::int8 END
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
 LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = 's'
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND a.attnum > 0 AND NOT a.attisdropped
   AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse', 'pgrehearse_quarantine')
-  AND ((a.attnotnull AND a.attrelid = ANY (%(touched)s::int8[]::oid[])) OR a.attgenerated = 's' OR t.typtype IN ('d', 'e'))
+  AND ((a.attnotnull AND a.attrelid = ANY (%(touched)s::int8[]::oid[])) OR a.attgenerated = 's' OR t.typtype IN ('d', 'e') OR e.typtype = 'd')
 ORDER BY a.attrelid, a.attnum;
 
 -- name: domains

@@ -42,6 +42,7 @@ def examine_integrity(
     *,
     role: str,
     unchanged: Collection[str],
+    kept: Mapping[str, Collection[str]] | None = None,
     ignore_relations: Collection[str] = (),
     progress: Progress = lambda what, done, total: None,
 ) -> Integrity:
@@ -49,7 +50,8 @@ def examine_integrity(
 
     ``clone`` was a TEMPLATE copy of ``pristine``; nobody may write to either meanwhile.  ``as_role`` opens a session
     into the clone as ``role``, which ran the plan: routines of users run as it alone.  ``unchanged`` names tables
-    (``namespace.relation``) of the clone whose rows are proved to be the same as before.
+    (``namespace.relation``) of the clone whose rows are proved to be the same as before; ``kept`` names others that
+    lost no row, with the columns in which every row of before has its value of before.
 
     Cost: some catalog queries on both sides, then scans of the tables that are not unchanged, of those behind their
     foreign keys, and of what is NOT VALID.  Only reads.  What cannot be asked is in ``not_measured``; no other question
@@ -57,7 +59,7 @@ def examine_integrity(
     """
     found = _Found()
     with IntegritySessions(pristine, clone, as_role) as sessions:
-        after, before, changes = _read(sessions, role, frozenset(unchanged), ignore_relations)
+        after, before, changes = _read(sessions, role, frozenset(unchanged), kept or {}, ignore_relations)
         promises = read_promises(after, _lost_labels(before, after))
         predecessors = find_predecessors(promises, read_promises(before, before.labels.keys()))
         _ask(promises, predecessors, changes, sessions, progress, found)
@@ -80,7 +82,11 @@ def _guarded(name: str, question: Callable[[], Outcome]) -> Outcome:
 
 
 def _read(
-    sessions: IntegritySessions, role: str, unchanged: frozenset[str], ignored: Collection[str]
+    sessions: IntegritySessions,
+    role: str,
+    unchanged: frozenset[str],
+    kept: Mapping[str, Collection[str]],
+    ignored: Collection[str],
 ) -> tuple[Catalog, Catalog, Changes]:
     here, there = sessions.clone(), sessions.pristine()
     relations, relations_before = read_relations(here, ignored), read_relations(there, ignored)
@@ -95,6 +101,7 @@ def _read(
     changes = Changes(
         power=read_power(here, role),
         touched=touched,
+        kept={oid: frozenset(kept[each.name]) for oid, each in relations.items() if each.name in kept},
         routines=routines,
         moved=moved,
         dependencies=dependencies,

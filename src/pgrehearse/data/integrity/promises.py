@@ -35,6 +35,16 @@ ABOUT_TREES = (PromiseKind.FOREIGN_KEY, PromiseKind.BOUND)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What a foreign key leads from and to; of a partitioned table also its leaves, which hold the rows."""
+
+    children: frozenset[int]
+    parents: frozenset[int]
+    parent_leaves: frozenset[int]
+    columns: tuple[str, ...]  # of the parents, as SQL writes them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
     """One promise of one side."""
 
@@ -48,6 +58,7 @@ class Promise:
     weak: str | None  # "NOT VALID" …: the catalog does not say that all rows keep it
     hole: str | None  # how anybody's statement could get past it
     test: Test
+    reference: Reference | None = None  # of a foreign key
 
 
 def read_promises(catalog: Catalog, lost_labels: Collection[int] = ()) -> dict[Key, Promise]:
@@ -96,11 +107,22 @@ def why_ask(promise: Promise, before: Promise | None, changes: Changes) -> str |
     moved = promise.kind in ABOUT_TREES and promise.relation.oid in changes.moved
     if not (is_new or moved or changes.is_touched(*promise.relations)):
         return None
+    if promise.reference is not None and not (is_new or moved) and _finds_the_same(promise.reference, changes):
+        return None
     if changes.power is not None:
         return changes.power
     if promise.hole is not None:
         return promise.hole
     return "the plan attached or detached it" if moved else None
+
+
+def _finds_the_same(reference: Reference, changes: Changes) -> bool:
+    """Its children are as before, and so are the parents that they found, whatever came to those."""
+    return (
+        not changes.is_touched(*reference.children)
+        and changes.keeps(reference.parent_leaves, reference.columns)
+        and changes.moved.isdisjoint(reference.parents)
+    )
 
 
 def column_name(name: str) -> str:
@@ -122,20 +144,27 @@ def _foreign_key(constraint: Constraint, catalog: Catalog) -> Promise:
     pairs = tuple(
         zip(constraint.columns, constraint.referenced_columns, constraint.operators, strict=True)
     )  # fmt: skip
-    leaves, above = catalog.trees.get(child.oid, {child.oid}), catalog.trees.get(parent.oid, {parent.oid})
+    leaves = catalog.trees.get(child.oid, frozenset({child.oid}))
+    parents = catalog.trees.get(parent.oid, frozenset({parent.oid}))
     stops = constraint.cascades and not catalog.may_stop_cascades.isdisjoint(leaves)
     return Promise(
         kind=PromiseKind.FOREIGN_KEY,
         key=("constraint", constraint.oid),
         name=f"foreign key {constraint.name}",
         relation=child,
-        relations=tuple(sorted({*leaves, *above})),
+        relations=tuple(sorted({*leaves, *parents})),
         nodes=(Node(PG_CONSTRAINT, constraint.oid),),
-        definition=(child.oid, parent.oid, pairs, constraint.match_full, constraint.period),
+        definition=(constraint.numbers, constraint.operators, constraint.match_full, constraint.period),
         weak=_weak(constraint),
         hole="a BEFORE trigger of its own can keep a cascade from happening" if stops else None,
         test=violators.orphans(
             child, parent, pairs, match_full=constraint.match_full, period=constraint.period
+        ),
+        reference=Reference(
+            children=leaves,
+            parents=parents,
+            parent_leaves=frozenset(oid for oid in parents if catalog.relations[oid].kind == "r"),
+            columns=tuple(column_name(name) for name in constraint.referenced_columns),
         ),
     )  # fmt: skip
 
@@ -266,6 +295,7 @@ def _not_null(relation: Relation, name: str, weak: str | None) -> Promise:
 def _of_domain(column: PromisingColumn, relation: Relation, domain: Domain, base: str) -> Iterator[Promise]:
     of = f"domain {domain.name} in {column_name(column.name)}"
     if domain.not_null:
+        null = violators.is_null(relation, [column.name])
         yield Promise(
             kind=PromiseKind.DOMAIN,
             key=("domain", relation.oid, column.number, domain.oid),
@@ -276,7 +306,10 @@ def _of_domain(column: PromisingColumn, relation: Relation, domain: Domain, base
             definition=(column.name, domain.oid),
             weak=None,
             hole=PAST_ITS_DOMAIN,
-            test=RowTest(relation=relation, violates=violators.is_null(relation, [column.name])),
+            test=RowTest(
+                relation=relation,
+                violates=violators.has_null_element(relation, column.name, base) if column.in_array else null,
+            ),
         )
     for check in domain.checks:
         yield Promise(
@@ -291,7 +324,9 @@ def _of_domain(column: PromisingColumn, relation: Relation, domain: Domain, base
             hole=None,
             test=RowTest(
                 relation=relation,
-                violates=violators.breaks_domain(relation, column.name, base, check.expression),
+                violates=violators.breaks_domain(
+                    relation, column.name, base, check.expression, in_array=column.in_array
+                ),
             ),
         )
 

@@ -96,12 +96,27 @@ def is_stale(relation: Relation, column: str, expression: str) -> sql.Composed:
     ).format(sql.SQL(expression), column_of(relation, column))
 
 
-def breaks_domain(relation: Relation, column: str, base: str, expression: str) -> sql.Composed:
+def breaks_domain(
+    relation: Relation, column: str, base: str, expression: str, *, in_array: bool
+) -> sql.Composed:  # fmt: skip
     """The server prints the value as VALUE, which outside a domain is a column of that name."""
-    return sql.SQL("(SELECT ({}) IS FALSE FROM (SELECT ({})::{} AS value) AS domain_value)").format(
-        sql.SQL(expression),
-        column_of(relation, column),
-        sql.SQL(base),
+    values = _elements(relation, column, base) if in_array else sql.SQL("SELECT ({})::{} AS value").format(
+        column_of(relation, column), sql.SQL(base)
+    )  # fmt: skip
+    return sql.SQL("(EXISTS (SELECT FROM ({}) AS domain_value WHERE ({}) IS FALSE))").format(
+        values, sql.SQL(expression)
+    )
+
+
+def has_null_element(relation: Relation, column: str, base: str) -> sql.Composed:
+    return sql.SQL("(EXISTS (SELECT FROM ({}) AS domain_value WHERE pg_catalog.num_nulls(value) > 0))").format(
+        _elements(relation, column, base)
+    )
+
+
+def _elements(relation: Relation, column: str, base: str) -> sql.Composed:
+    return sql.SQL("SELECT element AS value FROM pg_catalog.unnest(({})::{}[]) AS elements (element)").format(
+        column_of(relation, column), sql.SQL(base)
     )
 
 

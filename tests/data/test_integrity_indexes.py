@@ -1,0 +1,93 @@
+"""Indexes against their rows, with amcheck and without it; and large objects that nothing refers to any more."""
+
+from typing import Any
+
+import pytest
+from tests.data.test_integrity_evidence import detail, examine
+
+REPLACED = """
+CREATE FUNCTION k(v text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT v';
+CREATE TABLE t (id int PRIMARY KEY, v text); CREATE INDEX found ON t (k(v)); INSERT INTO t VALUES (1, 'a'), (2, 'b');
+"""
+AND_TOUCHED = """
+CREATE OR REPLACE FUNCTION k(v text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT v || v';
+INSERT INTO t VALUES (3, 'c');
+"""
+
+
+@pytest.mark.pg("== 15")
+@pytest.mark.parametrize("installed", [False, True])
+def test_amcheck_finds_an_index_that_misses_rows_though_its_table_was_touched(twins: Any, installed: bool) -> None:
+    """It is made for the length of a transaction where it is not installed, and nothing of it is left."""
+    twins.given(REPLACED + ("CREATE SCHEMA tools; CREATE EXTENSION amcheck SCHEMA tools" if installed else ""))
+    twins.migrate(AND_TOUCHED)
+    integrity = examine(twins)
+    (broken,) = integrity.broken
+    assert (broken.hazard, broken.promise) == ("stale-index", "index public.found")
+    assert integrity.not_measured == ()
+    assert "not installed" not in detail(integrity, "indexes")
+    schemas = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'pgrehearse%'"
+    assert twins.ask("clone", schemas) == []
+    assert twins.ask("clone", "SELECT count(*) FROM pg_extension WHERE extname = 'amcheck'") == [(int(installed),)]
+
+
+@pytest.mark.pg("== 15")
+def test_amcheck_finds_nothing_where_the_index_was_built_again(twins: Any) -> None:
+    twins.given(REPLACED)
+    twins.migrate(AND_TOUCHED + "REINDEX TABLE t")
+    integrity = examine(twins)
+    assert (integrity.broken, integrity.not_measured) == ((), ())
+
+
+@pytest.mark.pg("== 15")
+def test_no_extension_is_made_where_an_event_trigger_would_run_as_the_administrator(twins: Any) -> None:
+    twins.given(REPLACED)
+    twins.migrate(
+        AND_TOUCHED + "CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''mine''; END';"
+        "CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION e()"
+    )
+    integrity = examine(twins)
+    assert "amcheck not installed" in detail(integrity, "indexes")
+    (unmeasured,) = integrity.not_measured
+    assert unmeasured.what == "index public.found"
+    assert unmeasured.decisive
+
+
+@pytest.mark.pg("== 18")
+def test_without_amcheck_an_index_is_told_as_not_measured_only_where_it_may_be_stale(twins: Any) -> None:
+    twins.given(REPLACED + "CREATE INDEX other ON t (lower(v))")
+    twins.migrate(AND_TOUCHED)
+    integrity = examine(twins)
+    assert detail(integrity, "indexes") == "0 indexes looked at; amcheck not installed"
+    assert [entry.what for entry in integrity.not_measured] == ["index public.found"]
+
+
+@pytest.mark.pg(">= 15")
+def test_large_objects_that_nothing_refers_to_any_more_are_told(twins: Any) -> None:
+    """As vacuumlo would find them; those that nothing referred to before are production's own."""
+    twins.given(
+        "CREATE DOMAIN lo AS oid; CREATE TABLE docs (id int, content oid); CREATE TABLE more (c lo);"
+        "SELECT lo_from_bytea(n, 'x') FROM generate_series(100, 110) n;"
+        "INSERT INTO docs SELECT n, n FROM generate_series(100, 104) n; INSERT INTO more VALUES (105), (106)"
+    )
+    twins.migrate(
+        "DELETE FROM docs WHERE id = 100; ALTER TABLE more DROP COLUMN c; SELECT lo_from_bytea(200, 'new');"
+        "SELECT lo_from_bytea(201, 'new'); INSERT INTO docs VALUES (201, 201)"
+    )
+    integrity = examine(twins)
+    (broken,) = integrity.broken
+    assert broken.hazard == "orphaned-large-objects"
+    assert "4 large objects" in broken.what  # 100, 105, 106 and 200
+    ((orphans,),) = twins.ask(
+        "clone", "SELECT count(*) FROM pg_largeobject_metadata WHERE oid NOT IN (SELECT content FROM docs)"
+    )
+    assert (broken.rows, broken.rows_before) == (orphans, 4)
+
+
+@pytest.mark.pg("== 18")
+def test_large_objects_are_not_looked_for_where_nothing_was_touched(twins: Any) -> None:
+    twins.given("CREATE TABLE docs (content oid); SELECT lo_from_bytea(100, 'x'); CREATE TABLE other (id int)")
+    twins.migrate("INSERT INTO other VALUES (1)")
+    integrity = examine(twins)
+    assert integrity.broken == ()
+    assert "neither they nor the tables" in detail(integrity, "large objects")
