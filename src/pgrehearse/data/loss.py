@@ -36,6 +36,7 @@ Progress = Callable[[str, int, int], None]
 
 While a big table is read, also with how much of it: ("public.events, 3 of 41 GB", 7, 42).
 """
+PROGRAM_LIMIT = "54"  # SQLSTATE's class: a text beyond 1 GB, more columns than a query may have
 ONLY_COUNTED = Unmeasured(
     what="the values of all tables", reason="--proof counts compares only how many rows there are"
 )  # fmt: skip
@@ -223,9 +224,10 @@ def _prove(pool: Pool, layout: Layout, prover: Prover) -> tuple[PoolResult, ...]
     name = (pool.before or pool.after)[0].name
     try:
         return prover.prove(pool, layout)
-    except psycopg.OperationalError:
-        raise
     except psycopg.Error as error:
+        limit = (error.sqlstate or "").startswith(PROGRAM_LIMIT)  # of this table's, and the session goes on
+        if isinstance(error, psycopg.OperationalError) and not limit:
+            raise
         # Only the condition's name: PostgreSQL's messages quote values.
         return (PoolResult(not_measured=(Unmeasured(what=name, reason=f"reading it failed: {_condition(error)}"),)),)
 
