@@ -1,8 +1,8 @@
 """From a catalog row to a schema object: its attributes come in piece by piece, then their normal forms are made."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pgrehearse.schema.normalise import normal_form
@@ -30,14 +30,13 @@ FRAMES: Mapping[str, Mapping[str, str]] = {
 }
 PARSED_BODY = {"definition": "statement"}  # BEGIN ATOMIC; any other function's body is compared as it stands
 NULL_OF_A_TYPE = re.compile(r'NULL::[\w ."\[\](),]+')
-NO_FRAMES: Mapping[str, str] = {}
 
 
 @dataclass(slots=True)
 class Draft:
-    """An object whose attributes still come in."""
+    """An object whose attributes still come in.  There is one for every object, so what is done to each is counted."""
 
-    kind: ObjectKind
+    kind: str  # the value of an `ObjectKind`, whose own lookup costs more than all else here
     name: str
     relation: str | None
     oid: int
@@ -45,29 +44,40 @@ class Draft:
     attributes: dict[str, str]
     private: dict[str, Any]
     position: int | None = None
-    normal_forms: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def from_row(cls, names: Sequence[str], row: Sequence[Any]) -> "Draft":
-        """``names``: of the columns after the leading ones."""
-        kind, _, oid, number, _, relation, name = row[:LEADING]
-        attributes = {key: value for key, value in zip(names, row[LEADING:], strict=True) if value is not None}
-        private = {key: attributes.pop(key) for key in PRIVATE & attributes.keys()}
-        return cls(KINDS[kind], name, relation, oid, number, attributes, private)
+    def from_rows(cls, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[tuple[int, "Draft"]]:
+        """Each with its class; ``names``: of the columns after the leading ones."""
+        private_names = [name for name in names if name in PRIVATE]
+        for row in rows:
+            kind, class_oid, oid, number, _, relation, name = row[:LEADING]
+            attributes = {key: value for key, value in zip(names, row[LEADING:], strict=True) if value is not None}
+            private = {key: attributes.pop(key) for key in private_names if key in attributes}
+            yield class_oid, cls(kind, name, relation, oid, number, attributes, private)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """As `SchemaObject.key`."""
+        return (self.kind, self.relation or "", self.name)
 
     def finished(self) -> SchemaObject:
         """The frozen object."""
-        self._forget_null_default()
-        frames = PARSED_BODY if self.private.get("_parsed") else FRAMES.get(self.kind.value, NO_FRAMES)
-        for attribute in frames.keys() & self.attributes.keys():
-            text = self.attributes[attribute]
-            unnamed = self._unnamed(text) if self.kind in (ObjectKind.INDEX, ObjectKind.TRIGGER) else text
-            form = normal_form(unnamed, frames[attribute])
+        attributes = self.attributes
+        if "default" in attributes:
+            self._forget_null_default()
+        frames = PARSED_BODY if self.private.get("_parsed") else FRAMES.get(self.kind)
+        normal_forms: dict[str, str] = {}
+        for attribute, frame in frames.items() if frames else ():
+            text = attributes.get(attribute)
+            if text is None:
+                continue
+            unnamed = self._unnamed(text) if self.kind in ("index", "trigger") else text
+            form = normal_form(unnamed, frame)
             if form is not None or unnamed != text:
-                self.normal_forms[attribute] = form or unnamed
+                normal_forms[attribute] = form or unnamed
         return SchemaObject(
-            kind=self.kind, name=self.name, relation=self.relation, attributes=self.attributes,
-            normal_forms=self.normal_forms, position=self.position, oid=self.oid, number=self.number,
+            kind=KINDS[self.kind], name=self.name, relation=self.relation, attributes=attributes,
+            normal_forms=normal_forms, position=self.position, oid=self.oid, number=self.number,
         )  # fmt: skip
 
     def _forget_null_default(self) -> None:

@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 from pgrehearse.errors import SchemaUnreadable
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.schema.draft import LEADING, Draft
-from pgrehearse.schema.schema_object import LeftOut, ObjectKind, Schema, SchemaObject
+from pgrehearse.schema.schema_object import LeftOut, ObjectKind, Schema
 
 # drizzle's own record of what it applied: bookkeeping of the tool, not shape of the application.
 DRIZZLE_NAMESPACE = "drizzle"
@@ -45,6 +45,9 @@ MAIN_OBJECTS = (
     "read_policies", "read_rules", "read_functions", "read_types", "read_domain_constraints", "read_extensions",
     "read_statistics",
 )  # fmt: skip
+SCHEMA, TABLE = ObjectKind.SCHEMA.value, ObjectKind.TABLE.value
+CONSTRAINT, SYSTEM_OBJECT = ObjectKind.CONSTRAINT.value, ObjectKind.SYSTEM_OBJECT.value
+RELATION_OID = 4  # of a row's leading columns
 BATCH = 200  # relations printed before their locks are given back; the lock table holds some thousands
 ATTEMPTS = 5  # an object dropped while being printed is "cache lookup failed": read again
 
@@ -126,7 +129,7 @@ class _Reading:
         relations = self._of_kind(ObjectKind.TABLE, ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW)
         self._number_columns()
         self._add_indexes()
-        self._annotate_in_batches("view_definitions", [d.oid for d in relations if d.kind is not ObjectKind.TABLE])
+        self._annotate_in_batches("view_definitions", [d.oid for d in relations if d.kind != TABLE])
         self._annotate_in_batches("rule_definitions", [d.oid for d in self._of_kind(ObjectKind.RULE)])
         self._annotate_in_batches(
             "function_definitions", [d.oid for d in self._drafts.values() if d.private.get("_parsed")]
@@ -179,15 +182,17 @@ class _Reading:
 
     def _add_objects(self, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
         left_out = set(self._parameters["left_out"])
-        for row in rows:
-            kind, class_oid, oid, number, relation_oid = row[:5]
+        if left_out:
+            rows = [row for row in rows if row[RELATION_OID] not in left_out]
+        members, drafts = self._members, self._drafts
+        for class_oid, draft in Draft.from_rows(names[LEADING:], rows):
             # Rights on a member are not the extension's: the statement that reads them knows which were changed.
-            counts = (class_oid, oid) not in self._members or kind == ObjectKind.SYSTEM_OBJECT.value
-            if counts and relation_oid not in left_out:
-                self._drafts[class_oid, oid, number] = Draft.from_row(names[LEADING:], row)
+            if (class_oid, draft.oid) not in members or draft.kind == SYSTEM_OBJECT:
+                drafts[class_oid, draft.oid, draft.number] = draft
 
     def _of_kind(self, *kinds: ObjectKind) -> list[Draft]:
-        return [draft for draft in self._drafts.values() if draft.kind in kinds]
+        wanted = {kind.value for kind in kinds}
+        return [draft for draft in self._drafts.values() if draft.kind in wanted]
 
     def _annotate(self, rows: Iterable[tuple[Any, ...]]) -> None:
         for class_oid, oid, number, attribute, value in rows:
@@ -207,6 +212,8 @@ class _Reading:
         columns: dict[int, list[Draft]] = defaultdict(list)
         for draft in self._of_kind(ObjectKind.COLUMN):
             columns[draft.oid].append(draft)
+        for own in columns.values():
+            own.sort(key=lambda draft: draft.number)
         parents: dict[int, list[int]] = defaultdict(list)
         for child, parent in self._rows("inheritance")[1]:
             parents[child].append(parent)
@@ -219,35 +226,34 @@ class _Reading:
         """One behind a constraint adds to the constraint; a partition's copy counts only where it deviates."""
         names, rows = self._rows("read_indexes")
         behind = {draft.oid: draft for draft in self._of_kind(ObjectKind.CONSTRAINT)}
-        constraint_class = next(
-            (key[0] for key, draft in self._drafts.items() if draft.kind is ObjectKind.CONSTRAINT), 0
-        )
-        for row in rows:
-            draft = Draft.from_row(names[LEADING:], row)
+        constraint_class = next((key[0] for key, draft in self._drafts.items() if draft.kind == CONSTRAINT), 0)
+        for class_oid, draft in Draft.from_rows(names[LEADING:], rows):
             parent, constraint = draft.private.get("_parent"), draft.private.get("_constraint")
-            if (row[1], draft.oid) in self._members:
+            if (class_oid, draft.oid) in self._members:
                 continue
             if parent is not None:
                 if draft.attributes:
                     draft.name = f"partition of {parent}"
-                    self._drafts[row[1], draft.oid, 0] = draft
+                    self._drafts[class_oid, draft.oid, 0] = draft
             elif constraint in behind:
                 self._drafts[constraint_class, constraint, 0].attributes.update(
                     {f"index {name}" if name != "invalid" else name: text for name, text in draft.attributes.items()}
                 )
             else:
-                self._drafts[row[1], draft.oid, 0] = draft
+                self._drafts[class_oid, draft.oid, 0] = draft
 
     def _require_definitions(self) -> None:
         """The printing functions see the newest catalogs, not our snapshot, and give NULL for what is gone there."""
         for draft in self._of_kind(*DEFINED_KINDS):
             if "definition" not in draft.attributes and not draft.private.get("_parent"):
-                raise psycopg.errors.InternalError_(f"{draft.kind.value} {draft.name} was dropped meanwhile")
+                raise psycopg.errors.InternalError_(f"{draft.kind} {draft.name} was dropped meanwhile")
 
     def _schema(self) -> Schema:
-        objects = sorted((draft.finished() for draft in self._drafts.values()), key=lambda found: found.key)
-        if not any(_inside(found, DRIZZLE_NAMESPACE) for found in objects):
-            objects = [o for o in objects if not (o.kind is ObjectKind.SCHEMA and o.name == DRIZZLE_NAMESPACE)]
+        drafts = sorted(self._drafts.values(), key=lambda draft: draft.key)
+        empty = [draft for draft in drafts if draft.kind == SCHEMA and draft.name == DRIZZLE_NAMESPACE]
+        if empty and not any(_inside(draft, DRIZZLE_NAMESPACE) for draft in drafts):
+            drafts = [draft for draft in drafts if draft is not empty[0]]
+        objects = [draft.finished() for draft in drafts]
         ignored = tuple(LeftOut(what=name, reason="the caller ignores it") for name in sorted(self._ignored))
         return Schema(server_major=self._major, objects=tuple(objects), left_out=LEFT_OUT_BY_DESIGN + ignored)
 
@@ -267,7 +273,7 @@ def _in_order(
     return known[oid]
 
 
-def _inside(found: SchemaObject, namespace: str) -> bool:
+def _inside(found: Draft, namespace: str) -> bool:
     return (found.relation or found.name).startswith(f"{namespace}.")
 
 

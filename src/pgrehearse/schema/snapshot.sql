@@ -89,7 +89,7 @@ FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
 WHERE i.indisreplident AND c.relreplident = 'i';
 
 -- name: read_columns
--- Ordered as they stand in the table.  attstattarget: -1 up to 16, NULL from 17 on.
+-- Not ordered here: a sort of so wide rows goes to disk.  attstattarget: -1 up to 16, NULL from 17 on.
 SELECT 'table column', 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, a.attnum, c.oid,
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
     pg_catalog.quote_ident(a.attname),
@@ -117,8 +117,7 @@ JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND c.relnamespace = ANY (%(namespaces)s::oid[])
-  AND c.oid <> ALL (%(left_out)s::oid[])
-ORDER BY c.oid, a.attnum;
+  AND c.oid <> ALL (%(left_out)s::oid[]);
 
 -- name: read_not_null_constraints_18
 -- 18 keeps NOT NULL in pg_constraint: by column, never by name (the name stays when a column is renamed).
