@@ -1,5 +1,7 @@
 """What is asked of the rows and what is not, by whom, and what raises nothing."""
 
+import signal
+import time
 from typing import Any
 
 import pytest
@@ -223,3 +225,41 @@ def test_a_failing_question_stops_no_other(twins: Any) -> None:
     (unmeasured,) = integrity.not_measured[:1]
     assert unmeasured.what == "check c of public.t"
     assert unmeasured.reason == "DivisionByZero, SQLSTATE 22012"
+
+
+@pytest.mark.pg("== 18")
+def test_a_long_question_tells_where_it_is_and_can_be_interrupted(twins: Any) -> None:
+    """As Ctrl-C does: what runs on the server is cancelled, and no session is left."""
+    twins.given(
+        "CREATE FUNCTION slow(v int) RETURNS boolean LANGUAGE sql AS 'SELECT pg_sleep(60) IS NOT NULL';"
+        "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0);"
+        "ALTER TABLE t ADD CONSTRAINT c CHECK (slow(v)) NOT VALID"
+    )
+    twins.migrate()
+    told: list[str] = []
+
+    def ring(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 1.5)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            examine_integrity(
+                lambda: twins.session(twins.pristine),
+                lambda: twins.session(twins.clone),
+                lambda: twins.session(twins.clone),
+                role="postgres",
+                unchanged=(),
+                progress=lambda what, done, total: told.append(f"{what} {done}/{total}"),
+            )
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert told[0].startswith("public.t 0/")
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    for _ in range(50):
+        if twins.ask("clone", query) == [(0,)]:
+            return
+        time.sleep(0.1)
+    raise AssertionError("a session was left")

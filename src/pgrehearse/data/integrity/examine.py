@@ -17,6 +17,7 @@ from pgrehearse.data.integrity.sessions import IntegritySessions
 from pgrehearse.data.integrity.told import broken_promise
 from pgrehearse.data.integrity.verdicts import BrokenPromise, Integrity, IntegrityCheck, Unmeasured, check_of, count
 from pgrehearse.data.session import Sessions
+from pgrehearse.errors import DataNotCompared
 
 SHOWN = 3  # names in one sentence
 Outcome = tuple[IntegrityCheck | None, tuple[BrokenPromise, ...], tuple[Unmeasured, ...]]
@@ -55,11 +56,15 @@ def examine_integrity(
 
     Cost: some catalog queries on both sides, then scans of the tables that are not unchanged, of those behind their
     foreign keys, and of what is NOT VALID.  Only reads.  What cannot be asked is in ``not_measured``; no other question
-    is stopped by it.  Raises `ServerUnreachable` when a session that broke cannot be had again.
+    is stopped by it.  Raises `DataNotCompared` when the catalogs cannot be read, and `ServerUnreachable` when a session
+    that broke cannot be had again.
     """
     found = _Found()
     with IntegritySessions(pristine, clone, as_role) as sessions:
-        after, before, changes = _read(sessions, role, frozenset(unchanged), kept or {}, ignore_relations)
+        try:
+            after, before, changes = _read(sessions, role, frozenset(unchanged), kept or {}, ignore_relations)
+        except psycopg.Error as error:
+            raise DataNotCompared(f"what the schema promises could not be read ({condition(error)})") from error
         promises = read_promises(after, _lost_labels(before, after))
         predecessors = find_predecessors(promises, read_promises(before, before.labels.keys()))
         _ask(promises, predecessors, changes, sessions, progress, found)
