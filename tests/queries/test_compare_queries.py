@@ -293,3 +293,24 @@ def test_the_clock_overrules_the_estimate(make_copies: Making) -> None:
     assert calm.executed is not None
     assert calm.verdict is QueryVerdict.PLAN_CHANGED
     assert calm.reason == "its cost rose, and running it took no longer"
+
+
+@pytest.mark.pg("== 18")
+def test_a_query_that_finds_nothing_any_more_is_told(make_copies: Making, clerk: str) -> None:
+    copies = make_copies("ALTER TABLE users ENABLE ROW LEVEL SECURITY", more=f"GRANT SELECT ON users TO {clerk}")
+    found = run_one(copies, "SELECT id FROM users WHERE email = $1", role=clerk)
+    assert found.executed is not None
+    assert (found.executed.rows_before, found.executed.rows_after) == (1, 0)
+    assert found.verdict is QueryVerdict.RESULT_CHANGED
+    assert found.result_changes == ("it found 1 before, and nothing after, for the same values",)
+
+
+@pytest.mark.pg(">= 15")
+def test_values_that_normalising_numbered_apart_are_one_again(make_copies: Making) -> None:
+    copies = make_copies("ALTER TABLE orders RENAME COLUMN day TO on_day")
+    monthly = "SELECT date_trunc($1, {0}), sum(total) FROM orders WHERE user_id = $2 GROUP BY date_trunc($3, {0})"
+    found = copies.compare(monthly.format("created"), monthly.format("day"), monthly.format("id"))
+    assert [each.verdict.value for each in found.queries] == ["broken", "not-measured", "not-measured"]
+    lost = found.queries[0]
+    assert lost.refusal is not None
+    assert lost.refusal.message == 'column "day" does not exist'

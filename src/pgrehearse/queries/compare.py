@@ -19,7 +19,7 @@ from pgrehearse.queries.labels import Labels, read_labels
 from pgrehearse.queries.plan import Plan, parse_plan
 from pgrehearse.queries.planning import PlanningSession, Refusal, Signature, sent_types
 from pgrehearse.queries.replay import BreaksWhenRun, NotExecuted, Replay
-from pgrehearse.queries.statement_text import respell
+from pgrehearse.queries.statement_text import respell, share_placeholders
 from pgrehearse.queries.workload import Workload, WorkloadQuery, looks_like_one_of_n
 
 OPEN = Callable[[], Connection]
@@ -27,6 +27,7 @@ STRING = "S"  # pg_type.typcategory
 # Those that running could confirm or disprove.
 WORTH_RUNNING = frozenset({
     QueryVerdict.SLOWER, QueryVerdict.INDEX_LOST, QueryVerdict.ESTIMATE_CHANGED, QueryVerdict.PLAN_CHANGED,
+    QueryVerdict.FASTER,
 })  # fmt: skip
 PLANNING_LIMIT_MS = 30_000
 
@@ -101,12 +102,13 @@ class _Comparing:
         progress("planning queries", len(queries), len(queries))
         return found
 
-    def become(self, role: str | None) -> None:
-        """On both copies; they are on one server, so that it is to be had on both or on none."""
+    def become(self, role: str | None) -> str | None:
+        """On both copies, which are on one server; why it cannot be had, or None."""
         problems = [session.become(role) for session in (self.there, self.here)]
         problem = next((each for each in problems if each is not None), None)
         if problem is not None and role is not None:
             self.planned_as_another[role] = problem
+        return problem
 
     def _compare(self, query: WorkloadQuery) -> QueryComparison:
         text, before = self._plan_before(query)
@@ -123,6 +125,7 @@ class _Comparing:
         return QueryComparison(
             query=query,
             verdict=judge_plans(plan, after, lost, changes, self.thresholds),
+            planned_as=text,
             before=plan,
             after=after,
             indexes_lost=lost,
@@ -177,10 +180,12 @@ class _Comparing:
 
 
 def _spellings(query: WorkloadQuery) -> Iterator[str]:
-    """With placeholders; the same as the grammar prints it; as somebody sent it."""
+    """With placeholders, repaired where normalising broke it; as somebody sent it."""
     text = query.statement.text
-    yield text
-    if (printed := respell(text)) is not None and printed != text:
+    for repaired in (text, respell(text), share_placeholders(text)):
+        if repaired is not None:
+            yield repaired
+    if (shared := share_placeholders(text)) is not None and (printed := respell(shared)) is not None:
         yield printed
     if query.example is not None:
         yield query.example
@@ -213,9 +218,12 @@ def _run_worst(
     chosen = [each for each in worst_first(found) if each.verdict in WORTH_RUNNING][: limits.execute_worst]
     ran = {}
     for each in chosen:
-        comparing.become(each.query.role)
+        problem = comparing.become(each.query.role)
+        if problem is not None:
+            ran[id(each)] = replace(each, not_executed=f"nobody here can be {each.query.role}: {problem}")
+            continue
         try:
-            executed = replay.run(each.query)
+            executed = replay.run(each.query, each.planned_as)
         except NotExecuted as error:
             ran[id(each)] = replace(each, not_executed=str(error))
             continue
@@ -228,6 +236,12 @@ def _run_worst(
 
 def _with_times(each: QueryComparison, executed: Executed, thresholds: Thresholds) -> QueryComparison:
     """What the clock says has the last word over what the planner expects."""
+    if executed.rows_before and executed.rows_after == 0:
+        # Row-level security without a policy, a view that filters: nothing fails, and nothing is found.
+        told = f"it found {executed.rows_before:,} before, and nothing after, for the same values"
+        changes = (*each.result_changes, told)
+        worst = min(each.verdict, QueryVerdict.RESULT_CHANGED, key=list(QueryVerdict).index)
+        each = replace(each, result_changes=changes, verdict=worst)
     before_ms, after_ms = executed.before_ms, executed.after_ms
     slower = after_ms is None or (before_ms is not None and after_ms >= before_ms * thresholds.cost_factor)
     if each.verdict is QueryVerdict.SLOWER and not slower:

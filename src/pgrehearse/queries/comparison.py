@@ -65,6 +65,7 @@ class QueryComparison:
 
     query: WorkloadQuery
     verdict: QueryVerdict
+    planned_as: str = field(default="", repr=False)  # the spelling that the server took; it may hold values
     reason: str | None = None  # of a verdict that the figures do not explain
     refusal: Refusal | None = None  # the server's, after
     before: Plan | None = None

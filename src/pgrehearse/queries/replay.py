@@ -15,7 +15,7 @@ from pgrehearse.postgres.named_queries import named_queries
 from pgrehearse.queries.comparison import Executed
 from pgrehearse.queries.parameters import ParametersUnknown, sample_parameters
 from pgrehearse.queries.planning import PlanningSession, Refusal
-from pgrehearse.queries.statement_text import find_nodes, parse_one, respell
+from pgrehearse.queries.statement_text import count_parameters, find_nodes, parse_one
 from pgrehearse.queries.workload import WorkloadQuery
 
 QUERIES = named_queries(__file__)
@@ -55,14 +55,14 @@ class Replay:
     time_limit_s: float
     _doubtful: frozenset[str] | None = field(default=None)
 
-    def run(self, query: WorkloadQuery) -> Executed:
+    def run(self, query: WorkloadQuery, planned_as: str) -> Executed:
         """Run it `RUNS` times on each copy after one that does not count; the medians.
 
         Raises `NotExecuted` (it writes, locks, may reach outward, its parameters are unknown, or the pristine copy
         refuses it too) and `BreaksWhenRun`.
         """
         self._require_harmless(query)
-        text, values = self._with_values(query)
+        text, values = self._with_values(query, planned_as)
         limit = str(round(self.time_limit_s * 1000))
         for session in (self.there, self.here):
             session.connection.execute(SET_TIMEOUT, (limit,))
@@ -84,20 +84,20 @@ class Replay:
             sampled=bool(values),
         )
 
-    def _with_values(self, query: WorkloadQuery) -> tuple[str, list[str]]:
+    def _with_values(self, query: WorkloadQuery, planned_as: str) -> tuple[str, list[str]]:
         """As somebody sent it, else with sampled values."""
         if query.example is not None and not any(find_nodes(parse_one(query.example)[1], "ParamRef")):
             return query.example, []
-        statement = query.statement
+        tree = parse_one(planned_as)[1]
         try:
             values = sample_parameters(
-                self.there.connection, statement.tree, statement.parameters, rows_per_call=query.rows_per_call
+                self.there.connection, tree, count_parameters(tree), rows_per_call=query.rows_per_call
             )
         except ParametersUnknown as error:
             raise NotExecuted(f"its parameters are unknown: {error}") from None
         except psycopg.Error as error:
             raise NotExecuted(f"its parameters could not be sampled: {Refusal.of(error)}") from None
-        return respell(statement.text) or statement.text, values
+        return planned_as, values
 
     def _require_harmless(self, query: WorkloadQuery) -> None:
         tree = query.statement.tree

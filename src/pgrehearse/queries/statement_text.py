@@ -21,6 +21,7 @@ UTILITY = "it is a utility statement, which has no plan"
 CATALOGS_ONLY = "it reads only the server's own catalogs"
 
 _PLACEHOLDER = re.compile(r"\$\d+")
+_PLACES = re.compile(r'"(?:location|number|stmt_location|stmt_len|list_start|list_end|rexpr_list_\w+)": \d+,? ?')
 _LIST = re.compile(r"\b(IN|VALUES)\s*\(\$(?:, ?\$)*\)(?:, ?\(\$(?:, ?\$)*\))*", re.IGNORECASE)
 
 Tree = Mapping[str, Any]
@@ -48,7 +49,7 @@ class StatementText:
 def read_statement(text: str) -> StatementText:
     """Normalise one statement.  Raises `NotPlannable`.
 
-    Values become placeholders behind those that are there.  Cost: about 0.2 ms.
+    Values become placeholders behind those that are there.  Cost: below 1 ms.
     """
     try:
         # Normalised a second time where the server did: it keeps the text as sent when an entry was evicted meanwhile.
@@ -63,7 +64,7 @@ def read_statement(text: str) -> StatementText:
         raise NotPlannable(CATALOGS_ONLY)
     if (why := reach_beyond(kind, json.dumps(tree, separators=(",", ":")), normal)) is not None:
         raise NotPlannable(why)
-    return StatementText(text=normal, kind=kind, parameters=_highest(tree), shape=_shape(normal))
+    return StatementText(text=normal, kind=kind, parameters=count_parameters(tree), shape=_shape(normal))
 
 
 def _shape(text: str) -> str:
@@ -71,7 +72,8 @@ def _shape(text: str) -> str:
     return _LIST.sub(r"\1 ($…)", shape)
 
 
-def _highest(tree: Tree) -> int:
+def count_parameters(tree: Tree) -> int:
+    """The highest placeholder."""
     return max((each.get("number", 0) for each in find_nodes(tree, "ParamRef")), default=0)
 
 
@@ -96,6 +98,45 @@ def respell(text: str) -> str | None:
     except pglast.parser.Error:
         return None
     return printed
+
+
+def share_placeholders(text: str) -> str | None:
+    """The statement with the same placeholders in GROUP BY, ORDER BY and DISTINCT ON as in its select list; or None.
+
+    Normalising numbers the two ``'day'`` of ``SELECT date_trunc('day', c) … GROUP BY date_trunc('day', c)`` apart, and
+    no server takes the one for the other then.
+    """
+    renumbered: dict[int, int] = {}  # place of a placeholder, in bytes -> the number that it shares
+    _, tree = parse_one(text)
+    for select in (tree, *find_nodes(tree, "SelectStmt")):
+        targets = [each["ResTarget"]["val"] for each in select.get("targetList", []) if "val" in each["ResTarget"]]
+        known = {_blank(target): target for target in targets}
+        for clause in ("groupClause", "sortClause", "distinctClause"):
+            for entry in select.get(clause, []):
+                expression = entry.get("SortBy", {}).get("node", entry)
+                placeholders = list(find_nodes(expression, "ParamRef"))
+                same = known.get(_blank(expression))
+                if same is None or not placeholders or expression.keys() & {"ParamRef"}:
+                    continue
+                for here, there in zip(placeholders, find_nodes(same, "ParamRef"), strict=True):
+                    renumbered[here.get("location", 0)] = there["number"]
+    if not renumbered:
+        return None
+    places = {each.get("location", 0): each["number"] for each in find_nodes(tree, "ParamRef")} | renumbered
+    # Without gaps: a server wants to know the type of each placeholder up to the highest.
+    compact = {number: position for position, number in enumerate(sorted(set(places.values())), 1)}
+    encoded, parts, at = text.encode(), [], 0
+    for place in sorted(places):
+        parts += [encoded[at:place], b"$%d" % compact[places[place]]]
+        at = place + 1
+        while encoded[at : at + 1].isdigit():
+            at += 1
+    return b"".join([*parts, encoded[at:]]).decode()
+
+
+def _blank(expression: Any) -> str:
+    """An expression's structure without places and placeholders' numbers."""
+    return _PLACES.sub("", json.dumps(expression, sort_keys=True))
 
 
 def parse_one(text: str) -> tuple[str, Tree]:
