@@ -14,15 +14,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from tests.support.applying import wait_until
-from tests.support.dumps import dump_text
-from tests.support.ledger_story import read_story, require_approved_and_recoverable
-from tests.support.release_world import MIGRATIONS, REHEARSER, Outcome, World, attempt
+from tests.support.release_world import Outcome, attempt
+from tests.support.same_end import SameEnd, same_end
 from tests.support.shaky_line import Cut, ShakyLine, When, slow
 
-from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.local_server import LocalServer
 
 # PGREHEARSE_SOAK=1 (make soak): more moments, and every chunk is late.
@@ -36,64 +35,22 @@ TOLD = (
 pytestmark = pytest.mark.pg("== 18")
 
 
-class Line:
-    """One production, and what an undisturbed promotion leaves there."""
+class Line(NamedTuple):
+    """How much an undisturbed promotion sends."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.digest = ""
-        self.undisturbed: tuple[object, ...] = ()
-        self.chunks = self.commits = 0
-
-    def begin(self) -> None:
-        """A fresh production and project; the receipt of the first time is approved again."""
-        self.world.begin()
-        for version in MIGRATIONS:
-            self.world.write_migration(version)
-        receipt = self.world.rehearse(as_at_first=True).value
-        self.digest = receipt["digest"]
-        self.receipt = receipt
-        names = [f"{each['hazard']}:{each['relation']}" for each in receipt["findings"] if each["level"] == "error"]
-        assert self.world.approve("ann", self.digest, names).error is None
-
-    def promote(self, line: ShakyLine | None = None) -> Outcome:
-        self.world.reach(line.conninfo if line is not None else self.world.production)
-        return attempt(lambda: self.world.promote(self.digest))
-
-    def go_on(self) -> Outcome:
-        self.world.reach(self.world.production)
-        return self.world.patiently(lambda: self.world.promote(self.digest))
-
-    def left(self) -> tuple[object, ...]:
-        """pg_dump's text of the schema, what stands in the tables, and how promotions ended that began to apply."""
-        schema = dump_text(
-            self.world.production, "--schema-only", "--exclude-schema=pgrehearse",
-            "--exclude-schema=pgrehearse_quarantine",
-        )  # fmt: skip
-        story = read_story(self.world.entries())
-        require_approved_and_recoverable(self.world.entries(), {self.digest: self.receipt}, REHEARSER)
-        ended = [told.outcome for told in story.promotions.values()]
-        return schema, self.world.look(), [outcome for outcome in ended if outcome != "refused"]
+    story: SameEnd
+    chunks: int
+    commits: int
 
 
 @pytest.fixture(scope="module")
 def line(server: LocalServer, uat: LocalServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    """After an undisturbed promotion, which the others are held against."""
-    name = f"line_{os.getpid()}"
-    with connect(server.conninfo(), verb="test") as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-        patched.setenv("GIT_CONFIG_NOSYSTEM", "1")
-        world = World(server.conninfo(name), uat.conninfo(), tmp_path_factory.mktemp("line"))
-        line = Line(world)
-        line.begin()
-        with ShakyLine(world.production).opened() as steady:
-            done = line.promote(steady)
+    with same_end(server, uat, tmp_path_factory.mktemp("line"), f"line_{os.getpid()}") as story:
+        with ShakyLine(story.world.production).opened() as steady:
+            done = story.promote(steady.conninfo)
         assert done.error is None, done
-        line.undisturbed, line.chunks, line.commits = line.left(), steady.chunks, steady.commits
-        yield line
-        world.end()
+        story.undisturbed = story.left()
+        yield Line(story, steady.chunks, steady.commits)
 
 
 def cuts(line: Line) -> Iterator[Cut]:
@@ -106,33 +63,34 @@ def cuts(line: Line) -> Iterator[Cut]:
 
 
 def test_a_line_that_breaks_anywhere(line: Line) -> None:
+    story = line.story
     for cut in cuts(line):
-        line.begin()
-        with ShakyLine(line.world.production, cut=cut).opened() as shaky:
-            outcome = line.promote(shaky)
+        story.begin()
+        with ShakyLine(story.world.production, cut=cut).opened() as shaky:
+            outcome = story.promote(shaky.conninfo)
         assert shaky.broken or line.chunks - cut.number < 100, cut  # not every run sends as many
         if outcome.error is not None:
             assert outcome.error.exit_code in (1, 3, 4), f"{cut}: {outcome}"
             assert re.search("connection|server closed|cannot be reached", str(outcome.error)), f"{cut}: {outcome}"
             assert re.search("again", outcome.error.remedy), f"{cut}: {outcome.error.remedy}"
-            went_on = line.go_on()
+            went_on = story.go_on()
             assert went_on.error is None, f"{cut}: {outcome}; {went_on}"
-        assert line.left() == line.undisturbed, cut
+        story.require_same_end(cut)
 
 
 def test_a_second_promoter_beside_one_on_a_slow_line_is_told_who_since_when_doing_what(line: Line) -> None:
-    world = line.world
-    line.begin()
+    story, world = line.story, line.story.world
+    story.begin()
     first: list[Outcome] = []
     doing = set()
     with ShakyLine(world.production, delayed=slow(1, share=SHARE)).opened() as late:
-        thread = threading.Thread(target=lambda: first.append(line.promote(late)))
+        thread = threading.Thread(target=lambda: first.append(story.promote(late.conninfo)))
         thread.start()
         wait_until(lambda: late.chunks)
         world.reach(world.production)
         wait_until(lambda: is_at_it(world.ledger))
         while thread.is_alive() and is_at_it(world.ledger) != "writing it down":
-            second = attempt(lambda: world.promote(line.digest))
+            second = attempt(lambda: world.promote(story.digest))
             if second.name == "LeaseHeld":
                 found = re.fullmatch(TOLD, str(second.error))
                 assert found, second
@@ -143,7 +101,7 @@ def test_a_second_promoter_beside_one_on_a_slow_line_is_told_who_since_when_doin
         thread.join()
     assert first[0].error is None, first
     assert {"making it recoverable", "applying"} <= doing
-    assert line.left() == line.undisturbed
+    story.require_same_end("a slow line")
 
 
 def is_at_it(ledger: Path) -> str | None:

@@ -28,8 +28,8 @@ class Steps:
         try:
             body = work()
         except PgRehearseError as error:
-            self._record(step, "failed", {"error": type(error).__name__, "message": str(error)})
-            raise
+            self.note(step, "failed", {"error": type(error).__name__, "message": str(error)})
+            raise  # this is what is told, though the release ledger may fail too
         self._record(step, "done", body)
         return body
 
