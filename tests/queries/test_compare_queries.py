@@ -283,6 +283,20 @@ def test_what_fails_only_when_it_runs_is_broken(make_copies: Making) -> None:
 
 
 @pytest.mark.pg("== 18")
+def test_no_value_stands_in_what_the_server_said(make_copies: Making) -> None:
+    copies = make_copies(
+        "DROP INDEX users_email; CREATE OR REPLACE FUNCTION f(text) RETURNS bool LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'not for %', $1; END $$",
+        more="CREATE FUNCTION f(text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$",
+    )
+    raised = run_one(copies, "SELECT id FROM users WHERE email = $1 AND f(email)")
+    assert raised.refusal is not None
+    assert raised.refusal.as_json() == {"sqlstate": "P0001", "message": "RaiseException"}
+    cast = run_one(copies, "SELECT id FROM users WHERE id = 'anna'", keep_example=True)
+    assert "anna" not in str(cast.as_json())
+
+
+@pytest.mark.pg("== 18")
 def test_the_clock_overrules_the_estimate(make_copies: Making) -> None:
     # A function that says of itself that it is dear, and is not.
     copies = make_copies("ALTER FUNCTION f(int) COST 100000", more="CREATE FUNCTION f(int) RETURNS bool "

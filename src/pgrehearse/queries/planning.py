@@ -28,7 +28,8 @@ SET_TIMEOUT = "SELECT pg_catalog.set_config('statement_timeout', %s, false)"
 SET_CONFIG = "SELECT pg_catalog.set_config(%s, %s, false)"
 # Conditions of the server or the moment, not of the statement: timed out, out of resources, cancelled, connection.
 OF_THE_MOMENT = ("08", "40", "53", "55", "57", "58")
-VALUES_IN_MESSAGE = ("22", "23")  # data exceptions quote the value
+# Messages of these classes name objects and types alone; others quote values (22, 23) or are anybody's words (P0).
+WITHOUT_VALUES = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58", "XX")
 SENT_TYPED = frozenset("NB")  # numbers and booleans; other values are sent as strings whose type the server infers
 
 
@@ -206,12 +207,12 @@ def _refusal(result: Any) -> Refusal:
 
 def _told(sqlstate: str, message: str) -> str:
     """The message; where it would quote a value, the condition's name instead."""
-    if not sqlstate.startswith(VALUES_IN_MESSAGE):
+    if sqlstate.startswith(WITHOUT_VALUES):
         return message
     try:
         return psycopg.errors.lookup(sqlstate).__name__
     except KeyError:
-        return "a value is refused"
+        return "an error of the application's own"
 
 
 def _quoted(role: str) -> str:
