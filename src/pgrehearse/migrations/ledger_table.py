@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import psycopg
 from psycopg import sql
@@ -107,13 +108,9 @@ class LedgerTable:
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(self.identifier))
 
     def insertion(self, columns: Sequence[str], values: Sequence[object]) -> str:
-        """An INSERT as text, for a person to run."""
-        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({});").format(
-            self.identifier,
-            sql.SQL(", ").join(map(sql.Identifier, columns)),
-            sql.SQL(", ").join(map(sql.Literal, values)),
-        )
-        return statement.as_string(None)
+        """An INSERT as text, for a person or for us to run."""
+        literals = sql.SQL(", ").join(map(sql.Literal, values)).as_string(None)
+        return f"{_insertion_head(self, tuple(columns))} ({literals});"
 
     def create(self, connection: Connection, statement: sql.Composed) -> None:
         """Run a ``CREATE TABLE IF NOT EXISTS``, its namespace first, and survive another maker at the same moment.
@@ -132,6 +129,12 @@ class LedgerTable:
             if _survives(connection, make):
                 return
         make()
+
+
+@lru_cache(maxsize=16)
+def _insertion_head(table: LedgerTable, columns: tuple[str, ...]) -> str:
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    return sql.SQL("INSERT INTO {} ({}) VALUES").format(table.identifier, names).as_string(None)
 
 
 def _survives(connection: Connection, make: Callable[[], None]) -> bool:

@@ -115,10 +115,11 @@ class OwnEvidence:
         not alone, and more where functions, types, namespaces or extensions were written or a relation dropped.
         """
         asked: Parameters = ([], list(names), True)
-        held, rows, objects, versions = _READING.read(
-            session, ("held", ()), ("relations", asked), ("objects", asked), ("other_versions", ())
-        )
-        now, others_now = _relations_of(rows), _others_of(versions)
+        calls = [("held", ()), ("objects", asked), ("other_versions", ())]
+        if not self._alone:
+            calls.append(("relations", asked))
+        held, objects, versions, *rows = _READING.read(session, *calls)
+        now, others_now = _relations_of(rows[0]) if rows else _named_by(objects), _others_of(versions)
         before = self._read_before(committed, held, now)
         others_before = self._others_committed
         if others_before is None:
@@ -258,9 +259,14 @@ def _relations_of(rows: Rows) -> Relations:
     return {oid: (name, parent, version) for oid, name, parent, version in rows}
 
 
+def _named_by(objects: Rows) -> Relations:
+    """The relations themselves among their objects; of no version, since nobody asks."""
+    return {oid: (name, parent, "") for oid, _part, _frame, _text, _plain, name, parent in objects if name is not None}
+
+
 def _evidence(relations: Relations, rows: Rows) -> dict[str, RelationEvidence]:
     objects: dict[int, dict[str, str]] = defaultdict(dict)
-    for oid, part, frame, text, plain in rows:
+    for oid, part, frame, text, plain, _name, _parent in rows:
         if oid in relations:
             objects[oid][part] = _digest_text(frame, text, plain)
     return {

@@ -67,7 +67,8 @@ SELECT living.oid::bigint, living.name,
 FROM living;
 
 -- name: objects
--- Behind `living`.  relation oid, object, frame of the text that has a normal form, that text, what is compared as it stands.
+-- Behind `living`.  relation oid, object, frame of the text that has a normal form, that text, what is compared as it
+-- stands; with the relation itself its name and the parent of which it is a partition.
 -- Left out, as in a schema's snapshot: tablespaces, grants, comments, copies that partitions have of their parent's.
 SELECT c.oid::bigint, 'relation'::text AS object,
     CASE WHEN c.relkind IN ('v', 'm') THEN 'statement' WHEN c.relkind = 'p' THEN 'partition key' END AS frame,
@@ -79,7 +80,10 @@ SELECT c.oid::bigint, 'relation'::text AS object,
         (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C") FROM pg_catalog.unnest(c.reloptions) o),
         CASE WHEN c.relispartition THEN pg_catalog.pg_get_expr(c.relpartbound, c.oid) END,
         (SELECT 'inherits ' || pg_catalog.string_agg(i.inhparent::pg_catalog.regclass::text, ', ' ORDER BY i.inhseqno)
-         FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid)) AS plain
+         FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid)) AS plain,
+    c.name,
+    (SELECT p.inhparent::pg_catalog.regclass::text FROM pg_catalog.pg_inherits p
+     WHERE p.inhrelid = c.oid AND c.relispartition) AS parent
 FROM living c
 UNION ALL
 SELECT a.attrelid::bigint, 'column ' || pg_catalog.quote_ident(a.attname),
@@ -90,7 +94,7 @@ SELECT a.attrelid::bigint, 'column ' || pg_catalog.quote_ident(a.attname),
         (SELECT CASE WHEN n.convalidated THEN NULL ELSE 'not valid' END FROM pg_catalog.pg_constraint n
          WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum]),
         CASE WHEN a.attidentity <> '' THEN 'identity ' || a.attidentity::text END,
-        CASE WHEN a.attgenerated <> '' THEN 'generated ' || a.attgenerated::text END)
+        CASE WHEN a.attgenerated <> '' THEN 'generated ' || a.attgenerated::text END), NULL, NULL
 FROM living c
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
@@ -99,19 +103,19 @@ WHERE c.relkind <> 'S'
 UNION ALL
 SELECT n.conrelid::bigint, 'constraint ' || pg_catalog.quote_ident(n.conname),
     'constraint', pg_catalog.regexp_replace(pg_catalog.pg_get_constraintdef(n.oid), ' NOT VALID$', ''),
-    CASE WHEN n.convalidated THEN 'valid' ELSE 'not valid' END
+    CASE WHEN n.convalidated THEN 'valid' ELSE 'not valid' END, NULL, NULL
 FROM living c JOIN pg_catalog.pg_constraint n ON n.conrelid = c.oid
 WHERE n.contype IN ('c', 'f', 'p', 'u', 'x') AND n.conparentid = 0
   AND NOT (n.contype = 'c' AND n.coninhcount > 0 AND NOT n.conislocal)
 UNION ALL
 SELECT i.indrelid::bigint, 'index ' || pg_catalog.quote_ident(x.relname), 'statement', pg_catalog.pg_get_indexdef(x.oid),
     pg_catalog.concat_ws('; ', CASE WHEN NOT i.indisvalid THEN 'invalid' END,
-        CASE WHEN i.indisclustered THEN 'clustered' END)
+        CASE WHEN i.indisclustered THEN 'clustered' END), NULL, NULL
 FROM living c JOIN pg_catalog.pg_index i ON i.indrelid = c.oid JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits p WHERE p.inhrelid = x.oid)
 UNION ALL
 SELECT t.tgrelid::bigint, 'trigger ' || pg_catalog.quote_ident(t.tgname), 'statement',
-    pg_catalog.pg_get_triggerdef(t.oid), 'enabled ' || t.tgenabled::text
+    pg_catalog.pg_get_triggerdef(t.oid), 'enabled ' || t.tgenabled::text, NULL, NULL
 FROM living c JOIN pg_catalog.pg_trigger t ON t.tgrelid = c.oid
 WHERE NOT t.tgisinternal AND t.tgparentid = 0
 UNION ALL
@@ -120,11 +124,11 @@ SELECT p.polrelid::bigint, 'policy ' || pg_catalog.quote_ident(p.polname), 'expr
     pg_catalog.concat_ws('; ', p.polcmd, p.polpermissive, pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid),
         (SELECT pg_catalog.string_agg(CASE r WHEN 0 THEN 'public' ELSE pg_catalog.pg_get_userbyid(r) END, ', '
                                       ORDER BY pg_catalog.pg_get_userbyid(r) COLLATE "C")
-         FROM pg_catalog.unnest(p.polroles) r))
+         FROM pg_catalog.unnest(p.polroles) r)), NULL, NULL
 FROM living c JOIN pg_catalog.pg_policy p ON p.polrelid = c.oid
 UNION ALL
 SELECT w.ev_class::bigint, 'rule ' || pg_catalog.quote_ident(w.rulename), 'statement', pg_catalog.pg_get_ruledef(w.oid),
-    'enabled ' || w.ev_enabled::text
+    'enabled ' || w.ev_enabled::text, NULL, NULL
 FROM living c JOIN pg_catalog.pg_rewrite w ON w.ev_class = c.oid AND w.rulename <> '_RETURN';
 
 -- name: other_versions
