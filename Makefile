@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 PEERS  := .peers
 
-.PHONY: demo test soak bench lint types contracts check clean help drizzle-peers
+.PHONY: demo test soak mutations bench lint types contracts check clean help drizzle-peers data-diff-peer
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 14
@@ -29,16 +29,21 @@ contracts: $(READY)  ## imports only run down the floors
 soak: $(READY)   ## kill runs at every boundary and at random moments, ten runners at once, 20,000 damaged backups, random histories (an hour)
 	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/migrations/test_kill.py tests/release/backup tests/release/test_promote_kills.py tests/release/test_state_machine.py $(PYTEST)
 
-bench: $(READY)  ## measure against the peers in the same run; BENCH=short takes some two minutes
+mutations: $(READY)  ## 1,000 random changes of every built-in type against SQL joins, and 200 benign migrations (some four minutes)
+	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/data/test_mutations.py --pg 18 -s $(PYTEST)
+
+bench: $(READY) data-diff-peer  ## measure against the peers in the same run; BENCH=short takes some two minutes
 ifeq ($(BENCH),short)
 	@$(BIN)/python benchmarks/startup.py 5
 	@$(BIN)/python benchmarks/schema_snapshot.py 200 1
 	@$(BIN)/python benchmarks/fingerprint.py 50000
+	@$(BIN)/python benchmarks/loss_report.py 100000 100 1
 	@$(BIN)/python benchmarks/promotion_stall.py short
 else
 	@$(BIN)/python benchmarks/startup.py
 	@$(BIN)/python benchmarks/schema_snapshot.py
 	@$(BIN)/python benchmarks/fingerprint.py
+	@$(BIN)/python benchmarks/loss_report.py
 	@$(BIN)/python benchmarks/promotion_stall.py
 endif
 
@@ -53,6 +58,14 @@ $(READY): pyproject.toml
 	@touch $@
 
 drizzle-peers: $(PEERS)/031/.ready $(PEERS)/10/.ready  ## the real drizzle-kit 0.31 and 1.0 for tests/drizzle (needs npm)
+
+data-diff-peer: $(PEERS)/data-diff/.ready  ## data-diff for benchmarks/loss_report.py, in a venv of its own
+
+# Newer releases of these two do not work with the last data-diff.
+$(PEERS)/data-diff/.ready: $(READY)
+	@$(PYTHON) -m venv $(PEERS)/data-diff
+	@$(PEERS)/data-diff/bin/python -m pip install --quiet --disable-pip-version-check "data-diff==0.11.2" "dbt-core<1.9" "pydantic<2" psycopg2-binary
+	@touch $@
 
 # Install scripts are not run: esbuild's program comes as a package of its own.
 $(PEERS)/%/.ready: tests/drizzle/peers/%/package.json tests/drizzle/peers/%/package-lock.json
