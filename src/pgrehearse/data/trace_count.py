@@ -29,13 +29,26 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a trace counted.  ``distinct`` values among the found ones, up to `DISTINCT_KEPT`."""
+    """What a trace counted.  ``values`` are hashes of different ones among the found, up to `DISTINCT_KEPT`."""
 
     sought: int
     found: int
     contradicted: int  # the place has a row of that key, with another value
-    distinct: int
-    by_place: tuple[int, ...]
+    values: frozenset[int]
+    by_place: tuple[int, ...] = ()
+
+    @property
+    def distinct(self) -> int:
+        return len(self.values)
+
+    def together(self, other: "Found") -> "Found":
+        """Both leaves of a tree, whose rows went to the same places."""
+        return Found(
+            sought=self.sought + other.sought,
+            found=self.found + other.found,
+            contradicted=self.contradicted + other.contradicted,
+            values=self.values | other.values,
+        )
 
     def doubt(self) -> str | None:
         """Why the values may be equal by coincidence; None where that is ruled out.
@@ -146,7 +159,7 @@ def count_found(
     for _ in theirs:  # COPY wants to be read to its end
         pass
     return Found(
-        sought=sought, found=found, contradicted=contradicted, distinct=len(distinct), by_place=tuple(by_place)
+        sought=sought, found=found, contradicted=contradicted, values=frozenset(distinct), by_place=tuple(by_place)
     )
 
 

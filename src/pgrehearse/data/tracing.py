@@ -8,6 +8,7 @@ What is found completely, and not by a possible coincidence (`Found.doubt`), is 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import psycopg
 from psycopg import sql
@@ -58,14 +59,7 @@ def trace(results: Sequence[PoolResult], both: BothSides, types: TypePair) -> li
         if result.pool is None or result.layout is None:
             traced.append(result)
             continue
-        tables = {table.name: table for table in result.pool.before}
-        facts = [
-            _trace_table(fact, tables[fact.name], result, places, links, both, types)
-            if fact.verdict is not TableVerdict.NEW and _is_gone(fact) and fact.name in tables
-            else fact
-            for fact in result.tables
-        ]
-        traced.append(replace(result, tables=tuple(facts)))
+        traced.append(_trace_pool(result, places, links, both, types))
     return traced
 
 
@@ -96,23 +90,60 @@ def _places(results: Iterable[PoolResult]) -> Iterator[Place]:
                 yield Place(table=table, new_columns=columns, gained_rows=gained)
 
 
-def _trace_table(
-    fact: TableLoss,
+def _trace_pool(
+    result: PoolResult, places: tuple[Place, ...], links: Links, both: BothSides, types: TypePair
+) -> PoolResult:
+    """The leaves of a tree are proved together: each may have given away but a row or two."""
+    assert result.pool is not None
+    tables = {table.name: table for table in result.pool.before}
+    searches = {
+        fact.name: search
+        for fact in result.tables
+        if fact.verdict is not TableVerdict.NEW and fact.name in tables and _is_gone(fact)
+        if (search := _search_of(tables[fact.name], result, places, links, both, types)) is not None
+    }
+    rows = {
+        fact.name: found
+        for fact in result.tables
+        if fact.name in searches and fact.rows_lost
+        if (found := searches[fact.name].rows(fact.rows_lost, result.lost_keys.get(tables[fact.name].oid, ())))
+    }
+    together = reduce(Found.together, (found.counted for found in rows.values())) if rows else None
+    reason = together.doubt() if together is not None else None
+    if together is not None and reason is not None and together.found < together.sought:
+        rows = {}  # of few different rows some are found in many a table
+    facts = []
+    for fact in result.tables:
+        if fact.name not in searches:
+            facts.append(fact)
+            continue
+        traces = [replace(each, proved=reason is None, reason=reason) for each in rows[fact.name].traces] if (
+            fact.name in rows
+        ) else []  # fmt: skip
+        dropped = {column.name for column in fact.columns if _was_dropped(column)}
+        if fact.name_after is not None and dropped:
+            columns = tables[fact.name].columns
+            traces += searches[fact.name].columns([column for column in columns if column.sql_name in dropped])
+        facts.append(_with_traces(fact, traces))
+    return replace(result, tables=tuple(facts))
+
+
+def _search_of(
     table: Table,
     result: PoolResult,
     places: tuple[Place, ...],
     links: Links,
     both: BothSides,
     types: TypePair,
-) -> TableLoss:
-    key = next(
-        (tuple(column for number in numbers if (column := table.find_column(number))) for numbers in table.keys), ()
-    )
+) -> "_Search | None":
+    """None for a table without a key: which row is which cannot be told."""
+    numbers = table.keys[0] if table.keys else ()
+    key = tuple(column for number in numbers if (column := table.find_column(number)) is not None)
     if not key:
-        return fact
+        return None
     assert result.pool is not None
     assert result.layout is not None
-    search = _Search(
+    return _Search(
         table=table,
         key=key,
         pool=result.pool,
@@ -122,12 +153,14 @@ def _trace_table(
         both=both,
         types=types,
     )
-    traces: list[Trace] = []
-    if fact.rows_lost:
-        traces += search.rows(fact.rows_lost, result.lost_keys.get(table.oid, ()))
-    if fact.name_after is not None and (dropped := [column for column in fact.columns if _was_dropped(column)]):
-        traces += search.columns([column for column in table.columns if column.sql_name in {c.name for c in dropped}])
-    return _with_traces(fact, traces)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FoundRows:
+    """Where rows of one table went, not yet judged."""
+
+    traces: tuple[Trace, ...]
+    counted: Found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,11 +182,11 @@ class _Search:
 
     # --- rows
 
-    def rows(self, rows_lost: int, lost_keys: Sequence[int]) -> list[Trace]:
+    def rows(self, rows_lost: int, lost_keys: Sequence[int]) -> _FoundRows | None:
         """Where lost rows went, each whole: under its key, with every other value."""
         values = [column for column in self.table.columns if column not in self.key]
         if not values and len(self.key) < 2:
-            return []  # a lone key is found in any table with numbers
+            return None  # a lone key is found in any table with numbers
         kept: list[tuple[Link, Pairs, Pairs]] = []
         for place in self.places:
             if not place.gained_rows or self._is_own(place):
@@ -169,7 +202,7 @@ class _Search:
                     kept.append((link, *proposed))
                     break
         if not kept:
-            return []
+            return None
         source = kept[0][1]
         places = [pairs for _, _, pairs in kept]
         if len(lost_keys) == rows_lost:
@@ -178,14 +211,11 @@ class _Search:
         else:
             own = self._own(source)
             if len(own) != len(self.pool.after):
-                return []  # which rows are lost cannot be told
+                return None  # which rows are lost cannot be told
             found = self._count(source, places, own)
         if found is None or not found.found:
-            return []
-        reason = found.doubt()
-        if reason is not None and found.found < found.sought:
-            return []  # of few different rows some are found in many a table
-        return [
+            return None
+        traces = tuple(
             Trace(
                 what=Traced.ROWS,
                 columns=tuple(column.sql_name for column in self.table.columns),
@@ -195,12 +225,12 @@ class _Search:
                 by=link.by,
                 sought=rows_lost,
                 found=min(count, rows_lost),
-                proved=reason is None,
-                reason=reason,
+                proved=False,
             )
             for (link, _, _), count in zip(kept, found.by_place, strict=True)
             if count
-        ]
+        )
+        return _FoundRows(traces=traces, counted=found)
 
     def _propose_rows(self, link: Link, values: list[Column], lost_keys: Sequence[int]) -> tuple[Pairs, Pairs] | None:
         readings = self._key_readings(link)

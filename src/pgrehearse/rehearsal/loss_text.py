@@ -38,7 +38,7 @@ def note_lines(table: Mapping[str, Any]) -> list[str]:
 
 
 def loss_sentence(table: Mapping[str, Any]) -> str:
-    """For a finding, without any value: ``public.t loses 3 of 9 rows, 4 values of b; 5 of 9 values of c were cut off``."""
+    """For a finding, without any value: ``t loses 3 of 9 rows, 4 values of b; 5 of 9 values of c were cut off``."""
     lost = [f"{table['rows_lost']:,} of {table['rows_before']:,} rows{_rows_found_again(table)}"]
     lost = lost if table["rows_lost"] else []
     lost += [
@@ -86,12 +86,13 @@ def _values(change: Mapping[str, Any], column: Mapping[str, Any]) -> str:
 
 def _plainly(column: Mapping[str, Any]) -> int:
     """Values that changed in no way that has a name."""
-    named = sum(
+    named: int = sum(
         change["values"]
         for change in column.get("changes", ())
         if change["kind"] not in NOT_CHANGED and change["kind"] != "changed"
     )
-    return max(0, (column["values_changed"] or 0) - named)
+    changed: int = column["values_changed"] or 0
+    return max(0, changed - named)
 
 
 def _changed(column: Mapping[str, Any]) -> Iterator[str]:
