@@ -273,6 +273,50 @@ def test_a_condition_means_what_the_statement_means(
 
 
 @NEWEST
+def test_rows_that_an_update_makes_others_are_updated_ones(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path
+) -> None:
+    """Moved to another partition, under another key, under another name of the table."""
+    connection.execute(SCHEMA)
+    document = rehearse(
+        tmp_path,
+        database,
+        uat,
+        """
+        -- pgrehearse: expect updates events where id <= 3
+        -- pgrehearse: expect updates users = 10 rows
+        -- pgrehearse: expect updates bag
+        -- pgrehearse: expect deletes leftovers where id > 5
+        UPDATE events SET at = at + 40 WHERE id <= 3 AND at < '2026-01-20';
+        UPDATE users SET id = id + 1000 WHERE id <= 10;
+        UPDATE bag SET b = 'c' WHERE a = 1;
+        ALTER TABLE cache RENAME TO leftovers;
+        DELETE FROM leftovers WHERE id > 5;
+        """,
+    )
+    assert set(outcomes(document).values()) == {"as-declared"}, document["declarations"]
+    assert [each["count"] for each in document["declarations"]] == [3, 10, 5, 4]
+    assert document["declarations"][3]["relation"] == "public.cache"
+    assert not [found for found in document["findings"] if "data-loss" in found["classes"]]
+
+
+@NEWEST
+def test_nothing_is_lost_where_an_update_fills_more_rows_than_it_says(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path
+) -> None:
+    connection.execute(SCHEMA)
+    document = rehearse(
+        tmp_path,
+        database,
+        uat,
+        "ALTER TABLE sessions ADD COLUMN kind text;\n"
+        "-- pgrehearse: expect updates sessions where user_id = 7\nUPDATE sessions SET kind = 'k' WHERE id <= 50;",
+    )
+    assert (document["verdict"], set(outcomes(document).values())) == ("clean", {"beyond"})
+    assert findings(document, "beyond-declaration")["public.sessions"]["level"] == "warning"
+
+
+@NEWEST
 def test_a_plan_that_fails_says_nothing_of_what_it_declares(
     database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path
 ) -> None:

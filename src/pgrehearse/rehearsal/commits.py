@@ -44,6 +44,12 @@ class RowsWritten:
             deleted=self.deleted + other.deleted,
         )
 
+    def without_moves(self, kind: str) -> "RowsWritten":
+        """An UPDATE that moves rows to another partition counts them as deleted and inserted: they are updated."""
+        if kind != "UpdateStmt" or self.inserted != self.deleted:
+            return self
+        return RowsWritten(updated=self.updated + self.deleted)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementRows:

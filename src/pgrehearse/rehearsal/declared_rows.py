@@ -97,9 +97,11 @@ class DeclaredRows:
             if (found := mine.get(number) if same_table else by_name.get(column.name)) is not None
         }
         kept = {number for number, found in pairs.items() if found.type == theirs[number].type}
-        never_null = {number for number in kept if theirs[number].not_null}
-        key = next((key for key in keys if never_null.issuperset(key)), None)
+        # A column whose values change tells no row apart from before to after.
+        steady = {number for number in kept if theirs[number].not_null and theirs[number].name not in hurt}
+        key = next((key for key in keys if steady.issuperset(key)), None)
         self._has_key = key is not None
+        self._why_no_key = "its key is what changes" if keys else "it has no key"
         # Without a key rows are told apart by all that they hold.
         numbers = key if key is not None else sorted(kept)
         if not numbers:
@@ -239,7 +241,7 @@ class DeclaredRows:
         """Where the temporary table keeps its values, and their text in the clone."""
         if not self._has_key:
             raise NotEvaluated(
-                "the table has no key, so that a changed row is a lost one and a new one: declare `deletes`"
+                f"{self._why_no_key}, so its changed rows cannot be looked up: declare without condition"
             )
         at = next((at for at, found in enumerate(self._values) if found.name == column), None)
         if at is None:

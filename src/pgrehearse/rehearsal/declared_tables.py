@@ -52,6 +52,8 @@ def find_targets(
     names = {expectation.relation[-1] for expectation in expectations}
     before = read_relations(pristine, names)
     after = read_relations(clone, names, [found.oid for found in before])
+    # A table may be called by the name that the plan gives it.
+    before = read_relations(pristine, names, [found.oid for found in after])
     return tuple(
         _find(pristine, clone, expectation, before, after, moments.get(expectation.version))
         for expectation in expectations

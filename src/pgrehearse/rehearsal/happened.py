@@ -34,7 +34,8 @@ class Happened:
         self._new = {table.name_after: table for table in data.tables if table.verdict is TableVerdict.NEW}
         self._traces = traces
         paths = {trace.migration.version: trace.migration.path for trace in traces}
-        self._writings = tuple(_writings(commits, paths))
+        kinds = {(trace.migration.version, trace.statement.index): trace.statement.kind for trace in traces}
+        self._writings = tuple(_writings(commits, paths, kinds))
         self._uncounted = [each.key for commit in commits if commit.outside for each in commit.statements]
 
     # --- by the data ------------------------------------------------------------------------------------
@@ -86,6 +87,10 @@ class Happened:
             if not any(expectation.covers(*key) for expectation in known for key in writing.keys)
         )
 
+    def only_updated(self, target: Target) -> bool:
+        """Whether no statement took rows from it: what is missing then is there under another key or content."""
+        return not self._uncounted and not any(writing.rows.deleted for writing in self._writings_of(target))
+
     def is_named_below(self, expectation: Expectation, target: Target) -> bool:
         """Whether a statement below names the table or locked it: nothing else can drop it or alter it."""
         bare = expectation.relation[-1].lower()
@@ -113,11 +118,14 @@ class Happened:
         return tuple(writing for writing in self._writings if writing.relation in target.counted_as)
 
 
-def _writings(commits: Sequence[CommitEvidence], paths: Mapping[str, str]) -> Iterator[Writing]:
+def _writings(
+    commits: Sequence[CommitEvidence], paths: Mapping[str, str], kinds: Mapping[Key, str]
+) -> Iterator[Writing]:
     for commit in commits:
         for statement in commit.statements:
             place = f"{paths.get(statement.version, statement.version)}:{statement.line}"
             for relation, rows in statement.written.items():
+                rows = rows.without_moves(kinds.get(statement.key, ""))
                 yield Writing(keys=(statement.key,), place=place, relation=relation, rows=rows)
         keys = tuple(statement.key for statement in commit.statements)
         for relation, rows in commit.at_commit.items():

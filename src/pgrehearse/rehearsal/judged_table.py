@@ -233,9 +233,17 @@ class JudgedTable:
         if all(loss.rows_lost <= loss.rows_moved for loss in self._losses) or self._dropped_as_declared():
             return 0
         takes = self._usable(*REMOVES_ROWS)
+        updated = not self._target.was_dropped and self._happened.only_updated(self._target)
+        if updated:  # a new key, or no key: another row as far as can be told
+            takes = self._usable(Verb.UPDATES)
         if not takes or any(loss.verdict is TableVerdict.DROPPED and loss.rows_lost for loss in self._losses):
             return lost
-        beyond = [sum(writing.rows.deleted for writing in self._strange_deletes()), *map(self._excess, takes)]
+        strange = (
+            sum(writing.rows.updated for writing in self._strange_updates())
+            if updated
+            else sum(writing.rows.deleted for writing in self._strange_deletes())
+        )
+        beyond = [strange, *map(self._excess, takes)]
         if all(self._all[at].condition is not None for at in takes):
             beyond.append(lost - self._lost_as_declared(takes))
         return min(lost, max(beyond))
@@ -375,8 +383,12 @@ class JudgedTable:
         left = {name: sum(self._values_left[name]) for name in self._hurt if self._is_written(name)}
         most = max(left, key=lambda name: left[name], default="")
         beyond = left.get(most, 0)
-        text = f"{beyond:,} values of {most} that changed are beyond it{self._told(self._strange_updates())}"
-        found = self._bounded(at, hurts=bool(left), beyond=beyond, beyond_text=text)
+        what = f"{beyond:,} values of {most} that changed"
+        if not beyond and self._rows_left and self._happened.only_updated(self._target):
+            beyond = self._rows_left
+            what = f"{beyond:,} of the rows that are others now"
+        text = f"{what} are beyond it{self._told(self._strange_updates())}"
+        found = self._bounded(at, hurts=bool(left) or self._rows_lost > 0, beyond=beyond, beyond_text=text)
         speaking = self._usable(*WRITES_VALUES)
         declared = sum(self._declared.get(each, self._rows_before) for each in speaking)
         if found.outcome is Outcome.AS_DECLARED and at in self._declared and self._counts[at] > declared:

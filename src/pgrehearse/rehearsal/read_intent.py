@@ -103,6 +103,7 @@ def _as_role(pair: ClonePair, statement_timeout_ms: int) -> Connection:
         prepare_session(session)
         with telling():
             session.execute(SET, ("statement_timeout", str(statement_timeout_ms)))
+            session.execute(SET, ("row_security", "on"))  # rows that the plan's role may not see it cannot mean either
             if access.current_user is not None:
                 session.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(access.current_user)))
     except (NotEvaluated, psycopg.Error, CloneFailed):

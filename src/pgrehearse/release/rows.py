@@ -61,6 +61,7 @@ class Declared:
         *,
         document: Mapping[str, Any],
         rehearsed: Mapping[Key, StatementRows],
+        kinds: Mapping[Key, str],
     ) -> None:
         self._all = [each for each in expectations if each.verb in _WORDS or each.verb in REMOVES_ROWS]
         told = {(each["line"], each["text"]): each for each in document.get("declarations", ())}
@@ -73,6 +74,7 @@ class Declared:
                 after = renamed.get(found["relation"])
                 self._names[each] = frozenset({found["relation"], *([after] if after is not None else [])})
                 self._rows_before[each] = found["rows_before"] or 0
+        self._kinds = kinds  # parse nodes
         self._rehearsed = {each: self._count_rehearsed(each, rehearsed.values()) for each in self._all}
         self._drift: dict[Expectation, dict[tuple[Key, str | None], int]] = defaultdict(dict)
 
@@ -113,7 +115,7 @@ class Declared:
 
     def _count_rehearsed(self, expectation: Expectation, statements: Iterable[StatementRows]) -> int:
         return sum(
-            _of(written, _counts_as(expectation.verb))
+            _of(written.without_moves(self._kinds.get(statement.key, "")), _counts_as(expectation.verb))
             for statement in statements
             if expectation.covers(*statement.key)
             for relation, written in statement.written.items()
@@ -140,7 +142,8 @@ def compare_rows(
         (told if allowed is not None or beside else refused).append(found)
 
     for relation in sorted(rehearsed.written.keys() | here.written.keys()):
-        was, now = rehearsed.written.get(relation, RowsWritten()), here.written.get(relation, RowsWritten())
+        was = rehearsed.written.get(relation, RowsWritten()).without_moves(kind)
+        now = here.written.get(relation, RowsWritten()).without_moves(kind)
         for verb in _WORDS:
             if _of(was, verb) != _of(now, verb):
                 beside = verb is Verb.INSERTS and kind in _INSERTS_BESIDE

@@ -127,7 +127,16 @@ class Watch(CommitRecorder):
         super().__init__(look, ignored=ignored)
         self._rehearsed = rehearsed
         self._tell = tell
-        self._declared = Declared(rehearsed.expectations, document=rehearsed.document, rehearsed=rehearsed.rows)
+        self._declared = Declared(
+            rehearsed.expectations,
+            document=rehearsed.document,
+            rehearsed=rehearsed.rows,
+            kinds={
+                (version, statement.index): statement.kind
+                for version, statements in rehearsed.statements.items()
+                for statement in statements
+            },
+        )
         self._expected: tuple[str, ...] = ()
 
     def under_lock(self, session: Connection, pending: Sequence[PendingFile]) -> None:
