@@ -36,12 +36,16 @@ bench: $(READY) data-diff-peer  ## measure against the peers in the same run; BE
 ifeq ($(BENCH),short)
 	@$(BIN)/python benchmarks/startup.py 5
 	@$(BIN)/python benchmarks/schema_snapshot.py 200 1
+	@$(BIN)/python benchmarks/small_migrations.py 60 1
+	@$(BIN)/python benchmarks/growth.py 0.01
 	@$(BIN)/python benchmarks/fingerprint.py 50000
 	@$(BIN)/python benchmarks/loss_report.py 100000 100 1
 	@$(BIN)/python benchmarks/promotion_stall.py short
 else
 	@$(BIN)/python benchmarks/startup.py
 	@$(BIN)/python benchmarks/schema_snapshot.py
+	@$(BIN)/python benchmarks/small_migrations.py
+	@$(BIN)/python benchmarks/growth.py --plot docs/growth.svg
 	@$(BIN)/python benchmarks/fingerprint.py
 	@$(BIN)/python benchmarks/loss_report.py
 	@$(BIN)/python benchmarks/promotion_stall.py

@@ -42,7 +42,7 @@ class Watchdog(threading.Thread):
     """Cancels our statement when others waited behind us longer than ``max_block_s``.
 
     ``ours`` are our sessions' pids, ``ledger_relation`` the table that others are meant to wait for.
-    Cost: one look at ungranted locks each 0.1 s; `pg_blocking_pids` only for a session that has waited
+    Cost: one look at ungranted locks each 0.1 s, planned once; `pg_blocking_pids` only for a session that has waited
     too long, since it takes every lock partition.
     """
 
@@ -61,6 +61,7 @@ class Watchdog(threading.Thread):
         self.own_wall = False  # our statement waits for our own lock on the ledger's table
         self.circle: str | None = None  # a reader of the ledger that we wait for, and may not cancel
         self._session = session
+        session.prepare_threshold = 0  # two questions of our own, always the same, ten times a second
         self._tell = tell
         self._sent_away: set[int] = set()
         self._ours = ours
