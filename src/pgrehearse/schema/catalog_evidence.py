@@ -23,6 +23,7 @@ MOST_IN_DETAIL = 100  # relations; of more than these one digest each is kept
 WHOLE = "everything"  # the one object of a relation that is not kept in detail
 
 _QUERIES = named_queries(__file__)
+_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))  # json.dumps would make one for every object
 # A generic plan: the numbers of oids differ from call to call, and planning costs more than running.
 _READING = PreparedQueries(
     {
@@ -310,5 +311,4 @@ def _digest_text(frame: str | None, text: str | None, plain: str | None) -> str:
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_CHARACTERS]
+    return hashlib.sha256(_ENCODER.encode(value).encode()).hexdigest()[:DIGEST_CHARACTERS]
