@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pgrehearse.data import scans
+from pgrehearse.data.fingerprint import Side
 from pgrehearse.data.proof import Proof
 from pgrehearse.postgres.connect import connect
 
@@ -99,6 +100,6 @@ def test_a_scan_that_is_stopped_before_it_began_does_not_begin(twins: Twins) -> 
     try:
         found.stop()
         with pytest.raises(Exception, match=r"stopped|shutdown"):
-            found.session(scans.Side.BEFORE)
+            found.session(Side.BEFORE)
     finally:
         found.close()
