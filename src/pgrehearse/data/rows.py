@@ -29,15 +29,17 @@ def compare_rows(
     successors: dict[int, int],
     kind_of: KindOf,
     examples: int = 0,
+    known: Ranges | None = None,
 ) -> RowComparison:
     """Match the rows of the two sides: by key, then by content.
 
-    ``rows`` is the larger side's count, ``successors`` maps a table's position before to the one that goes
-    on from it.  Memory is bounded by `MOST_KEPT`; the server sorts what is sent once a side.
+    ``rows`` is the larger side's count, ``known`` the ranges that differ where these were looked for already,
+    ``successors`` maps a table's position before to the one that goes on from it.
+    Memory is bounded by `MOST_KEPT`; the server sorts what is sent once a side.
     """
     layout = before.layout
-    ranges: Ranges | None = None
-    if rows > WORTH_BUCKETS:
+    ranges = known
+    if ranges is None and rows > WORTH_BUCKETS:
         ranges = find_differing_ranges(before.cutting(), after.cutting(), rows=rows)
     sent = rows if ranges is None else ranges.rows
     texts = [

@@ -1,13 +1,14 @@
 """What one pool of tables lost: fingerprints first, rows only where these differ, and the facts made of them."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import psycopg
 from psycopg import sql
 
 from pgrehearse.data import rows
-from pgrehearse.data.buckets import at_once
-from pgrehearse.data.columns import JSON, JSONB
+from pgrehearse.data.buckets import Ranges, at_once, find_differing_ranges
+from pgrehearse.data.column_changes import changes_of, column_verdict, count_json_texts
 from pgrehearse.data.fingerprint import (
     Fingerprint,
     Layout,
@@ -26,11 +27,9 @@ from pgrehearse.data.value_changes import ChangeExample, ChangeKind, ValueChange
 from pgrehearse.data.verdicts import ColumnLoss, ColumnVerdict, Sample, TableLoss, TableVerdict, Unmeasured
 from pgrehearse.postgres.connect import Connection
 
+WORTH_RANGES_BYTES = 8_000_000  # of a smaller table a fingerprint costs nothing
+FEW_SHARE = 0.2  # of the rows
 LOST_KEYS = 100_000  # 32 bytes each
-JSON_TEXTS = (
-    'SELECT pg_catalog.count(*) FROM ONLY {table} WHERE ({column})::pg_catalog.text COLLATE pg_catalog."C"'
-    " <> ({column})::pg_catalog.jsonb::pg_catalog.text"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +102,7 @@ class PoolComparison:
     def _result(self, samples: tuple[Sample, ...]) -> PoolResult:
         self._note_columns()
         if self._pool.before and self._pool.after:
-            self._count_json_texts()
+            self._json_texts = count_json_texts(self._both.before, self._layout, self._pool.before)
         tables = [self._table_loss(table) for table in self._pool.before]
         followed = {table.oid for table in self._pool.successors.values()}
         tables += [self._new_table(table) for table in self._pool.after if table.oid not in followed]
@@ -119,6 +118,8 @@ class PoolComparison:
     # --- measuring
 
     def _compare(self) -> tuple[Sample, ...]:
+        if (few := self._find_few()) is not None:
+            return self._compare_few(few)
         before, after = self._fingerprints()
         self._rows_before = {oid: found.rows for oid, found in before.items()}
         self._rows_after = {oid: found.rows for oid, found in after.items()}
@@ -146,10 +147,55 @@ class PoolComparison:
         layout = self._only_differing(before, after, left_before, left_after)
         if self._only_keys_differ(before, after, left_before, left_after):
             layout = self._layout.turned_round()
-        sources = (
-            RowSource(connection=self._both.before, tables=left_before, layout=layout, side=Side.BEFORE),
-            RowSource(connection=self._both.after, tables=left_after, layout=layout, side=Side.AFTER),
+        return self._compare_rows(left_before, left_after, layout)
+
+    def _find_few(self) -> Ranges | None:
+        """The ranges of keys that differ in a big table, where they hold few of its rows: no need of a fingerprint
+        of each column, whose sums then only say that some row differs.
+        """
+        if self._layout.keyless or len(self._pool.before) != 1 or len(self._pool.after) != 1:
+            return None
+        table, now = self._pool.before[0], self._pool.after[0]
+        if min(table.size_bytes, now.size_bytes) < WORTH_RANGES_BYTES:
+            return None
+        names = tuple(column.before[table.oid].name for column in self._layout.compared)
+        (rows, values), (rows_now, _) = at_once(
+            lambda: count_values(self._both.before, table, names), lambda: count_values(self._both.after, now, ())
         )
+        ours, theirs = self._sources((table,), (now,), self._layout)
+        try:
+            found = find_differing_ranges(ours.cutting(), theirs.cutting(), rows=max(rows, rows_now))
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error:  # a value that does not cast back: which columns hold one is found out elsewhere
+            return None
+        if found is None or found.rows > rows * FEW_SHARE:
+            return None
+        self._rows_before, self._rows_after = {table.oid: rows}, {now.oid: rows_now}
+        by_name = {column.name: values[column.before[table.oid].name] for column in self._layout.compared}
+        self._values_before = {table.oid: by_name}
+        self._tallies = {table.oid: Tally()}
+        return found
+
+    def _compare_few(self, ranges: Ranges) -> tuple[Sample, ...]:
+        return self._compare_rows(self._pool.before, self._pool.after, self._layout, ranges)
+
+    def _sources(
+        self, before: tuple[Table, ...], after: tuple[Table, ...], layout: Layout
+    ) -> tuple[RowSource, RowSource]:
+        return (
+            RowSource(connection=self._both.before, tables=before, layout=layout, side=Side.BEFORE),
+            RowSource(connection=self._both.after, tables=after, layout=layout, side=Side.AFTER),
+        )
+
+    def _compare_rows(
+        self,
+        left_before: tuple[Table, ...],
+        left_after: tuple[Table, ...],
+        layout: Layout,
+        known: Ranges | None = None,
+    ) -> tuple[Sample, ...]:
+        sources = self._sources(left_before, left_after, layout)
         positions = {table.oid: position for position, table in enumerate(left_after)}
 
         def kind_of(position: int, old: str | None, new: str | None) -> ChangeKind:
@@ -166,6 +212,7 @@ class PoolComparison:
             },
             kind_of=kind_of,
             examples=self._samples,
+            known=known,
         )
         self._take_over(found, layout, left_before, left_after)
         return read_samples(*sources, found.examples, self._personal)
@@ -293,19 +340,6 @@ class PoolComparison:
                 self._rows_before[table.oid] = count
                 self._values_before.setdefault(table.oid, {}).update(values)
 
-    def _count_json_texts(self) -> None:
-        """Values of json whose text is another one as jsonb: white space, the order of keys."""
-        for column in self._layout.compared:
-            if column.type_before is None or column.type_after is None:
-                continue
-            if (column.type_before.oid, column.type_after.oid) != (JSON, JSONB):
-                continue
-            for table in self._pool.before:
-                query = sql.SQL(JSON_TEXTS).format(column=column.before[table.oid].identifier, table=table.identifier)
-                row = self._both.before.execute(query).fetchone()
-                assert row is not None
-                self._json_texts[table.oid, column.name] = row[0]
-
     def _samples_of(self, tables: tuple[Table, ...]) -> tuple[Sample, ...]:
         return tuple(
             sample for table in tables for sample in read_rows(self._both.before, table, self._samples, self._personal)
@@ -383,7 +417,7 @@ class PoolComparison:
         return ColumnLoss(
             name=column.sql_name,
             name_after=column.sql_name_after,
-            verdict=_column_verdict(column, changed, lost, filled),
+            verdict=column_verdict(column, changed, lost, filled),
             values_changed=changed,
             values_lost=lost,
             values_before=self._values_before.get(table.oid, {}).get(column.name),
@@ -394,16 +428,11 @@ class PoolComparison:
         if column not in self._layout.compared:
             return ()
         position = self._layout.compared.index(column)
-        counts = {kind: count for (place, kind), count in tally.kinds.items() if place == position and count}
-        normalised = self._json_texts.get((table.oid, column.name), 0)
-        # Values that changed otherwise, or went with their rows, would have to be taken off: not known which.
-        if not tally.rows_lost and not counts.keys() - {ChangeKind.DUPLICATE_KEYS_LOST}:
-            normalised -= counts.get(ChangeKind.DUPLICATE_KEYS_LOST, 0)
-            counts |= {ChangeKind.TEXT_NORMALISED: normalised} if normalised > 0 else {}
-        order = list(ChangeKind)
-        return tuple(
-            ValueChange(kind=kind, values=counts[kind], example=self._example_of(column, table, kind))
-            for kind in sorted(counts, key=lambda kind: (-counts[kind], order.index(kind)))
+        return changes_of(
+            {kind: count for (place, kind), count in tally.kinds.items() if place == position and count},
+            # Texts of rows that are lost cannot be told from the others.
+            normalised=0 if tally.rows_lost else self._json_texts.get((table.oid, column.name), 0),
+            example=partial(self._example_of, column, table),
         )
 
     def _example_of(self, column: FollowedColumn, table: Table, kind: ChangeKind) -> ChangeExample | None:
@@ -444,17 +473,3 @@ def _new_column(sql_name: str) -> ColumnLoss:
     return ColumnLoss(
         name=sql_name, name_after=sql_name, verdict=ColumnVerdict.NEW, values_changed=0, values_lost=0
     )  # fmt: skip
-
-
-def _column_verdict(column: FollowedColumn, changed: int | None, lost: int | None, filled: int) -> ColumnVerdict:
-    holds = (
-        (column.reading is None, ColumnVerdict.DROPPED),
-        (changed is None, ColumnVerdict.UNMEASURED),
-        (bool(lost), ColumnVerdict.VALUES_LOST),
-        (bool(changed), ColumnVerdict.VALUES_CHANGED),
-        (bool(filled), ColumnVerdict.VALUES_GAINED),
-        (column.recreated, ColumnVerdict.RECREATED),
-        (column.retyped, ColumnVerdict.TYPE_CHANGED),
-        (column.renamed, ColumnVerdict.RENAMED),
-    )
-    return next((verdict for held, verdict in holds if held), ColumnVerdict.UNCHANGED)
