@@ -15,6 +15,7 @@ from pgrehearse.postgres.connect import Connection
 from pgrehearse.release.retyped import TypesBefore, read_types_before, require_kept
 from pgrehearse.release.watch import Rehearsed
 from pgrehearse.rollback.image import Image, ImageState, read_again
+from pgrehearse.rollback.image_plan import surviving_key
 from pgrehearse.schema.schema_object import ObjectKind, Schema
 
 KEEPS = frozenset({"unchanged", "renamed", "values-gained", "type-changed", "recreated"})
@@ -23,7 +24,11 @@ TYPE_CHANGED = "type-changed"
 
 
 def written_tables(rehearsed: Rehearsed) -> list[dict[str, Any]]:
-    """The receipt's tables, with every column that the plan wrote over told as changed, whatever the rehearsal saw."""
+    """The receipt's tables, with every column that the plan wrote over told as changed, whatever the rehearsal saw.
+
+    But for a key that the rehearsal saw unchanged: images tell rows apart by it, as those did that were proved.  Where
+    an UPDATE changes it all the same, settling finds the old row gone and refuses.
+    """
     document, before = rehearsed.document, rehearsed.before
     updated = _leaves(before, {
         relation
@@ -39,10 +44,11 @@ def written_tables(rehearsed: Rehearsed) -> list[dict[str, Any]]:
             tables.append(dict(table))
             continue
         known = {column["name"]: column for column in table["columns"]}
-        columns = [
-            _as_written(known.get(column), column, everything=name in updated, retyped=retyped.get(name, frozenset()))
-            for column in before.columns(name)
-        ]
+        over = retyped.get(name, frozenset())
+        if name in updated:
+            every = frozenset(before.columns(name))
+            over |= (every - frozenset(surviving_key(table, before))) or every
+        columns = [_as_written(known.get(column), column, over=over) for column in before.columns(name)]
         new = [column for column in table["columns"] if column["verdict"] == "new"]
         tables.append({**table, "verdict": "values-changed", "columns": [*columns, *new]})
     return tables
@@ -104,13 +110,11 @@ def _require_unchanged(image: Image) -> None:
         )
 
 
-def _as_written(
-    known: Mapping[str, Any] | None, name: str, *, everything: bool, retyped: frozenset[str]
-) -> dict[str, Any]:
+def _as_written(known: Mapping[str, Any] | None, name: str, *, over: frozenset[str]) -> dict[str, Any]:
     column = dict(known) if known is not None else {
         "name": name, "name_after": name, "verdict": "unchanged", "values_changed": 0, "values_lost": 0,
     }  # fmt: skip
-    if column["verdict"] in KEEPS and (everything or name in retyped):
+    if column["verdict"] in KEEPS and name in over:
         column["verdict"] = "values-changed"
     return column
 

@@ -91,6 +91,15 @@ def plan_images(
     return tuple(plans)
 
 
+def surviving_key(table: Mapping[str, Any], before: Schema) -> tuple[str, ...]:
+    """The columns by which an image of this table tells rows apart, as the rehearsal left them; () where none do."""
+    columns = [column for column in table["columns"] if column["verdict"] != NEW]
+    destroyed = {
+        column["name"] for column in columns if column["verdict"] in OVERWRITTEN or column["name_after"] is None
+    }
+    return _Shape(before).find_key(table["name"], destroyed, whole=table["name_after"] is None)
+
+
 def _plan_table(table: Mapping[str, Any], shape: "_Shape") -> ImagePlan | None:
     columns = [column for column in table["columns"] if column["verdict"] != NEW]
     why = _why(table, columns)

@@ -72,7 +72,7 @@ def put_back(session: Connection, images: Sequence[Image]) -> PutBack:
     with pinned(session):
         tables = [(image, _require_table(session, image)) for image in current if not image.plan.is_sequence]
         session.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        with _undisturbed(session, [table for _, table in tables]):
+        with _undisturbed(session, [table for _, table in tables]), _settable(session, tables):
             backs = _put_rows_back(session, tables)
         moved = [
             at.name for image in current for at in image.sequences if _move_forward(session, at)
@@ -222,6 +222,29 @@ def _undisturbed(session: Connection, tables: Sequence[LiveTable]) -> Iterator[N
     yield
     for undo in back:
         undo()
+
+
+@contextmanager
+def _settable(session: Connection, tables: Sequence[tuple[Image, LiveTable]]) -> Iterator[None]:
+    """GENERATED ALWAYS AS IDENTITY forbids UPDATE, also to the value before; a key is never written over."""
+    altered: dict[tuple[str, str, str], None] = {}
+    for image, table in tables:
+        others = {column.name for column in image.columns} - {column.name for column in image.key}
+        for name, namespace, relation in session.execute(QUERIES["identities"], {"oid": table.oid}):
+            if name in others:
+                altered[namespace, relation, name] = None
+
+    def set_generated(words: LiteralString) -> None:
+        for namespace, relation, name in altered:
+            session.execute(
+                sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET GENERATED {}").format(
+                    sql.Identifier(namespace, relation), sql.Identifier(name), sql.SQL(words)
+                )
+            )
+
+    set_generated("BY DEFAULT")
+    yield
+    set_generated("ALWAYS")
 
 
 def _move_forward(session: Connection, at: SequenceAt) -> bool:

@@ -43,3 +43,11 @@ LEFT JOIN pg_catalog.pg_class c ON c.oid = d.refobjid
 LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 WHERE q.seqrelid = pg_catalog.to_regclass(%(name)s);
+
+-- name: identities
+-- Since 17 a partition has its root's identity, and only there it can be altered.
+SELECT a.attname, n.nspname, c.relname
+FROM pg_catalog.pg_attribute a
+JOIN pg_catalog.pg_class c ON c.oid = COALESCE(pg_catalog.pg_partition_root(a.attrelid)::oid, a.attrelid)
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE a.attrelid = %(oid)s::int8::oid AND a.attidentity = 'a' AND a.attnum > 0 AND NOT a.attisdropped;
