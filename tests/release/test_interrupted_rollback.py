@@ -9,7 +9,8 @@ import pytest
 from tests.support.ledger_story import read_story
 from tests.support.release_world import World, at_entry
 
-from pgrehearse.errors import GateClosed, UnknownPromotion
+import pgrehearse.release.take_back as take_back_module
+from pgrehearse.errors import GateClosed, NoWayBack, UnknownPromotion, WayBackFailed
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.release.gate import names_to_accept
@@ -81,3 +82,33 @@ def test_a_way_back_that_was_killed_after_its_commit_is_not_gone_twice(world: Wo
     assert not read_story(world.entries()).going_back
     with pytest.raises(UnknownPromotion):
         world.rollback(agree=True)
+
+
+@pytest.mark.parametrize("change", ["gone", "edited"])
+def test_a_way_back_that_failed_is_not_taken_for_gone_because_its_files_are(
+    world: World, digest: str, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    world.promote(digest)
+    before = world.look()
+
+    def fail(*_: object, **__: object) -> None:
+        raise WayBackFailed("somebody held the table")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(take_back_module, "perform", fail)
+        with pytest.raises(WayBackFailed):
+            world.rollback(agree=False)
+    file = world.home / "db/0002_orphans.sql"
+    content = file.read_text()
+    if change == "gone":
+        world.write_migration("0003_stars")  # no folder is empty
+        file.unlink()
+    else:
+        file.write_text(content + "-- edited")
+    says = "0002_orphans is not in the folder any more" if change == "gone" else "0002_orphans was edited since"
+    with pytest.raises(NoWayBack, match=says):
+        world.rollback(agree=False, only="inverse")
+    assert world.look() == before
+    file.write_text(content)
+    assert world.rollback(agree=False).inverse is not None
+    assert world.look().recorded == ()

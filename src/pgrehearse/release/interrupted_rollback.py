@@ -1,13 +1,11 @@
 """A way back that was committed by a run that was killed before it could say so: it must not be gone again."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pgrehearse.ledger import ReleaseLedger
-from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.postgres.connect import Connection
-from pgrehearse.release.promotion import ROLLBACK_BEGUN, ROLLBACK_ENDED
+from pgrehearse.release.promotion import BEGUN, ROLLBACK_BEGUN, ROLLBACK_ENDED
 from pgrehearse.rollback.image import NAMESPACE
 
 BY_INVERSE = ("lossless", "restorable")
@@ -27,22 +25,20 @@ class CommittedWayBack:
 
 
 def find_committed(
-    releases: ReleaseLedger,
-    session: Connection,
-    promotion: str,
-    plan: Sequence[Migration],
-    ledger: MigrationLedger,
+    releases: ReleaseLedger, session: Connection, promotion: str, ledger: MigrationLedger
 ) -> CommittedWayBack | None:
     """The inverse of this promotion, begun by a run that never ended it, of which nothing is applied any more.
 
     It begins only while the whole plan is applied, and takes its rows out of the migration ledger in its one
-    transaction: so there it is all, or nothing of it.
+    transaction: so there it is all, or nothing of it.  What the plan was says the promotion's own record, for its files
+    may be gone or edited by now; a row that has the bytes of one of them, whatever its name, counts as applied.
     """
     entries = [each for each in releases.entries(subject=promotion) if each.kind in (ROLLBACK_BEGUN, ROLLBACK_ENDED)]
     if not entries or entries[-1].kind != ROLLBACK_BEGUN or entries[-1].body.get("type") not in BY_INVERSE:
         return None
-    rows = ledger.read(session)
-    if any(ledger.is_applied(each, rows) for each in plan):
+    begun = releases.entries(kind=BEGUN, subject=promotion)
+    digests = {each["sha256"] for entry in begun for each in entry.body["plan"]}
+    if not digests or any(row.sha256 in digests for row in ledger.read(session)):
         return None
     at = entries[-1].at.isoformat(timespec="seconds")
     kept = [name for (name,) in session.execute(KEPT, (NAMESPACE, promotion))]

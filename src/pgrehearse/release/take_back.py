@@ -51,6 +51,7 @@ class PromotionRecord:
     at: datetime
     receipt: str | None
     plan: tuple[str, ...]  # versions
+    digests: Mapping[str, str]  # SHA-256 of each version's bytes
     outcome: str | None  # None: it was left unfinished
     proofs: tuple[Proof, ...]
 
@@ -167,6 +168,7 @@ def read_promotions(releases: ReleaseLedger, key: str) -> tuple[PromotionRecord,
                 at=entry.at,
                 receipt=entry.body["receipt"],
                 plan=tuple(each["version"] for each in entry.body["plan"]),
+                digests={each["version"]: each["sha256"] for each in entry.body["plan"]},
                 outcome=outcome,
                 proofs=tuple(proofs),
             )
@@ -202,7 +204,7 @@ def take_back(
                     ttl_s=request.lease_ttl_s,
                 )
             )  # fmt: skip
-        committed = find_committed(releases, session, request.promotion.id, request.migrations, request.ledger)
+        committed = find_committed(releases, session, request.promotion.id, request.ledger)
         if committed is not None:
             done = TakenBack(
                 promotion=request.promotion.id,
@@ -292,14 +294,18 @@ class _Looking:
         return Way(type=kind, why_not=tuple(why_not), told=tuple(told))
 
     def _why_not_whole(self) -> list[str]:
+        """Its files must be there as they were promoted: their bytes name the rows of the migration ledger."""
         rows = self._request.ledger.read(self._session)
-        missing = [each.version for each in self._request.migrations if not self._request.ledger.is_applied(each, rows)]
-        missing += [
-            version
-            for version in self._request.promotion.plan
-            if version not in {each.version for each in self._request.migrations}
-        ]
-        return [f"not applied whole: {', '.join(missing)}"] if missing else []
+        here = {each.version: each for each in self._request.migrations}
+        reasons = []
+        for version, sha256 in self._request.promotion.digests.items():
+            if version not in here:
+                reasons.append(f"its file {version} is not in the folder any more: put it back, as it was promoted")
+            elif here[version].sha256 != sha256:
+                reasons.append(f"its file {version} was edited since: put it back as it was promoted")
+            elif not self._request.ledger.is_applied(here[version], rows):
+                reasons.append(f"not applied whole: {version}")
+        return reasons
 
     def _why_not_newest(self) -> list[str]:
         back = find_taken_back(self._releases)
