@@ -66,7 +66,7 @@ def findings(document: dict[str, Any], hazard: str) -> dict[str, dict[str, Any]]
 
 
 def detail(document: dict[str, Any], text: str) -> str:
-    return next(each["detail"] for each in document["declarations"] if each["text"] == text)
+    return next(str(each["detail"]) for each in document["declarations"] if each["text"] == text)
 
 
 ALL_AS_DECLARED = """

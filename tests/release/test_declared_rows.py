@@ -7,11 +7,37 @@ from tests.release.test_watch import SESSIONS, run_watched, state
 from tests.support.promoting import rehearse_folder
 
 from pgrehearse.errors import NotAsRehearsed
+from pgrehearse.migrations.expectation import Verb
+from pgrehearse.migrations.expectations import parse_expectations
+from pgrehearse.migrations.migration import Migration, SourceKind
+from pgrehearse.migrations.statements import split_file
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.release.rows import RowsDiffer
 
 NEWEST = pytest.mark.pg("== 18")
+
+
+@pytest.mark.parametrize(
+    ("verb", "rehearsed", "here", "line"),
+    [
+        (Verb.UPDATES, 48_112, 48_391, "expect updates public.t within 1%"),
+        (Verb.DELETES, 100, 110, "expect deletes public.t within 20%"),
+        (Verb.INSERTS, 3, 40, "expect inserts public.t within 100 rows"),
+        (Verb.DELETES, 0, 3, "expect deletes public.t between 0 and 5 rows"),
+    ],
+)
+def test_a_refusal_suggests_a_line_that_would_have_let_it(verb: Verb, rehearsed: int, here: int, line: str) -> None:
+    differs = RowsDiffer(relation="public.t", verb=verb, rehearsed=rehearsed, here=here, allowed=None)
+    assert differs.suggestion == f"-- pgrehearse: {line}"
+    text = f"{differs.suggestion}\nSELECT 1;".encode()
+    file = Migration(version="1", name="m", path="m.sql", kind=SourceKind.AD_HOC, content=text)
+    (found,) = parse_expectations(file, split_file(text, path="m.sql", kind=file.kind))
+    assert found.bound is not None
+    assert found.bound.tolerates(rehearsed, here, drift=0, rehearsed=rehearsed, rows_before=50_000)
+
+
 BACKFILL = "UPDATE sessions SET note = 'y';"
 
 

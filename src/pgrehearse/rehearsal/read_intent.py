@@ -1,7 +1,7 @@
 """Reads from pristine copy and clone what the declarations of a plan are held against."""
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 from psycopg import sql
@@ -9,7 +9,7 @@ from psycopg import sql
 from pgrehearse.clones.pair import ClonePair
 from pgrehearse.data.session import prepare_session
 from pgrehearse.data.verdicts import DataComparison
-from pgrehearse.errors import CloneFailed, ServerUnreachable
+from pgrehearse.errors import CloneFailed, DataNotCompared, ServerUnreachable
 from pgrehearse.hazards.trace import StatementTrace
 from pgrehearse.migrations.expectation import Expectation
 from pgrehearse.postgres.connect import Connection, connect
@@ -40,7 +40,7 @@ def read_intent(
     `DataNotCompared` when a session breaks.
     """
     happened = Happened(data, commits, traces)
-    with ExitStack() as stack:
+    with ExitStack() as stack, _sessions_hold():
         pristine = prepare_session(stack.enter_context(pair.session("pristine", "observe")))
         clone = prepare_session(stack.enter_context(pair.session("clone", "observe")))
         last = {version: moment for (version, _), moment in sorted(moments.items(), key=lambda found: found[0])}
@@ -54,6 +54,15 @@ def read_intent(
             return _Asked(rows, expectations, targets, happened, moments)
 
         return judge_intent(expectations, targets, happened, ask)
+
+
+@contextmanager
+def _sessions_hold() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        told = f"{type(error).__name__}, SQLSTATE {error.sqlstate or 'unknown'}"
+        raise DataNotCompared(f"a session broke while declarations were held against the data ({told})") from error
 
 
 class _Asked:

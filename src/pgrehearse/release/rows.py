@@ -47,9 +47,14 @@ class RowsDiffer:
     def suggestion(self) -> str:
         """The line that would have let it pass, with some room."""
         difference = abs(self.here - self.rehearsed) * ROOM
-        percent = _round_up(100 * difference / self.rehearsed) if self.rehearsed else math.inf
-        within = f"{percent:g}%" if percent <= 100 else f"{_round_up(difference):g} rows"
-        return f"-- pgrehearse: expect {self.verb.value} {self.relation or 'TABLE'} within {within}"
+        rows = f"{_round_up(difference):g} rows"
+        if not self.rehearsed:  # a declaration of which nothing happens in the rehearsal must say that this is fine
+            bound = f"between 0 and {rows}"
+        elif (percent := _round_up(100 * difference / self.rehearsed)) <= 100:
+            bound = f"within {percent:g}%"
+        else:
+            bound = f"within {rows}"
+        return f"-- pgrehearse: expect {self.verb.value} {self.relation or 'TABLE'} {bound}"
 
 
 class Declared:
