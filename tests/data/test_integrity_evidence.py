@@ -111,6 +111,37 @@ def test_what_was_broken_before_is_information_and_no_finding(twins: Any) -> Non
 
 
 @pytest.mark.pg("== 18")
+def test_rows_that_cannot_be_told_apart_are_not_taken_for_those_of_before(twins: Any) -> None:
+    twins.given("CREATE TABLE t (v int); INSERT INTO t VALUES (1), (2), (3); CREATE TABLE u (id int)")
+    twins.given("ALTER TABLE t ADD CONSTRAINT c CHECK (v > 2) NOT VALID")
+    twins.migrate("UPDATE t SET v = 5 WHERE v = 1")
+    integrity = examine(twins)
+    assert integrity.broken == ()
+    (unsure,) = integrity.not_measured
+    assert unsure.what == "whether those that break check c of public.t are the rows of before"
+    assert not unsure.decisive
+
+
+@pytest.mark.pg("== 18")
+def test_a_cast_of_the_plans_runs_as_the_plans_role_alone(twins: Any, ordinary_role: str) -> None:
+    """The text of a CHECK is read again, and would find it."""
+    twins.given(
+        "CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TABLE t (id int PRIMARY KEY, m mood CHECK (m::text <> 'x'))"
+    )
+    twins.given(f"INSERT INTO t VALUES (1, 'a'); ALTER TYPE mood OWNER TO {ordinary_role}; GRANT SELECT ON t TO public")
+    twins.given(f"GRANT ALL ON SCHEMA public TO {ordinary_role}; ALTER TABLE t ADD CHECK (m::text <> 'y') NOT VALID")
+    twins.migrate()
+    with twins.session(twins.clone, ordinary_role) as session:
+        session.execute(
+            "CREATE FUNCTION f(m mood) RETURNS text LANGUAGE plpgsql AS $$ BEGIN IF current_user = 'postgres' THEN "
+            "RAISE 'as the administrator'; END IF; RETURN 'z'; END $$; CREATE CAST (mood AS text) WITH FUNCTION f(mood)"
+        )
+    integrity = examine(twins, ordinary_role)
+    assert (integrity.broken, integrity.not_measured) == ((), ())
+    assert "1 of 2 asked" in detail(integrity, "checks")
+
+
+@pytest.mark.pg("== 18")
 def test_the_server_is_believed_where_the_role_could_not_get_past_it(twins: Any, ordinary_role: str) -> None:
     """Nothing but the constraint that is NOT VALID is asked, though every table is touched."""
     twins.given(SHOP.replace("users_mail ON users (kind(mail))", "users_mail ON users (lower(mail))"))

@@ -67,6 +67,14 @@ PLANTED = (
         hazard="broken-foreign-key", relation="public.child", oracle=ORPHANS, first_key="(id) = (50)",
     ),
     Planted(
+        name="as many rows as before break production's NOT VALID foreign key, and others",
+        given=SHOP + "ALTER TABLE child DROP CONSTRAINT to_parent; UPDATE child SET parent_id = 999 WHERE id <= 3;"
+        "ALTER TABLE child ADD CONSTRAINT to_parent FOREIGN KEY (parent_id) REFERENCES parent NOT VALID",
+        migration=["UPDATE child SET parent_id = 1 WHERE id <= 3;"
+                   + REPLICA.format("UPDATE child SET parent_id = 998 WHERE id IN (50, 60, 70)")],
+        hazard="broken-foreign-key", relation="public.child", oracle=ORPHANS, first_key="(id) = (50)",
+    ),
+    Planted(
         name="a constraint that is called valid by an UPDATE of the catalog",
         given=SHOP,
         migration=["ALTER TABLE child ADD CONSTRAINT small CHECK (id < 100) NOT VALID; "

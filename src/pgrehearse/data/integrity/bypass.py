@@ -51,6 +51,10 @@ class Changes:
     def reached(self, *start: Node) -> Reached:
         return self.dependencies.reached_from(*start)
 
+    def calls(self, reached: Reached) -> bool:
+        """Whether asking runs routines of users: its own, or a cast's that the printed text may be read with."""
+        return bool(reached.routines) or self.dependencies.has_casts
+
     def is_touched(self, *relations: int) -> bool:
         return not self.touched.isdisjoint(relations)
 

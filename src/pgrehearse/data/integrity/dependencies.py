@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.named_queries import named_queries
 
 QUERIES = named_queries(__file__)
@@ -49,6 +49,7 @@ class Dependencies:
     edges: Mapping[Node, tuple[Node, ...]]
     routines: Mapping[int, Routine]
     by_name: Mapping[str, tuple[Node, ...]]  # routines and relations
+    has_casts: bool  # by routines of users
 
     def reached_from(self, *start: Node) -> Reached:
         """Cost: the texts of the routines on the way."""
@@ -74,7 +75,7 @@ class Dependencies:
 
 
 def read_dependencies(session: Connection, relations: Mapping[int, str]) -> Dependencies:
-    """Three catalog queries.  ``relations`` are the tables' names (relname) by oid."""
+    """Four catalog queries.  ``relations`` are the tables' names (relname) by oid."""
     edges: dict[Node, list[Node]] = {}
     for classid, objid, refclassid, refobjid in session.execute(QUERIES["edges"]):
         edges.setdefault(Node(classid, objid), []).append(Node(refclassid, refobjid))
@@ -91,6 +92,7 @@ def read_dependencies(session: Connection, relations: Mapping[int, str]) -> Depe
         edges={node: tuple(found) for node, found in edges.items()},
         routines=routines,
         by_name={name: tuple(found) for name, found in by_name.items()},
+        has_casts=bool(fetch_value(session, QUERIES["casts"])),
     )
 
 

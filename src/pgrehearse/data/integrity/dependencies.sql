@@ -35,3 +35,12 @@ WHERE l.lanname NOT IN ('internal', 'c') AND n.nspname !~ '^pg_' AND n.nspname <
 SELECT c.oid::int8, c.relname::text FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('v', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema';
+
+-- name: casts
+-- Casts by routines of users: an expression that is printed and read again may come to be read with one.
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_cast k
+    JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
+    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+    WHERE k.oid >= 16384 AND l.lanname NOT IN ('internal', 'c')
+)

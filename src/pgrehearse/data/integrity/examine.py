@@ -140,8 +140,18 @@ def _ask(
         before = predecessors.get(key)
         why = why_ask(promise, before, changes)
         if why is not None:
-            calls = bool(changes.reached(*promise.nodes).routines)
-            questions.append(Question(promise=promise, before=before, calls_routines=calls, why=why))
+            calls = changes.calls(changes.reached(*promise.nodes))
+            # What is NOT VALID is asked though nothing was touched: once is enough.
+            same = (
+                not calls
+                and before is not None
+                and promise.weak is not None
+                and (before.weak, before.definition) == (promise.weak, promise.definition)
+                and not changes.is_touched(*promise.relations)
+            )
+            questions.append(
+                Question(promise=promise, before=before, calls_routines=calls, same_rows=same, why=why)
+            )  # fmt: skip
     answers = ask(questions, sessions, progress)
     for kind in PromiseKind:
         total = sum(promise.kind is kind for promise in promises.values())
@@ -159,6 +169,16 @@ def _conclude(kind: PromiseKind, total: int, answers: Sequence[Answer]) -> Outco
         )
         for answer in answers
         if answer.failure is not None and not answer.fails_for_rows
+    )
+    unmeasured += tuple(
+        Unmeasured(
+            what=f"whether those that break {answer.question.promise.name} of {answer.question.promise.relation.name} "
+            "are the rows of before",
+            reason="they can be counted and not told apart: there is no primary key, or there are too many of them",
+            decisive=False,
+        )
+        for answer in answers
+        if answer.unsure
     )
     whys = list(dict.fromkeys(answer.question.why for answer in answers))
     detail = f"{len(answers):,} of {total:,} asked of the rows"

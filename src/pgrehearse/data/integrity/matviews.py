@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 
 from pgrehearse.data.integrity.bypass import Changes
-from pgrehearse.data.integrity.dependencies import PG_CLASS, Node, Reached, is_affected
+from pgrehearse.data.integrity.dependencies import PG_CLASS, Node, is_affected
 from pgrehearse.data.integrity.measure import Progress, condition
 from pgrehearse.data.integrity.sessions import IntegritySessions
 from pgrehearse.data.integrity.verdicts import BrokenPromise, IntegrityCheck, Unmeasured, Weight, check_of, count
@@ -53,9 +53,10 @@ def check_matviews(
             continue
         progress(matview.name, done, len(after))
         asked += 1
+        calls = changes.calls(reached)
         try:
-            rows = _differing(sessions.clone(calls_routines=_calls(reached)), matview)
-            was = _differing(sessions.pristine(calls_routines=_calls(reached)), then) if rows and then else 0
+            rows = _differing(sessions.clone(calls_routines=calls), matview)
+            was = _differing(sessions.pristine(calls_routines=calls), then) if rows and then else 0
         except psycopg.Error as error:
             reason = f"asking its query failed: {condition(error)}"
             what = f"whether materialized view {matview.name} is fresh"
@@ -79,10 +80,6 @@ def find_emptied_matviews(pristine: Connection, clone: Connection) -> Iterator[B
     for matview in _read(clone):
         if not matview.populated and (matview.oid in oids or matview.name in names):
             yield _emptied(matview)
-
-
-def _calls(reached: Reached) -> bool:
-    return bool(reached.routines)
 
 
 def _read(session: Connection) -> list[_Matview]:

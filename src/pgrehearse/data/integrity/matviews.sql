@@ -11,7 +11,7 @@ ORDER BY n.nspname COLLATE pg_catalog."C", c.relname COLLATE pg_catalog."C";
 -- Rows of the one that the other has not, counted as often as they stand there.  As text: json has no equality.
 SELECT COALESCE(pg_catalog.sum(pg_catalog.abs(n)), 0)::int8
 FROM (SELECT pg_catalog.sum(side) AS n
-      FROM (SELECT (held.*)::pg_catalog.text COLLATE pg_catalog."C" AS line, 1 AS side FROM {held} AS held
+      FROM (SELECT ROW(held.*)::pg_catalog.text COLLATE pg_catalog."C" AS line, 1 AS side FROM {held} AS held
             UNION ALL
-            SELECT (now.*)::pg_catalog.text COLLATE pg_catalog."C", -1 FROM ({query}) AS now) AS both_sides
+            SELECT ROW(now.*)::pg_catalog.text COLLATE pg_catalog."C", -1 FROM ({query}) AS now) AS both_sides
       GROUP BY line HAVING pg_catalog.sum(side) <> 0) AS differing

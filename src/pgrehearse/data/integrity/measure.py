@@ -1,7 +1,7 @@
 """The rows asked: who breaks a promise now, who did before, and who of them is the plan's doing."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import sql
@@ -28,6 +28,7 @@ class Question:
     promise: Promise
     before: Promise | None
     calls_routines: bool  # of users
+    same_rows: bool  # it is asked of the rows of before, in the words of before
     why: str
 
 
@@ -43,6 +44,7 @@ class Answer:
     failure: str | None = None  # the condition's name
     fails_for_rows: bool = False  # asking fails for what the rows hold, and did not before
     by_index: bool = False
+    unsure: bool = False  # as many as before or fewer, and perhaps others
 
 
 def ask(questions: Sequence[Question], sessions: IntegritySessions, progress: Progress) -> list[Answer]:
@@ -96,12 +98,14 @@ def _ask_one(question: Question, sessions: IntegritySessions) -> Answer:
         answer = _judge(question, rows, sessions) if rows else Answer(question=question, rows=0)
     except psycopg.Error as error:
         return _failed(question, error, sessions)
-    return answer if not by_index else _by_index(answer)
+    return replace(answer, by_index=by_index)
 
 
 def _judge(question: Question, rows: int, sessions: IntegritySessions) -> Answer:
     """There are violators: how many were there before, and which are new?"""
     session = sessions.clone(calls_routines=question.calls_routines)
+    if question.same_rows:
+        return Answer(question=question, rows=rows, rows_before=rows)
     now = _violators(session, question.promise, MOST_IDENTITIES)
     if question.before is None:
         keys = _told(question, [told for _, told in now])
@@ -112,18 +116,19 @@ def _judge(question: Question, rows: int, sessions: IntegritySessions) -> Answer
     except psycopg.Error as error:
         return Answer(question=question, rows=rows, failure=f"asking the pristine copy failed: {condition(error)}")
     then = _violators(then_session, question.before, MOST_IDENTITIES) if rows_before else []
+    known = {identity for identity, _ in (*then, *now)}
+    if rows_before and (None in known or len(now) < rows or len(then) < rows_before):
+        more = max(0, rows - rows_before)
+        return Answer(question=question, rows=rows, rows_before=rows_before, rows_new=more, unsure=not more)
     known = {identity for identity, _ in then}
     fresh = [told for identity, told in now if identity not in known]
-    exact = None not in known and len(now) == rows and len(then) == rows_before
-    # Keys that were renumbered have nothing in common: then only the numbers can be compared.
-    if rows_before and (not exact or len(fresh) == rows):
-        return Answer(
-            question=question, rows=rows, rows_before=rows_before, rows_new=max(0, rows - rows_before),
-        )  # fmt: skip
-    rows_new = len(fresh) if rows_before else rows
     return Answer(
-        question=question, rows=rows, rows_before=rows_before, rows_new=rows_new, keys=_told(question, fresh)
-    )  # fmt: skip
+        question=question,
+        rows=rows,
+        rows_before=rows_before,
+        rows_new=len(fresh) if rows_before else rows,
+        keys=_told(question, fresh),
+    )
 
 
 def _failed(question: Question, error: psycopg.Error, sessions: IntegritySessions) -> Answer:
@@ -138,13 +143,6 @@ def _failed(question: Question, error: psycopg.Error, sessions: IntegritySession
         except psycopg.Error:
             raises = False
     return Answer(question=question, rows=None, failure=condition(error), fails_for_rows=raises)
-
-
-def _by_index(answer: Answer) -> Answer:
-    return Answer(
-        question=answer.question, rows=answer.rows, rows_before=answer.rows_before, rows_new=answer.rows_new,
-        keys=answer.keys, failure=answer.failure, by_index=True,
-    )  # fmt: skip
 
 
 def _count(session: Connection, promise: Promise) -> tuple[int, bool]:

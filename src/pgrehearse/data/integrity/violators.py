@@ -90,9 +90,13 @@ def is_false(expression: str) -> sql.Composed:
 
 
 def is_stale(relation: Relation, column: str, expression: str) -> sql.Composed:
-    """A stored value that its expression would not give now.  As text: json and point have no equality."""
+    """A stored value that its expression would not give now.
+
+    As a row's text: json and point have no equality, and a cast to text may be somebody's function.
+    """
     return sql.SQL(
-        '((({})::pg_catalog.text) COLLATE pg_catalog."C" IS DISTINCT FROM ({}::pg_catalog.text) COLLATE pg_catalog."C")'
+        '((ROW({})::pg_catalog.text) COLLATE pg_catalog."C" IS DISTINCT FROM'
+        ' (ROW({})::pg_catalog.text) COLLATE pg_catalog."C")'
     ).format(sql.SQL(expression), column_of(relation, column))
 
 
@@ -115,8 +119,8 @@ def has_null_element(relation: Relation, column: str, base: str) -> sql.Composed
 
 
 def _elements(relation: Relation, column: str, base: str) -> sql.Composed:
-    return sql.SQL("SELECT element AS value FROM pg_catalog.unnest(({})::{}[]) AS elements (element)").format(
-        column_of(relation, column), sql.SQL(base)
+    return sql.SQL("SELECT (element)::{} AS value FROM pg_catalog.unnest({}) AS elements (element)").format(
+        sql.SQL(base), column_of(relation, column)
     )
 
 
