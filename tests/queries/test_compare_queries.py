@@ -3,6 +3,7 @@
 import json
 import subprocess
 
+import psycopg
 import pytest
 from tests.queries.conftest import Copies, Making
 
@@ -280,6 +281,27 @@ def test_what_fails_only_when_it_runs_is_broken(make_copies: Making) -> None:
     assert found.verdict is QueryVerdict.BROKEN
     assert found.refusal is not None
     assert found.refusal.as_json() == {"sqlstate": "42703", "message": 'column "age" does not exist'}
+
+
+@pytest.mark.pg("== 18")
+def test_an_insert_that_does_not_send_what_must_be_there_is_broken(make_copies: Making) -> None:
+    copies = make_copies("""
+        DELETE FROM orders; ALTER TABLE orders ADD COLUMN place text NOT NULL;
+        ALTER TABLE users ADD COLUMN note text NOT NULL DEFAULT '', ADD COLUMN n int GENERATED ALWAYS AS IDENTITY;
+    """)
+    verdicts = {
+        "INSERT INTO orders (id, user_id) VALUES ($1, $2)": "broken",
+        "INSERT INTO orders VALUES ($1, $2, $3)": "broken",
+        "INSERT INTO orders (id, user_id, place) VALUES ($1, $2, $3)": "works-now",
+        "INSERT INTO users (id, email, created) VALUES ($1, $2, $3)": "unchanged",
+    }
+    found = copies.compare(*verdicts)
+    assert {each.query.statement.text: each.verdict.value for each in found.queries} == verdicts
+    refusal = found.queries[0].refusal
+    assert refusal is not None
+    assert refusal.sqlstate == "23502"
+    with copies.after() as session, pytest.raises(psycopg.errors.NotNullViolation):
+        session.execute("INSERT INTO orders (id, user_id) VALUES (1, 2)")
 
 
 @pytest.mark.pg("== 18")

@@ -15,6 +15,7 @@ from pgrehearse.queries.comparison import (
     judge_plans,
     worst_first,
 )
+from pgrehearse.queries.inserts import find_unsent
 from pgrehearse.queries.labels import Labels, read_labels
 from pgrehearse.queries.plan import Plan, parse_plan
 from pgrehearse.queries.planning import PlanningSession, Refusal, Signature, sent_types
@@ -30,6 +31,7 @@ WORTH_RUNNING = frozenset({
     QueryVerdict.FASTER,
 })  # fmt: skip
 PLANNING_LIMIT_MS = 30_000
+NOT_NULL_VIOLATION = "23502"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,9 @@ class _Comparing:
         explained = refused or self.here.explain(text, len(signature.parameters))
         if isinstance(explained, Refusal):
             return _broken(query, plan, explained)
+        if unsent := self._unsent(query):
+            message = f"it does not send {', '.join(unsent)}, which may not be NULL now and has no default"
+            return _broken(query, plan, Refusal(sqlstate=NOT_NULL_VIOLATION, message=message))
         after = parse_plan(explained, self.labels_after)
         lost = tuple(index for index in plan.indexes if index not in self.labels_after.every)
         changes = self._result_changes(text, signature)
@@ -162,6 +167,11 @@ class _Comparing:
             if isinstance(typed, Refusal):
                 return typed
         return None
+
+    def _unsent(self, query: WorkloadQuery) -> tuple[str, ...]:
+        if query.statement.kind != "InsertStmt":
+            return ()
+        return find_unsent(self.there.connection, self.here.connection, query.statement.tree)
 
     def _result_changes(self, text: str, signature: Signature) -> tuple[str, ...]:
         found = self.here.describe(text)
