@@ -267,8 +267,8 @@ def test_the_teams_checks_pass_fail_or_are_not_measured(
     monkeypatch.setenv("UNTOUCHED", "1")
     project = Project.open(None, start=tmp_path)
     receipt = project.rehearse(RehearsalOptions(source="prd", target=uat_address.text, files=(tmp_path / "m.sql",)))
-    checks = [check for check in receipt.document["checks"] if not check["name"].startswith("integrity: ")]
-    verdicts = {check["name"]: check["verdict"] for check in checks}
+    own = [check for check in receipt.document["checks"] if not check["name"].startswith("integrity: ")]
+    verdicts = {check["name"]: check["verdict"] for check in own}
     assert verdicts == {
         "1_none.sql": "passed", "2_same.sql": "passed", "3_more.sql": "failed", "4_breaks.sql": "passed",
         "5_never.sql": "unmeasured", "6_writes.sql": "unmeasured", "sh probe.sh": "passed",

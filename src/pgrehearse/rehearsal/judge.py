@@ -359,18 +359,6 @@ def _sequence_behind(sequence: SequenceState) -> Finding:
             relation=name,
             measured={"next_before": sequence.next_before, "next_after": sequence.next_after},
         )
-    if sequence.verdict is SequenceVerdict.EXHAUSTED:
-        return Finding(
-            hazard="sequence-exhausted",
-            classes=(HazardClass.BREAKS_RUNNING_APP,),
-            level=Level.ERROR,
-            message=f"sequence {name} has no number left: before the migration it would have handed out "
-            f"{sequence.next_before}, and the next insert fails",
-            remedy=f"SELECT setval('{name}', …); to the furthest number in use, or ALTER SEQUENCE {name} MAXVALUE ….",
-            evidence=Evidence.OBSERVED,
-            relation=name,
-            measured={"next_before": sequence.next_before, "next_after": sequence.next_after},
-        )
     held = f", and {sequence.column} already holds {sequence.furthest_value}" if sequence.furthest_value else ""
     return Finding(
         hazard="sequence-restart",
