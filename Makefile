@@ -38,7 +38,7 @@ ifeq ($(BENCH),short)
 	@$(BIN)/python benchmarks/schema_snapshot.py 200 1
 	@$(BIN)/python benchmarks/small_migrations.py 60 1
 	@$(BIN)/python benchmarks/growth.py 0.01
-	@$(BIN)/python benchmarks/fingerprint.py 50000
+	@$(BIN)/python benchmarks/fingerprint.py 200000 1
 	@$(BIN)/python benchmarks/loss_report.py 100000 100 1
 	@$(BIN)/python benchmarks/promotion_stall.py short
 else
