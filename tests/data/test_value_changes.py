@@ -120,6 +120,28 @@ def test_a_personal_key_and_rows_that_are_all_lost_are_masked(twins: Twins) -> N
 
 
 @pytest.mark.pg("== 18")
+def test_a_mark_holds_for_partitions_and_for_new_names(twins: Twins) -> None:
+    twins.given(
+        """CREATE TABLE t (id int PRIMARY KEY, email text) PARTITION BY RANGE (id);
+        CREATE TABLE t_1 PARTITION OF t DEFAULT; INSERT INTO t VALUES (1, 'ada@example.org'), (2, 'bob@example.org');
+        COMMENT ON COLUMN t.email IS 'pgrehearse: personal'; CREATE TABLE u (id int PRIMARY KEY, mail text);
+        INSERT INTO u SELECT * FROM t"""
+    )
+    twins.migrate(
+        """UPDATE t SET email = upper(email); UPDATE u SET mail = upper(mail); ALTER TABLE u RENAME mail TO address;
+        ALTER TABLE u RENAME TO people; COMMENT ON COLUMN people.address IS 'pgrehearse: personal'"""
+    )
+    compared = twins.compare(samples=5)
+    told = json.dumps(compared.as_json())
+    assert len(compared.samples) == 4
+    for table, name in (("t_1", "email"), ("u", "mail")):
+        assert kinds(column(compared, table, name)) == {"case-folded": 2}
+    assert told.count("(personal)") >= 10
+    assert "example.org" not in told
+    assert "EXAMPLE.ORG" not in told
+
+
+@pytest.mark.pg("== 18")
 def test_json_that_becomes_jsonb_without_duplicate_keys_is_no_loss(twins: Twins) -> None:
     twins.given(
         """CREATE TABLE t (id int PRIMARY KEY, v json); INSERT INTO t VALUES (1, '{"b":1,"a": 2}'), (2, '[1]')"""

@@ -13,14 +13,22 @@ LONGEST = 200  # characters of one value
 
 
 MASKED = "(personal)"
-# A column whose comment holds this word is personal, in production or by the plan.  Reads pg_description alone.
-PERSONAL = """
-SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), a.attname
-FROM pg_catalog.pg_description d
-JOIN pg_catalog.pg_class c ON c.oid = d.objoid AND d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass
+# A column whose comment holds this word is personal, in production or by the plan; and so it is in the partitions
+# and children of its table.  Reads pg_description and pg_inherits.
+PERSONAL = r"""
+WITH RECURSIVE marked(relation, name) AS (
+    SELECT a.attrelid, a.attname
+    FROM pg_catalog.pg_description d
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid
+    WHERE d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid > 0
+      AND d.description ~* '\mpgrehearse: ?personal\M'
+    UNION
+    SELECT i.inhrelid, m.name FROM marked m JOIN pg_catalog.pg_inherits i ON i.inhparent = m.relation
+)
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), m.name
+FROM marked m
+JOIN pg_catalog.pg_class c ON c.oid = m.relation
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.objsubid
-WHERE d.objsubid > 0 AND d.description ~* '\\mpgrehearse: ?personal\\M'
 """
 
 

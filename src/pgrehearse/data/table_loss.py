@@ -440,14 +440,19 @@ class PoolComparison:
         if found is None:
             return None
 
-        def shown(name: str, value: str | None) -> str | None:
-            return MASKED if value is not None and (table.name, name) in self._personal else value
+        successor = self._pool.successor_of(table)
+
+        def shown(each: FollowedColumn, value: str | None) -> str | None:
+            marked = (table.name, each.name) in self._personal
+            if successor is not None and (now := each.after.get(successor.oid)) is not None:
+                marked = marked or (successor.name, now.name) in self._personal
+            return MASKED if marked and value is not None else value
 
         key = zip(self._example_key, found.key, strict=False)
         return ChangeExample(
-            key={each.sql_name: shown(each.name, value) for each, value in key},
-            before=shown(column.name, found.before),
-            after=shown(column.name, found.after),
+            key={each.sql_name: shown(each, value) for each, value in key},
+            before=shown(column, found.before),
+            after=shown(column, found.after),
         )
 
     def _new_columns(self, successor: Table) -> list[ColumnLoss]:
