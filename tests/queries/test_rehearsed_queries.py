@@ -13,6 +13,7 @@ from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.project import Project, RehearsalOptions
+from pgrehearse.rehearsal.query_findings import find_unmeasured_queries
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.rehearsal.render import render_markdown, render_text
 
@@ -74,13 +75,18 @@ def test_a_file_of_statements_is_rehearsed(tmp_path: Path, source: Conninfo, uat
 
 
 @pytest.mark.pg("== 18")
-def test_what_was_not_asked_for_or_is_not_there_is_told(tmp_path: Path, source: Conninfo, uat: LocalServer) -> None:
-    address, migration = uat.conninfo(), "CREATE TABLE more (id int)"
+def test_a_workload_that_was_insisted_on_and_is_not_there_decides(
+    tmp_path: Path, source: Conninfo, uat: LocalServer
+) -> None:
     missing = "production has no extension pg_stat_statements in this database"
-    receipt = run(tmp_path, source, address, migration)
-    assert (receipt.verdict, about_queries(receipt)) == ("clean", [("the application's queries", missing)])
-    receipt = run(tmp_path, source, address, migration, workload="pg_stat_statements")
+    receipt = run(tmp_path, source, uat.conninfo(), "CREATE TABLE more (id int)", workload="pg_stat_statements")
     assert (receipt.verdict, about_queries(receipt)) == ("unmeasured", [("the application's queries", missing)])
+
+
+@pytest.mark.parametrize("insisted", [False, True])
+def test_a_workload_that_nobody_named_and_is_not_there_is_only_told(insisted: bool) -> None:
+    (told,) = find_unmeasured_queries(None, "it is not there", insisted=insisted)
+    assert (told.reason, told.decisive) == ("it is not there", insisted)
 
 
 def test_the_command_line_is_heard_before_the_configuration(tmp_path: Path) -> None:
