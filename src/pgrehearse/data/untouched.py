@@ -87,6 +87,7 @@ class Touches:
     baseline: Baseline
     counters: dict[int, tuple[int, ...]]
     doubt: str | None  # why the counters are not believed
+    trusted: bool  # nothing within the role's reach forges files or counters
     xmin_tells: bool
     pristine: Tables
     clone: Tables
@@ -120,7 +121,7 @@ class Touches:
 
     def may_tell_by_xmin(self, before: Table, after: Table) -> bool:
         """Whether `writers_sql` would tell; who may exchange files may have put another table's rows here."""
-        return self.xmin_tells and (_same_files(before, after) or self.baseline.doubt is None)
+        return self.xmin_tells and (_same_files(before, after) or self.trusted)
 
     def evidence_by_xmin(self, before: Table, after: Table) -> tuple[Evidence, ...]:
         return BY_XMIN if _same_files(before, after) else BY_XMIN_MOVED
@@ -140,6 +141,7 @@ def read_touches(clone: Connection, baseline: Baseline, pristine: Tables, clone_
     """After the plan, whose sessions have been closed.  Waits until they have ended, at most `ENDING_S`."""
     alone = _wait_until_alone(clone)
     doubt = baseline.doubt or _doubt(clone, baseline.role)
+    trusted = doubt is None
     if doubt is None and not (alone and baseline.alone):
         doubt = NOT_ALONE
     if doubt is None and fetch_value(clone, QUERIES["epoch"]) != baseline.epoch:
@@ -149,6 +151,7 @@ def read_touches(clone: Connection, baseline: Baseline, pristine: Tables, clone_
         baseline=baseline,
         counters={oid: tuple(counted) for oid, counted in clone.execute(QUERIES["counters"])},
         doubt=doubt,
+        trusted=trusted,
         xmin_tells=baseline.alone and 0 <= used < XID_ROOM,
         pristine=pristine,
         clone=clone_tables,

@@ -54,8 +54,9 @@ SELECT s.doubt FROM (
     SELECT 3, 'function ' || p.proname || ' runs as ' || able.rolname || ', who ' || able.why
     FROM pg_catalog.pg_proc p JOIN able ON able.oid = p.proowner WHERE p.prosecdef AND p.oid >= 16384
     UNION ALL
-    SELECT 4, 'function ' || p.proname || ' sets track_counts' FROM pg_catalog.pg_proc p
+    SELECT 4, 'function ' || p.proname || ' speaks of track_counts or pg_stat_reset' FROM pg_catalog.pg_proc p
     WHERE EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) AS setting WHERE setting ~* '^track_counts=')
+       OR (p.oid >= 16384 AND p.prosrc ~* 'track_counts|pg_stat_reset')
     UNION ALL
     SELECT 5, 'a role or database sets track_counts' FROM pg_catalog.pg_db_role_setting d
     WHERE EXISTS (SELECT FROM pg_catalog.unnest(d.setconfig) AS setting WHERE setting ~* '^track_counts=')
