@@ -34,7 +34,7 @@ from pgrehearse.postgres.connect import Connection
 Progress = Callable[[str, int, int], None]
 """Called with (table, how many are done, of how many); never from two threads at once.
 
-While a big table is read, also with how much of it: ("public.events, 3 of 41 GB", 7, 42).
+While a big table is read, also with how much of it: ("public.events, 3.1 of 41.5 GB", 7, 42).
 """
 PROGRAM_LIMIT = "54"  # SQLSTATE's class: a text beyond 1 GB, more columns than a query may have
 ONLY_COUNTED = Unmeasured(
@@ -210,11 +210,10 @@ class _Telling:
             if self._progress is not None:
                 self._progress(table.name, self._done, self._total)
 
-    def part(self, table: Table, read_bytes: int, total_bytes: int) -> None:
+    def part(self, table: Table, what: str) -> None:
         with self._lock:
             if self._progress is not None:
-                what = f"{table.name}, {read_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB"
-                self._progress(what, self._done, self._total)
+                self._progress(f"{table.name}, {what}", self._done, self._total)
 
 
 def _prove(pool: Pool, layout: Layout, prover: Prover) -> tuple[PoolResult, ...]:

@@ -67,6 +67,7 @@ class Prover:
             tables = tuple(replace(table, proof=proofs[table.name]) for table in found.tables)
             results.append(replace(found, tables=tables))
         if rest.before or rest.after:
+            self.scans.tell_rows(rest.before)
             found = PoolComparison(rest, layout, both, self.samples).run()
             results.append(replace(found, tables=tuple(map(_compared, found.tables))))
         return tuple(results)

@@ -5,7 +5,7 @@ table of less than two parts is one query, to which the server may give parallel
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -22,8 +22,8 @@ from pgrehearse.postgres.connect import Connection, fetch_value
 PART_BYTES = 128 << 20  # some 0.3 s to 3 s of work
 CANCEL_AGAIN_S = 0.2
 
-Told = Callable[[Table, int, int], None]
-"""Called with (table, bytes read of both sides, of how many) after each part of a table of several."""
+Told = Callable[[Table, str], None]
+"""Called with (table, what of it: "3.1 of 41.5 GB") after each part of a table of several."""
 
 Query = Callable[[Expression], sql.Composed]
 """From a WHERE clause, perhaps empty, to a query of one row."""
@@ -85,6 +85,12 @@ class Scans:
             with self._lock:
                 self._read.pop(key, None)
 
+    def tell_rows(self, tables: Iterable[Table]) -> None:
+        """That the rows of these are compared now, where that takes long."""
+        for table in tables:
+            if table.size_bytes >= 2 * PART_BYTES:
+                self._told(table, "row by row")
+
     def stop(self) -> None:
         """Cancel every running query and begin no other."""
         self._stopped = True
@@ -114,7 +120,7 @@ class Scans:
             counted = self._read.get(key)
             if counted is not None:
                 counted[0] += size_bytes
-                self._told(table, counted[0], counted[1])
+                self._told(table, f"{counted[0] / 1e9:.1f} of {counted[1] / 1e9:.1f} GB")
         return tuple(row)
 
 
