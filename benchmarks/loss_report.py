@@ -117,7 +117,9 @@ def main(rows: int, changed: int, rounds: int) -> None:
                     told = work(server, "pristine", after)
                     assert told == found, f"{told} differences told, {found} there are"
 
-                figures.setdefault(title, []).append(timed(run))
+                seconds = timed(run)
+                figures.setdefault(title, []).append(seconds)
+                print(f"{title}: {seconds:.2f} s", file=sys.stderr, flush=True)
         version = server.major
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
