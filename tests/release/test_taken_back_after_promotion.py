@@ -13,6 +13,7 @@ from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.rollback.aside import find_added
 from pgrehearse.rollback.image import find_images
+from pgrehearse.rollback.left_behind import find_left_behind
 from pgrehearse.rollback.perform import Ddl, perform
 
 SHOP = """
@@ -64,11 +65,20 @@ def test_tables_with_identities_come_back_and_later_writes_stay(
         INSERT INTO orders (total) VALUES (7777); UPDATE orders SET total = 1 WHERE id = 5;
         DELETE FROM orders WHERE id = 7;
     """)
+    told = find_left_behind(connection, images, ())
+    assert [line for line in told if "orders" in line] == [
+        "left behind: 1 rows of public.orders were deleted since and stay deleted (id=7)",
+        "left behind: 1 rows of public.orders hold values written since, which stay; the ones before stand in "
+        "pgrehearse_quarantine then (id=5)",
+    ]
+    assert any("public.keyless: it has no key" in line for line in told)
     went = perform(
         sessions_to(database), Ddl.of_receipt(rollback), images, ledger=source.ledger, plan=source.migrations,
         id=promotion.id, added=find_added(receipt.document["schema"]["changes"]),
     )  # fmt: skip
     assert went.put_back is not None
+    (orders,) = (each for each in went.put_back.tables if each.relation == "public.orders")
+    assert (orders.rows_deleted_since, orders.rows_left) == (1, 1)
     assert recorded(connection) == []
     assert rows(connection, "SELECT total, note FROM orders WHERE id IN (5, 6, 7, 41) ORDER BY id") == [
         (1, "note 5"), (6, "note 6"), (7777, None),

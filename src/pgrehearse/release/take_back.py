@@ -33,6 +33,7 @@ from pgrehearse.release.restore.written_files import By
 from pgrehearse.release.touched import Touched, differences_where_touched, find_touched
 from pgrehearse.rollback.aside import find_added
 from pgrehearse.rollback.image import Image, ImageState, find_images
+from pgrehearse.rollback.left_behind import find_left_behind
 from pgrehearse.rollback.perform import Ddl, WentBack, perform
 from pgrehearse.schema.packed import unpack
 from pgrehearse.schema.schema_object import Schema
@@ -220,7 +221,7 @@ def take_back(
                 )
             return done
         looking = _Looking(request, releases, session)
-        ways = looking.ways()
+        ways = looking.ways(count_rows=dry_run)
         best = next((way for way in ways if way.is_open), None)
         answer = TakenBack(
             promotion=request.promotion.id,
@@ -265,17 +266,18 @@ class _Looking:
             texts = [migration.content.decode("utf-8", "replace") for migration in request.migrations]
             self.touched = find_touched(self.document, self.before, self.after, texts)
 
-    def ways(self) -> tuple[Way, ...]:
+    def ways(self, *, count_rows: bool) -> tuple[Way, ...]:
+        """``count_rows``: say which rows each would leave behind, which takes reading them."""
         found = []
         if self._request.only in (None, "inverse"):
-            found.append(self._inverse())
+            found.append(self._inverse(count_rows=count_rows))
         if self._request.only in (None, "restore"):
             found.append(self._restore())
         return tuple(found)
 
     # --- the inverse -----------------------------------------------------------------------------------------
 
-    def _inverse(self) -> Way:
+    def _inverse(self, *, count_rows: bool) -> Way:
         if self.document is None:
             return Way(type="lossless", why_not=("nobody rehearsed this promotion, so no inverse was proved",), told=())
         rollback = self.document["rollback"]
@@ -291,6 +293,8 @@ class _Looking:
             told.append(f"took {rollback['down_ms']:,.0f} ms in the rehearsal")
         told += [f"put back from its image: {image.relation} ({image.rows:,} rows)" for image in self.images]
         told += [f"left behind: {sentence}" for sentence in rollback["left_behind"]]
+        if count_rows and not why_not:
+            told += find_left_behind(self._session, self.images, find_added(self.document["schema"]["changes"]))
         return Way(type=kind, why_not=tuple(why_not), told=tuple(told))
 
     def _why_not_whole(self) -> list[str]:

@@ -1,6 +1,6 @@
 """What was written to tables and columns that the plan added, and that go with the way back: copied aside first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -62,15 +62,7 @@ def keep_aside(session: Connection, added: Sequence[Added], *, id: str) -> tuple
     generated ones and identities.  Cost: a scan of each such table.
     """
     kept = []
-    for number, each in enumerate(added, start=1):
-        row = session.execute(QUERIES["tables"], (each.relation,)).fetchone()
-        if row is None:
-            continue  # a partitioned table, or gone again
-        namespace, name, oid = row
-        table = sql.Identifier(namespace, name)
-        select = _whole(session, table, oid) if each.column is None else _written(session, table, oid, each.column)
-        if select is None:
-            continue
+    for number, each, table, select in _selects(session, added):
         session.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(table))
         found = session.execute(sql.SQL("SELECT EXISTS ({})").format(select)).fetchone()
         if found is None or not found[0]:
@@ -85,6 +77,29 @@ def keep_aside(session: Connection, added: Sequence[Added], *, id: str) -> tuple
         session.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(target, sql.Literal(said)))
         kept.append(KeptAside(what=str(each), table=f"{NAMESPACE}.{copy}", rows=rows))
     return tuple(kept)
+
+
+def count_aside(session: Connection, added: Sequence[Added]) -> Iterator[tuple[Added, int]]:
+    """How many rows `keep_aside` would copy of each now, where there are any; reads them, locks nothing."""
+    for _, each, _, select in _selects(session, added):
+        row = session.execute(sql.SQL("SELECT pg_catalog.count(*) FROM ({}) s").format(select)).fetchone()
+        if row is not None and row[0]:
+            yield each, int(row[0])
+
+
+def _selects(
+    session: Connection, added: Sequence[Added]
+) -> Iterator[tuple[int, Added, sql.Identifier, sql.Composable]]:
+    """Each with its number, its table, and the rows that were written to it."""
+    for number, each in enumerate(added, start=1):
+        row = session.execute(QUERIES["tables"], (each.relation,)).fetchone()
+        if row is None:
+            continue  # a partitioned table, or gone again
+        namespace, name, oid = row
+        table = sql.Identifier(namespace, name)
+        select = _whole(session, table, oid) if each.column is None else _written(session, table, oid, each.column)
+        if select is not None:
+            yield number, each, table, select
 
 
 def _whole(session: Connection, table: sql.Identifier, oid: int) -> sql.Composable:

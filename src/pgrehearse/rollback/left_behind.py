@@ -1,0 +1,97 @@
+"""Which rows an inverse would leave behind if it ran now: told before it runs, from what production holds."""
+
+from collections.abc import Iterator, Sequence
+
+import psycopg
+from psycopg import sql
+
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.rollback.aside import Added, count_aside
+from pgrehearse.rollback.image import Image, Settled
+from pgrehearse.rollback.image_columns import Expression, LiveTable, find_oid, find_table, same_key
+from pgrehearse.rollback.image_session import pinned
+from pgrehearse.rollback.image_settle import PRESENT, after_text
+
+SHOWN_KEYS = 5
+TIMEOUT_MS = 30_000
+_FOUND = "SELECT pg_catalog.count(*), (pg_catalog.array_agg(f.key ORDER BY f.key))[1:{shown}] FROM ({rows}) f"
+
+
+def find_left_behind(session: Connection, images: Sequence[Image], added: Sequence[Added]) -> tuple[str, ...]:
+    """Sentences: what was written since to what goes, and which rows the images will not put back, by key.
+
+    Read-only, in a transaction of its own of at most `TIMEOUT_MS` per query.  Locks: ACCESS SHARE.  Cost: each image is
+    joined with its table by key, and each table that the plan added or added a column to is scanned.
+    """
+    told: list[str] = []
+    try:
+        with session.transaction():
+            session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            session.execute("SELECT pg_catalog.set_config('statement_timeout', %s, true)", (str(TIMEOUT_MS),))
+            with pinned(session):
+                for what, rows in count_aside(session, added):
+                    told.append(f"left behind: {rows:,} rows written to {what} since, copied to pgrehearse_quarantine")
+                for image in images:
+                    told += _of_image(session, image)
+    except psycopg.Error as error:
+        reason = error.diag.message_primary or type(error).__name__
+        told.append(f"which rows would be left behind could not be counted: {reason}")
+    return tuple(told)
+
+
+def _of_image(session: Connection, image: Image) -> Iterator[str]:
+    settled = image.settled
+    if settled is None or image.plan.is_sequence or settled.relation_after is None:
+        return
+    oid = find_oid(session, settled.relation_after)
+    table = find_table(session, oid) if oid is not None else None
+    if table is None:
+        return
+    if not image.key:
+        yield f"{image.relation}: it has no key, so which of its rows would be left behind shows only when it is done"
+        return
+    present: Expression = sql.SQL("true") if settled.whole else sql.SQL("i.{}").format(PRESENT)
+    match = _same_key(image, settled)
+    there = sql.SQL("EXISTS (SELECT FROM ONLY {} t WHERE {})").format(table.identifier, match)
+    for condition, sentence in (
+        (sql.SQL("NOT ({}) AND {}").format(present, there),
+         "that it deleted have a newer row under their key, and stand in pgrehearse_quarantine then"),
+        (sql.SQL("{} AND NOT {}").format(present, there), "were deleted since and stay deleted"),
+        (sql.SQL("{} AND {}").format(present, _newer(image, settled, table, match)),
+         "hold values written since, which stay; the ones before stand in pgrehearse_quarantine then"),
+    ):  # fmt: skip
+        rows = sql.SQL("SELECT {} AS key FROM {} i WHERE {}").format(_key_text(image), image.identifier, condition)
+        found = session.execute(sql.SQL(_FOUND).format(shown=sql.Literal(SHOWN_KEYS), rows=rows)).fetchone()
+        if found is not None and found[0]:
+            rest = ", …" if found[0] > SHOWN_KEYS else ""
+            yield f"left behind: {found[0]:,} rows of {image.relation} {sentence} ({'; '.join(found[1])}{rest})"
+
+
+def _same_key(image: Image, settled: Settled) -> Expression:
+    pairs = []
+    for column in image.key:
+        after = settled.columns_after[image.columns.index(column)]
+        assert after is not None  # settling needs every column of the key
+        pairs.append(same_key(column, after, "i", "t"))
+    return sql.SQL(" AND ").join(pairs)
+
+
+def _newer(image: Image, settled: Settled, table: LiveTable, match: Expression) -> Expression:
+    """Whether a value that the migration wrote over holds neither what it left nor what was there before."""
+    differing: list[Expression] = [sql.SQL("false")]
+    for position, (column, after) in enumerate(zip(image.columns, settled.columns_after, strict=True)):
+        if after is None or settled.whole or column in image.key:
+            continue
+        differing.append(
+            sql.SQL("({0} IS DISTINCT FROM {1} AND {2} IS DISTINCT FROM {1} AND {2} IS DISTINCT FROM {0})").format(
+                column.kept_text("i"), after_text(position), after.live_text("t")
+            )
+        )
+    return sql.SQL("EXISTS (SELECT FROM ONLY {} t WHERE {} AND ({}))").format(
+        table.identifier, match, sql.SQL(" OR ").join(differing)
+    )
+
+
+def _key_text(image: Image) -> Expression:
+    parts = [sql.SQL("{} || {}").format(sql.Literal(f"{key.name}="), key.kept_text("i")) for key in image.key]
+    return sql.SQL("pg_catalog.concat_ws(', ', {})").format(sql.SQL(", ").join(parts))
