@@ -210,13 +210,20 @@ def test_a_declaration_speaks_of_its_own_file_alone(
         "-- pgrehearse: expect deletes cache\nDELETE FROM cache WHERE id = 1;",
         "DELETE FROM sessions WHERE id = 1;\nDELETE FROM cache WHERE id = 2;",
         "DROP TABLE stale;",
+        # Outside transactions nobody counts rows by statement.
+        "-- pgrehearse: expect inserts users\nINSERT INTO users VALUES (1001, 'x');\n"
+        "-- pgrehearse: expect deletes bag\nDELETE FROM bag WHERE a = 1;",
+        "DO $$ BEGIN DELETE FROM bag WHERE a = 2; COMMIT; END $$;",
     )
     assert document["verdict"] == "loss"
     assert outcomes(document) == {
         "deletes sessions": "did-not-happen",
         "drops stale": "did-not-happen",
         "deletes cache": "beyond",
+        "inserts users": "as-declared",
+        "deletes bag": "beyond",
     }
+    assert findings(document, "beyond-declaration")["public.bag"]["measured"]["beyond"] == 5
     assert "db/0002_step.sql:1 did" in detail(document, "deletes sessions")
     assert "db/0002_step.sql:2 did it without a declaration" in detail(document, "deletes cache")
     assert findings(document, "beyond-declaration")["public.cache"]["measured"]["beyond"] == 1

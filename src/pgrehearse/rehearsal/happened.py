@@ -87,6 +87,14 @@ class Happened:
             if not any(expectation.covers(*key) for expectation in known for key in writing.keys)
         )
 
+    def uncounted_beside(self, target: Target, expectations: Iterable[Expectation]) -> RowsWritten | None:
+        """All that was counted of the table, where only statements that none of these speaks of were not; else None."""
+        known = tuple(expectations)
+        spoken_of = [any(each.covers(*key) for each in known) for key in self._uncounted]
+        if not spoken_of or any(spoken_of):
+            return None
+        return sum((writing.rows for writing in self._writings_of(target)), RowsWritten())
+
     def only_updated(self, target: Target) -> bool:
         """Whether no statement took rows from it: what is missing then is there under another key or content."""
         return not self._uncounted and not any(writing.rows.deleted for writing in self._writings_of(target))

@@ -113,6 +113,7 @@ class JudgedTable:
         self._counts = {at: self._count(at) for at in self._usable()}
         self._rows = self._ask(ask)
         none_of_them = self._count_by_condition()
+        self._rows_strange: int | None = None  # lost ones that no declaration speaks of; None: all that is left
         self._rows_left = self._undeclared_rows()
         if not self._rows_left:  # what was deleted others speak of
             self._counts.update(dict.fromkeys(none_of_them, 0))
@@ -243,10 +244,13 @@ class JudgedTable:
             if updated
             else sum(writing.rows.deleted for writing in self._strange_deletes())
         )
-        beyond = [strange, *map(self._excess, takes)]
+        counted = self._happened.uncounted_beside(self._target, [self._all[at] for at in takes])
+        if counted is not None and not updated and not self._target.was_dropped:
+            strange = max(strange, lost - counted.deleted)  # what only an uncounted statement can have taken
         if all(self._all[at].condition is not None for at in takes):
-            beyond.append(lost - self._lost_as_declared(takes))
-        return min(lost, max(beyond))
+            strange = max(strange, lost - self._lost_as_declared(takes))
+        self._rows_strange = min(lost, strange)
+        return min(lost, max([strange, *map(self._excess, takes)]))
 
     def _strange_deletes(self) -> list[Writing]:
         """Rows that statements took which no declaration stands above."""
@@ -291,6 +295,9 @@ class JudgedTable:
         speaks = [at for at in speaks if written or self._is_here(at)]
         if not speaks or (written and self._strange_updates()) or any(map(self._excess, speaks)):
             return changed, gone
+        counted = self._happened.uncounted_beside(self._target, [self._all[at] for at in speaks])
+        if counted is not None and written and changed + gone > counted.updated + counted.inserted:
+            return changed, gone  # an uncounted statement of another file did some of it
         if any(self._all[at].condition is None for at in speaks):
             return 0, 0
         measured = [at for at in speaks if at in self._declared]
@@ -401,7 +408,8 @@ class JudgedTable:
         truncates = self._all[at].verb is Verb.TRUNCATES and self._happened.truncated_below(self._all[at])
         if truncates and not self._counts[at]:
             return self._as(at, Outcome.AS_DECLARED, f"{self._target.name} was truncated, and it was empty")
-        left = self._rows_left
+        # Too many of what another one speaks of are told there.
+        left = self._rows_left if self._rows_strange is None else self._rows_strange
         if any(loss.verdict is TableVerdict.DROPPED for loss in self._losses) and self._target.after is None:
             text = f"{self._target.name} was dropped: declare `drops`"
             return self._as(at, Outcome.BEYOND, text, beyond=left)

@@ -36,7 +36,7 @@ NAME_WIDTH = 60
 def render_text(document: Document, console: Console) -> None:
     """Print the receipt to a terminal or a file; colours only where the console has them."""
     verdict = document["verdict"]
-    console.print(Text(HEADLINES[verdict], style=STYLES.get(verdict, "bold")))
+    console.print(Text(_headline(document), style=STYLES.get(verdict, "bold")))
     for label, value in _facts(document):
         console.print(Text.assemble((f"  {label:<9}", "dim"), value), soft_wrap=True)
     _text_losses(document, console)
@@ -60,6 +60,15 @@ def render_text(document: Document, console: Console) -> None:
         _heading(console, "Not measured")
         for entry in document["not_measured"]:
             console.print(f"  {escape(entry['what'])}: {escape(entry['reason'])}", soft_wrap=True)
+
+
+def _headline(document: Document) -> str:
+    """What is declared is lost all the same, and meant."""
+    headline = HEADLINES[document["verdict"]]
+    meant = [each for each in document.get("declarations", []) if each["outcome"] == "as-declared" and each["count"]]
+    if document["verdict"] != "clean" or not any(each["verb"] != "inserts" for each in meant):
+        return headline
+    return f"{headline} but what the files declare"
 
 
 def render_markdown(document: Document) -> str:
@@ -288,7 +297,7 @@ def _tell_rest(console: Console, rest: int, noun: str) -> None:
 
 
 def _markdown_lines(document: Document) -> Iterator[str]:
-    yield f"### pgrehearse: {HEADLINES[document['verdict']]}"
+    yield f"### pgrehearse: {_headline(document)}"
     yield ""
     for label, value in _facts(document):
         yield f"- **{label}** {_code_free(value)}"
