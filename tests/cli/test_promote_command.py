@@ -138,11 +138,12 @@ WITH_ITS_OWN: dict[str, tuple[Tamper, str]] = {
 
 
 def assert_refused(shop: Shop, arguments: tuple[str, ...], reason: str, *, alone: bool) -> None:
-    before = dump_text(shop.production)
+    databases = [shop.production, *(Conninfo.parse(arguments[-1]) for word in arguments if word == "--to")]
+    before = [dump_text(database) for database in databases]
     done = shop.pgrehearse("promote", *arguments)
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(reason, done.stderr), done.stderr
-    assert dump_text(shop.production) == before
+    assert [dump_text(database) for database in databases] == before
     for kind in re.findall(r"^  ([a-z]+): ", done.stderr, re.MULTILINE):  # its own reason, and no other
         assert kind in reason or not alone, done.stderr
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.applying import QUICK
+from tests.support.dumps import dump_text
 
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.limits import TransactionMode
@@ -26,6 +27,7 @@ from pgrehearse.release.promotion import Promotion, PromotionRequest
 from pgrehearse.release.recoverability import Proof
 
 LEDGER = "pgrehearse.migrations"
+_receipts: dict[tuple[str, ...], Receipt] = {}
 
 
 def folder_of(directory: Path, *texts: str) -> Source:
@@ -60,10 +62,17 @@ def rehearse_folder(
     *texts: str,
     make: Callable[..., Source] = folder_of,
 ) -> tuple[Receipt, Source]:
-    """The receipt of all these files on a clone of production."""
+    """The receipt of all these files on a clone of production.
+
+    Of the same files and the same content, to the byte of their dump, it is made once and shared: the gate, which
+    would tell databases apart, is not asked by who uses it.
+    """
     source = make(directory, *texts)
-    options = RehearsalOptions(source=production.text, target=uat.conninfo().text, folder=directory / "db")
-    receipt = Project.open(None, start=directory).rehearse(options)
+    key = (uat.conninfo().text, make.__name__, *texts, dump_text(production))
+    if key not in _receipts:
+        options = RehearsalOptions(source=production.text, target=uat.conninfo().text, folder=directory / "db")
+        _receipts[key] = Project.open(None, start=directory).rehearse(options)
+    receipt = _receipts[key]
     assert receipt.verdict not in ("failed", "unmeasured"), receipt.document["not_measured"]
     return receipt, source
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from psycopg import sql
 
-from pgrehearse.errors import LeaseHeld, PgRehearseError, RunnerBusy
+from pgrehearse.errors import LeaseHeld, LeaseLost, PgRehearseError, RunnerBusy
 from pgrehearse.ledger import Entry, ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
@@ -304,7 +304,7 @@ class World:
         while True:
             try:
                 return work()
-            except (LeaseHeld, RunnerBusy):
+            except (LeaseHeld, LeaseLost, RunnerBusy):  # lost: this machine was busy for longer than the lease
                 if time.monotonic() > deadline:
                     raise
             time.sleep(0.2)

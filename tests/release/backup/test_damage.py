@@ -23,6 +23,7 @@ from pgrehearse.release.backup.record import PROVED, proved_body
 from pgrehearse.release.backup.restore import restore_into
 from pgrehearse.release.backup.scratch import ScratchOptions
 from pgrehearse.release.backup.verify import verify_backup
+from pgrehearse.release.recoverability import DUMP, Proof, require_proofs
 
 from .conftest import Home, ProvedBank, utc_now
 
@@ -42,11 +43,20 @@ def files_of(backup: DumpBackup) -> list[Path]:
 
 
 def is_whole(backup: DumpBackup, home: Home) -> bool:
-    try:
-        verify_backup(backup.directory, ledger=home.ledger, now=utc_now)
-    except BackupDamaged:
-        return False
-    return True
+    """As `backup verify` says, and as a promotion asks right before it touches production."""
+    facts = {"backup": backup.id, "directory": str(backup.directory), "digest": backup.digest}
+    found = []
+    for ask in (
+        lambda: verify_backup(backup.directory, ledger=home.ledger, now=utc_now),
+        lambda: require_proofs([Proof(way=DUMP, summary="", facts=facts)]),
+    ):
+        try:
+            ask()
+            found.append(True)
+        except BackupDamaged:
+            found.append(False)
+    assert found[0] == found[1], "what is verified and what a promotion asks differ"
+    return found[0]
 
 
 def test_every_flipped_byte_is_found(backup: DumpBackup, home: Home) -> None:
