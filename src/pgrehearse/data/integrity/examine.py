@@ -93,7 +93,7 @@ def _read(
     kept: Mapping[str, Collection[str]],
     ignored: Collection[str],
 ) -> tuple[Catalog, Catalog, Changes]:
-    here, there = sessions.clone(), sessions.pristine()
+    here, there = sessions.clone_catalog, sessions.pristine_catalog
     relations, relations_before = read_relations(here, ignored), read_relations(there, ignored)
     dependencies = read_dependencies(here, {oid: each.relname for oid, each in relations.items()})
     dependencies_before = read_dependencies(there, {oid: each.relname for oid, each in relations_before.items()})

@@ -85,7 +85,7 @@ def _check_all(
     seen: _Seen,
 ) -> str | None:
     """Why amcheck could not be had; None: it was."""
-    with _amcheck(sessions.clone()) as (session, schema):
+    with _amcheck(sessions.clone_catalog) as (session, schema):
         if schema is None:
             return NO_AMCHECK
         names = {"schema": sql.Identifier(schema)}
@@ -213,7 +213,7 @@ def check_collations(
     sessions: IntegritySessions,
 ) -> tuple[IntegrityCheck, tuple[BrokenPromise, ...], tuple[Unmeasured, ...]]:  # fmt: skip
     """Collations whose rules are other ones than when their indexes were built."""
-    after, before = (_mismatched(session) for session in (sessions.clone(), sessions.pristine()))
+    after, before = (_mismatched(session) for session in (sessions.clone_catalog, sessions.pristine_catalog))
     broken = tuple(
         BrokenPromise(
             hazard="collation-version",

@@ -35,12 +35,12 @@ def check_matviews(
     Cost: one run of each query that reads a touched table, or calls a changed function; where it differs, one more on
     the pristine copy.  None: there are none.
     """
-    before = {each.oid: each for each in _read(sessions.pristine())}
+    before = {each.oid: each for each in _read(sessions.pristine_catalog)}
     names = {each.name: each for each in before.values()}
-    after = _read(sessions.clone())
+    after = _read(sessions.clone_catalog)
     if not after:
         return None, (), ()
-    broken = list(find_emptied_matviews(sessions.pristine(), sessions.clone()))
+    broken = list(find_emptied_matviews(sessions.pristine_catalog, sessions.clone_catalog))
     unmeasured: list[Unmeasured] = []
     asked, known = 0, []
     for done, matview in enumerate(after):

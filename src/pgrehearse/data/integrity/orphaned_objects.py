@@ -37,7 +37,7 @@ def check_large_objects(
     """
     if not fetch_value(sessions.clone(), ANY):
         return None, ()
-    now, then = (_references(session) for session in (sessions.clone(), sessions.pristine()))
+    now, then = (_references(session) for session in (sessions.clone_catalog, sessions.pristine_catalog))
     same = now == then and not changes.is_touched(*(each.relation for each in now))
     if same and fetch_value(sessions.clone(), WHICH) == fetch_value(sessions.pristine(), WHICH):
         return check_of("large objects", "neither they nor the tables that may refer to them were touched"), ()

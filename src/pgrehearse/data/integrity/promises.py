@@ -2,7 +2,7 @@
 
 import enum
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from pgrehearse.data.integrity import violators
@@ -57,8 +57,12 @@ class Promise:
     definition: tuple[object, ...]  # what it says, whatever it is named and whether it is enforced
     weak: str | None  # "NOT VALID" …: the catalog does not say that all rows keep it
     hole: str | None  # how anybody's statement could get past it
-    test: Test
+    make_test: Callable[[], Test]  # most are never asked
     reference: Reference | None = None  # of a foreign key
+
+    @property
+    def test(self) -> Test:
+        return self.make_test()
 
 
 def read_promises(catalog: Catalog, lost_labels: Collection[int] = ()) -> dict[Key, Promise]:
@@ -157,7 +161,7 @@ def _foreign_key(constraint: Constraint, catalog: Catalog) -> Promise:
         definition=(constraint.numbers, constraint.operators, constraint.match_full, constraint.period),
         weak=_weak(constraint),
         hole="a BEFORE trigger of its own can keep a cascade from happening" if stops else None,
-        test=violators.orphans(
+        make_test=lambda: violators.orphans(
             child, parent, pairs, match_full=constraint.match_full, period=constraint.period
         ),
         reference=Reference(
@@ -172,6 +176,7 @@ def _foreign_key(constraint: Constraint, catalog: Catalog) -> Promise:
 def _check(constraint: Constraint, catalog: Catalog) -> Promise:
     relation = catalog.relations[constraint.relation]
     assert constraint.expression is not None
+    expression = constraint.expression
     return Promise(
         kind=PromiseKind.CHECK,
         key=("constraint", constraint.oid),
@@ -179,10 +184,10 @@ def _check(constraint: Constraint, catalog: Catalog) -> Promise:
         relation=relation,
         relations=(relation.oid,),
         nodes=(Node(PG_CONSTRAINT, constraint.oid),),
-        definition=(constraint.expression,),
+        definition=(expression,),
         weak=_weak(constraint),
         hole=None,
-        test=RowTest(relation=relation, violates=violators.is_false(constraint.expression)),
+        make_test=lambda: RowTest(relation=relation, violates=violators.is_false(expression)),
     )
 
 
@@ -211,7 +216,9 @@ def _unique(index: Index, constraint: Constraint | None, catalog: Catalog) -> Pr
         definition=(keys, index.predicate, index.nulls_equal),
         weak=None if index.valid and index.maintained else "INVALID",
         hole=None,
-        test=violators.duplicates(relation, keys, predicate=index.predicate, nulls_equal=index.nulls_equal),
+        make_test=lambda: violators.duplicates(
+            relation, keys, predicate=index.predicate, nulls_equal=index.nulls_equal
+        ),
     )
 
 
@@ -228,7 +235,7 @@ def _exclusion(index: Index, constraint: Constraint, catalog: Catalog) -> Promis
         definition=(elements, index.predicate),
         weak=None if index.valid and index.maintained else "INVALID",
         hole=None,
-        test=violators.conflicts(relation, elements, predicate=index.predicate),
+        make_test=lambda: violators.conflicts(relation, elements, predicate=index.predicate),
     )
 
 
@@ -241,7 +248,8 @@ def _of_column(
     relation = catalog.relations[column.relation]
     if column.not_null:
         yield _not_null(relation, column.name, weak_not_nulls.get((relation.oid, column.name)))
-    if column.generated_as is not None and column.generation is not None:
+    generated_as = column.generated_as
+    if generated_as is not None and column.generation is not None:
         yield Promise(
             kind=PromiseKind.GENERATED,
             key=("generated", relation.oid, column.number),
@@ -249,11 +257,11 @@ def _of_column(
             relation=relation,
             relations=(relation.oid,),
             nodes=(Node(PG_ATTRDEF, column.generation),),
-            definition=(column.generated_as,),
+            definition=(generated_as,),
             weak=None,
             hole=None,
-            test=RowTest(
-                relation=relation, violates=violators.is_stale(relation, column.name, column.generated_as)
+            make_test=lambda: RowTest(
+                relation=relation, violates=violators.is_stale(relation, column.name, generated_as)
             ),
         )  # fmt: skip
     domain = catalog.domains.get(column.domain) if column.domain is not None else None
@@ -273,7 +281,7 @@ def _of_column(
             definition=(name,),
             weak=None,
             hole=None,
-            test=RowTest(relation=relation, violates=violators.has_no_label(relation, column.name, name)),
+            make_test=lambda: RowTest(relation=relation, violates=violators.has_no_label(relation, column.name, name)),
         )
 
 
@@ -288,7 +296,7 @@ def _not_null(relation: Relation, name: str, weak: str | None) -> Promise:
         definition=(name,),
         weak=weak,
         hole=None,
-        test=RowTest(relation=relation, violates=violators.is_null(relation, [name])),
+        make_test=lambda: RowTest(relation=relation, violates=violators.is_null(relation, [name])),
     )
 
 
@@ -306,7 +314,7 @@ def _of_domain(column: PromisingColumn, relation: Relation, domain: Domain, base
             definition=(column.name, domain.oid),
             weak=None,
             hole=PAST_ITS_DOMAIN,
-            test=RowTest(
+            make_test=lambda: RowTest(
                 relation=relation,
                 violates=violators.has_null_element(relation, column.name, base) if column.in_array else null,
             ),
@@ -322,13 +330,17 @@ def _of_domain(column: PromisingColumn, relation: Relation, domain: Domain, base
             definition=(column.name, check.expression),
             weak=None if check.validated else "NOT VALID",
             hole=None,
-            test=RowTest(
-                relation=relation,
-                violates=violators.breaks_domain(
-                    relation, column.name, base, check.expression, in_array=column.in_array
-                ),
-            ),
+            make_test=_check_of_domain(column, relation, base, check.expression),
         )
+
+
+def _check_of_domain(
+    column: PromisingColumn, relation: Relation, base: str, expression: str
+) -> Callable[[], RowTest]:  # fmt: skip
+    return lambda: RowTest(
+        relation=relation,
+        violates=violators.breaks_domain(relation, column.name, base, expression, in_array=column.in_array),
+    )
 
 
 def _bound(catalog: Catalog, oid: int, bound: str) -> Promise:
@@ -344,5 +356,5 @@ def _bound(catalog: Catalog, oid: int, bound: str) -> Promise:
         definition=(bound,),
         weak=None,
         hole=None,
-        test=RowTest(relation=relation, violates=violators.is_false(bound)),
+        make_test=lambda: RowTest(relation=relation, violates=violators.is_false(bound)),
     )
