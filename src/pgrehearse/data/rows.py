@@ -16,7 +16,7 @@ from pgrehearse.data.merging import Merge
 from pgrehearse.data.row_stream import KindOf, RowComparison, RowSource
 
 WORTH_BUCKETS = 20_000  # rows; fewer are sent at once
-MOST_KEPT = 100_000  # rows of each side; some 500 bytes each
+MOST_KEPT = 50_000  # rows of each side; some 500 bytes each, of as many tables at a time as there are jobs
 MOST_MERGED = 20_000  # rows lost whose likes are looked for
 WORTH_TEXTS = 400_000  # rows sent; of more, only columns of another type come with their text
 

@@ -29,7 +29,7 @@ from pgrehearse.postgres.connect import Connection
 
 WORTH_RANGES_BYTES = 8_000_000  # of a smaller table a fingerprint costs nothing
 FEW_SHARE = 0.2  # of the rows
-LOST_KEYS = 100_000  # 32 bytes each
+LOST_KEYS = 50_000  # 32 bytes each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
