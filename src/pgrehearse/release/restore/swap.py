@@ -121,8 +121,10 @@ def swap(
     Every row that differs is exported into a new folder below ``directory`` while nobody can write.  With
     ``reapply`` what the application wrote is written back before the swap.  ``accept_not_compared`` goes on although
     some tables could not be compared.  ``renew`` is told each step and raises when another run may have taken over:
-    between its export and its swap nobody else may open production.  Safe to call again after a kill.  Raises `RestoreRefused` before anything was
-    done, `FenceNotClosed`, `RestoreFailed`, `NotReapplied` after production was opened again.
+    between its export and its swap nobody else may open production.  Safe to call again after a kill.
+
+    Raises `RestoreRefused` before anything was done, `FenceNotClosed`, `RestoreFailed`, `NotReapplied` after
+    production was opened again.
     """
     told = progress or Silent()
     names = names_of(production, id)
