@@ -35,7 +35,7 @@ _READING = PreparedQueries(
 )
 
 Relations = dict[int, tuple[str, str | None, str]]  # name, the partition's parent, version; by oid
-Parameters = tuple[list[int], list[str], bool]  # of relations and objects
+Parameters = tuple[list[int], list[str], bool, list[str]]  # of relations and objects
 Others = dict[tuple[str, int], str]  # (kind, oid): the transactions that wrote it
 
 
@@ -115,7 +115,7 @@ class OwnEvidence:
         Takes no lock that outlives it; the transaction's settings stay as they were.  Cost: a round trip, two where
         not alone, and more where functions, types, namespaces or extensions were written or a relation dropped.
         """
-        asked: Parameters = ([], list(names), True)
+        asked: Parameters = ([], list(names), True, sorted(self._ignored))
         calls = [("held", ()), ("objects", asked), ("other_versions", ())]
         if not self._alone:
             calls.append(("relations", asked))
@@ -161,13 +161,13 @@ class OwnEvidence:
                 return {}
         else:
             oids = sorted({oid for oid, _ in held} | now.keys())
-        return _relations_of(_READING.read(committed, ("relations", (oids, [], False)))[0])
+        return _relations_of(_READING.read(committed, ("relations", (oids, [], False, [])))[0])
 
 
 def read_evidence(session: Connection, names: Iterable[str], *, others: bool) -> CatalogEvidence:
     """What an idle ``session`` sees of these relations (None where there is none), and of all ``others`` if asked."""
     wanted = list(names)
-    asked: Parameters = ([], wanted, False)
+    asked: Parameters = ([], wanted, False, [])
     rows, objects = _READING.read(session, ("relations", asked), ("objects", asked))
     found = _evidence(_relations_of(rows), objects)
     named = _read_others(session, _read_other_oids(session)) if others else {}
@@ -177,7 +177,8 @@ def read_evidence(session: Connection, names: Iterable[str], *, others: bool) ->
 def read_all_evidence(session: Connection, *, ignored: frozenset[str] = frozenset()) -> CatalogEvidence:
     """Everything, for a clone.  Cost: about what reading the schema takes."""
     every = [oid for (oid,) in _READING.read(session, ("every_relation", ()))[0]]
-    rows, objects = _READING.read(session, ("relations", (every, [], False)), ("objects", (every, [], False)))
+    asked: Parameters = (every, [], False, sorted(ignored))
+    rows, objects = _READING.read(session, ("relations", asked), ("objects", asked))
     relations = {oid: entry for oid, entry in _relations_of(rows).items() if entry[0] not in ignored}
     return CatalogEvidence(
         relations=_evidence(relations, objects), others=_read_others(session, _read_other_oids(session))

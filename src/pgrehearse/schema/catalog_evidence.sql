@@ -2,7 +2,8 @@
 -- is qualified.  No statement asks what a lock could hold up but `objects`, which only the holder of the locks sends.
 
 -- name: living
--- $1 oids, $2 names: tables, views and sequences among these; $3: among those that this transaction holds a lock on too.
+-- $1 oids, $2 names: tables, views and sequences among these; $3: among those that this transaction holds a lock on too;
+-- $4 names that are left out: the migration ledger may be locked against everybody.
 -- An index stands for its table.
 WITH asked AS (
     SELECT u.oid FROM pg_catalog.unnest($1::oid[]) AS u (oid)
@@ -24,6 +25,7 @@ WITH asked AS (
     SELECT c.*, c.xmin AS xmin_, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name
     FROM wanted w JOIN pg_catalog.pg_class c ON c.oid = w.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
+      AND pg_catalog.format('%I.%I', n.nspname, c.relname) <> ALL ($4::text[])
       AND n.nspname NOT IN ('information_schema', 'pgrehearse', 'pgrehearse_quarantine')
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                       WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
