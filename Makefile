@@ -26,8 +26,8 @@ types: $(READY)  ## mypy, strict, package and tests
 contracts: $(READY)  ## imports only run down the floors
 	$(BIN)/lint-imports
 
-soak: $(READY)   ## kill runs at every boundary and at random moments, ten runners at once, 20,000 damaged backups, random histories (an hour)
-	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/migrations/test_kill.py tests/release/backup tests/release/test_promote_kills.py tests/release/test_state_machine.py $(PYTEST)
+soak: $(READY)   ## kill runs at every boundary and at random moments, ten runners at once, 20,000 damaged backups, random histories, cut lines (an hour or two)
+	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/migrations/test_kill.py tests/release tests/data $(PYTEST)
 
 mutations: $(READY)  ## 1,000 random changes of every built-in type against SQL joins, and 200 benign migrations (some four minutes)
 	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/data/test_mutations.py --pg 18 -s $(PYTEST)

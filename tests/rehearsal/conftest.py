@@ -14,7 +14,16 @@ def document() -> dict[str, Any]:
         "column": 1, "message": "drops the column a*b of public.t", "remedy": "-- Keep it:\nCREATE TABLE kept AS …",
         "evidence": "confirmed", "relation": "public.t", "measured": {"rows_lost": 0},
     }  # fmt: skip
-    column = {"name": "a", "name_after": None, "verdict": "dropped", "values_changed": 0, "values_lost": 48_112}
+    column = {
+        "name": "a",
+        "name_after": None,
+        "verdict": "dropped",
+        "values_before": 48_112,
+        "values_changed": 0,
+        "values_lost": 48_112,
+        "values_moved": 0,
+        "changes": [],
+    }
     return {
         "format": 1,
         "digest": DIGEST,
@@ -42,12 +51,14 @@ def document() -> dict[str, Any]:
         "tables": [
             {
                 "name": "public.t", "name_after": "public.t2", "verdict": "values-changed", "rows_before": 50_000,
-                "rows_after": 50_000, "rows_lost": 0, "columns": [column],
+                "rows_after": 50_000, "rows_lost": 0, "rows_merged": 0, "rows_moved": 0,
+                "columns": [column], "traces": [], "orphans": [],
                 "proof": {"how": "compared", "evidence": []},
             },
             {
                 "name": "public.calm", "name_after": "public.calm", "verdict": "unchanged", "rows_before": 1,
-                "rows_after": 1, "rows_lost": 0, "columns": [],
+                "rows_after": 1, "rows_lost": 0, "rows_merged": 0, "rows_moved": 0, "columns": [],
+                "traces": [], "orphans": [],
                 "proof": {"how": "untouched", "evidence": ["catalog", "relfilenode", "counters"]},
             },
         ],
