@@ -14,7 +14,7 @@ def document() -> dict[str, Any]:
         "column": 1, "message": "drops the column a*b of public.t", "remedy": "-- Keep it:\nCREATE TABLE kept AS …",
         "evidence": "confirmed", "relation": "public.t", "measured": {"rows_lost": 0},
     }  # fmt: skip
-    column = {
+    column: dict[str, Any] = {
         "name": "a",
         "name_after": None,
         "verdict": "dropped",
