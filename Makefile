@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 PEERS  := .peers
 
-.PHONY: demo test soak mutations bench lint types contracts check clean help drizzle-peers data-diff-peer
+.PHONY: demo test soak mutations bench lint types contracts check clean help drizzle-peers data-diff-peer squawk-peer hazard-score
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 14
@@ -63,7 +63,18 @@ $(READY): pyproject.toml
 
 drizzle-peers: $(PEERS)/031/.ready $(PEERS)/10/.ready  ## the real drizzle-kit 0.31 and 1.0 for tests/drizzle (needs npm)
 
+squawk-peer: $(PEERS)/squawk/.ready  ## squawk for benchmarks/hazard_score.py and benchmarks/lint.py, in a venv of its own
+
+# HAZARD_SCORE: "--explain", "--rehearse", "--pg 18"; see the script.
+hazard-score: $(READY) squawk-peer  ## per class, right and wrong: lint, lint with a catalog, rehearsal, squawk on 236 labelled migrations
+	@$(BIN)/python benchmarks/hazard_score.py $(HAZARD_SCORE)
+
 data-diff-peer: $(PEERS)/data-diff/.ready  ## data-diff for benchmarks/loss_report.py, in a venv of its own
+
+$(PEERS)/squawk/.ready: $(READY)
+	@$(PYTHON) -m venv $(PEERS)/squawk
+	@$(PEERS)/squawk/bin/python -m pip install --quiet --disable-pip-version-check "squawk-cli==2.70.0"
+	@touch $@
 
 # Newer releases of these two do not work with the last data-diff.
 $(PEERS)/data-diff/.ready: $(READY)
