@@ -1,0 +1,219 @@
+"""The model: what a reader knows of the schema at one point of the files, from their text or from a catalog.
+
+Filled by `against.read_catalog` from a database, or empty; every statement then changes it as the server would.
+``None`` means "not known", never "no".  Names are always qualified: `RelationName` with its namespace.
+Unlike other facts these are mutable: a folder of thousands of files changes one model in place.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pgrehearse.hazards.sql_names import RelationName
+
+
+class RelationKind(Enum):
+    """`pg_class.relkind`."""
+
+    TABLE = "r"
+    PARTITIONED = "p"
+    VIEW = "v"
+    MATERIALIZED_VIEW = "m"
+    SEQUENCE = "S"
+    FOREIGN = "f"
+    COMPOSITE = "c"
+
+
+class ConstraintKind(Enum):
+    """`pg_constraint.contype`."""
+
+    CHECK = "c"
+    FOREIGN = "f"
+    PRIMARY = "p"
+    UNIQUE = "u"
+    EXCLUSION = "x"
+    NOT_NULL = "n"
+
+
+class Volatility(Enum):
+    """`pg_proc.provolatile`."""
+
+    IMMUTABLE = "i"
+    STABLE = "s"
+    VOLATILE = "v"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnType:
+    """A column's type.  `columns.parse_type("character varying(255)[]")` makes one from `format_type`'s text."""
+
+    name: str  # pg_type.typname: "int4", "varchar", "timestamptz", "mood"; never with the array's underscore
+    namespace: str | None = None  # None: pg_catalog, or found by search_path
+    modifiers: tuple[int, ...] = ()  # as written: varchar(255) -> (255,), numeric(10,2) -> (10, 2)
+    dimensions: int = 0  # 1: an array (PostgreSQL does not tell dimensions apart)
+    written: str = ""  # as SQL writes it
+
+
+@dataclass(slots=True, kw_only=True)
+class Column:
+    name: str
+    type: ColumnType | None = None
+    not_null: bool | None = None
+    has_default: bool | None = None  # a default, an identity or a generated value
+    identity: str = ""  # pg_attribute.attidentity: "a", "d" or ""
+    generated: str = ""  # pg_attribute.attgenerated: "s", "v" or ""
+    null_fraction: float | None = None  # pg_stats.null_frac; 1.0 is an estimate too
+    collation: str | None = None  # None: the type's own, or not known
+    made_in: int | None = None  # the file that added it; None: it was there before
+
+
+@dataclass(slots=True, kw_only=True)
+class Constraint:
+    name: str
+    kind: ConstraintKind
+    columns: tuple[str, ...] = ()  # CHECK: those that its expression names
+    validated: bool = True
+    enforced: bool = True
+    proves_not_null: frozenset[str] = frozenset()  # CHECK: the columns of which it says IS NOT NULL
+    referenced: RelationName | None = None  # FOREIGN
+    referenced_columns: tuple[str, ...] = ()  # empty: the primary key
+    on_delete: str = "a"  # pg_constraint.confdeltype: a, r, c (cascade), n (set null), d (set default)
+    on_update: str = "a"
+    deferrable: bool = False
+    initially_deferred: bool = False
+    index: str | None = None  # PRIMARY, UNIQUE, EXCLUSION: its index's name
+    definition: str | None = None  # pg_get_constraintdef, or as the file wrote it
+    made_in: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Index:
+    """Kept at its table (`Relation.indexes`) under its own name."""
+
+    name: str
+    columns: tuple[str, ...] = ()  # plain key columns and INCLUDE, in order
+    expression_columns: frozenset[str] = frozenset()  # named in an expression or in the predicate
+    unique: bool = False
+    primary: bool = False
+    valid: bool = True
+    constraint: str | None = None  # whose index it is
+    key_columns: tuple[str, ...] = ()  # without INCLUDE
+    partial: bool = False
+    method: str = "btree"
+    made_in: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Trigger:
+    name: str
+    function: RelationName | None = None
+    events: frozenset[str] = frozenset()  # "insert", "update", "delete", "truncate"
+    constraint: bool = False  # a constraint trigger
+    initially_deferred: bool = False
+    enabled: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class Relation:
+    """A table, view, sequence …"""
+
+    name: RelationName
+    kind: RelationKind | None = RelationKind.TABLE  # None: not known
+    knows: bool = False  # everything below is complete, as a catalog or a CREATE in these files has it
+    columns: dict[str, Column] = field(default_factory=dict)
+    constraints: dict[str, Constraint] = field(default_factory=dict)
+    indexes: dict[str, Index] = field(default_factory=dict)
+    triggers: dict[str, Trigger] = field(default_factory=dict)
+    rules: dict[str, str] = field(default_factory=dict)  # name -> event ("delete" …); views' own _RETURN is left out
+    partition_of: RelationName | None = None
+    partitions: set[RelationName] = field(default_factory=set)  # direct ones, and children by INHERITS
+    has_default_partition: bool | None = None
+    partition_bound: str | None = None  # pg_get_expr(relpartbound)
+    partition_key: str | None = None  # pg_get_partkeydef: "RANGE (at)"
+    uses: set[tuple[RelationName, str | None]] = field(default_factory=set)  # views: relation and column (None: all)
+    calls: set[RelationName] = field(default_factory=set)  # views: functions
+    owned_by: tuple[RelationName, str] | None = None  # sequences
+    row_security: bool | None = None
+    policies: int | None = None
+    unlogged: bool | None = None
+    temporary: bool = False
+    access_method: str | None = None
+    tablespace: str | None = None  # None: the database's
+    size_bytes: int | None = None  # heap, indexes and TOAST
+    rows: int | None = None  # pg_class.reltuples; None: never analysed, or not known
+    is_empty: bool | None = None  # exactly: no row at all
+    made_in: int | None = None  # the file that made it; None: it was there before
+    perhaps_made: bool = False  # CREATE … IF NOT EXISTS: it may have been there, with rows
+    row_type_used: bool | None = None  # another column is of this table's row type
+
+
+@dataclass(slots=True, kw_only=True)
+class UserType:
+    """An enum, domain, composite or range type."""
+
+    name: RelationName
+    kind: str  # pg_type.typtype: "e", "d", "c", "r"
+    labels: list[str] = field(default_factory=list)  # enum
+    base: ColumnType | None = None  # domain
+    constrained: bool | None = None  # domain: a CHECK or NOT NULL, also by a domain below it
+    constraints: dict[str, Constraint] = field(default_factory=dict)  # domain
+    made_in: int | None = None
+    made_in_transaction: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Function:
+    """One overload."""
+
+    name: RelationName
+    arguments: str = ""  # pg_get_function_identity_arguments
+    kind: str = "f"  # pg_proc.prokind
+    language: str = "plpgsql"
+    volatility: Volatility = Volatility.VOLATILE
+    body: str | None = None
+    returns_trigger: bool = False
+    made_in: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Model:
+    """The schema as far as it is known."""
+
+    complete: bool = False  # from a catalog: what is not here does not exist
+    server_major: int | None = None
+    timezone: str | None = None  # of the session that would migrate
+    relations: dict[RelationName, Relation] = field(default_factory=dict)
+    index_tables: dict[RelationName, RelationName] = field(default_factory=dict)  # index -> its table
+    types: dict[RelationName, UserType] = field(default_factory=dict)
+    functions: dict[RelationName, list[Function]] = field(default_factory=dict)
+    namespaces: dict[str, int | None] = field(default_factory=dict)  # name -> file that made it
+    roles: set[str] = field(default_factory=set)
+    sequences_granted_by_default: bool | None = None  # ALTER DEFAULT PRIVILEGES … ON SEQUENCES for some other role
+    search_path: tuple[str, ...] = ("public",)
+
+    def find(self, name: RelationName) -> Relation | None:
+        """The relation, or None where nothing is known of it."""
+        return self.relations.get(name)
+
+    def referencing(self, parent: RelationName) -> Iterator[tuple[Relation, Constraint]]:
+        """Every foreign key that leads to `parent`, with its table.  Cost: all constraints."""
+        for relation in self.relations.values():
+            for constraint in relation.constraints.values():
+                if constraint.kind is ConstraintKind.FOREIGN and constraint.referenced == parent:
+                    yield relation, constraint
+
+    def using(self, name: RelationName, column: str | None = None) -> Iterator[Relation]:
+        """Views that name the relation, or that column of it.  Cost: all relations."""
+        for relation in self.relations.values():
+            for used, used_column in relation.uses:
+                if used == name and (column is None or used_column is None or used_column == column):
+                    yield relation
+                    break
+
+    def typed(self, name: RelationName) -> Iterator[tuple[Relation, Column]]:
+        """Columns of that user type.  Cost: all columns."""
+        for relation in self.relations.values():
+            for column in relation.columns.values():
+                written = column.type
+                if written is not None and written.name == name.name and written.namespace in (None, name.namespace):
+                    yield relation, column
