@@ -38,7 +38,7 @@ PEER = Path(__file__).parents[1] / ".peers" / "031"
 PGREHEARSE = str(Path(sys.executable).with_name("pgrehearse"))
 CLIENTS = 20
 ROWS_PER_SCALE = 100_000
-SLACK_S = 1.0  # the watchdog looks every 0.1 s, and 20 clients, server and all tools share the machine's cores
+SLACK_S = 0.25  # the watchdog cancels half a second early; 20 clients, server and all tools share the machine's cores
 MOST_TRIES = 8  # a promotion that cancelled itself is promoted again
 
 # One statement each, so that a line in pgbench's log is a query.

@@ -250,7 +250,7 @@ def test_the_watchdog_cancels_us_when_others_wait_behind_us(
     connection.execute("SELECT * FROM t")  # waits behind ALTER TABLE
     waited_s = time.monotonic() - began
     thread.join()
-    assert 0.3 <= waited_s < 5
+    assert 0.15 <= waited_s < 5  # half of it: below a second there is no half second to be early by
     (error,) = failures
     assert isinstance(error, BlockedOthers)
     assert "pgrehearse:test" in str(error)

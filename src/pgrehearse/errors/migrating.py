@@ -89,7 +89,7 @@ class MigrationFailed(PgRehearseError):
 
 
 class BlockedOthers(MigrationFailed):
-    """Other sessions waited behind the migration for longer than `max_block`, so it was cancelled."""
+    """Other sessions had waited behind the migration for nearly `max_block`, so it was cancelled."""
 
     default_remedy = (
         "Run it again at a quieter time, make the statement's lock shorter (`pgrehearse lint` says how), "

@@ -43,7 +43,7 @@ def migration_failed(
     remedy = HALF_DONE if half_done else None
     if error.sqlstate == CANCELLED and watchdog.blocked is not None:
         kind = BlockedOthers
-        said = f"cancelled, because others waited behind us longer than {limits.max_block_s:g} s: {watchdog.blocked}"
+        said = f"cancelled, so that nobody waits behind us for {limits.max_block_s:g} s: {watchdog.blocked}"
     elif error.sqlstate == CANCELLED and watchdog.own_wall:
         said = "cancelled, because it waits for the migration ledger's table, which is locked while we migrate"
         remedy = "Take the ledger's table out of the statement, or run it by itself."

@@ -20,7 +20,7 @@ class Limits:
     lock_timeout_ms: int = 3_000  # per lock; CONCURRENTLY has none, since it waits without blocking anybody
     attempts: int = 6  # per segment, on lock timeout and deadlock only
     backoff_s: float = 0.5  # before the second attempt; doubled for each further one, at most BACKOFF_CEILING_S
-    max_block_s: float | None = 5.0  # cancel us when another session waited longer than this behind us
+    max_block_s: float | None = 5.0  # cancel us before another session has waited this long behind us
     statement_timeout_ms: int | None = None  # None: the role's own; bounds CONCURRENTLY too
     wait_s: float = 600.0  # for another run of ours, or another tool at the ledger's table
 

@@ -19,7 +19,7 @@ from pgrehearse.migrations.transaction_need import (
     unsupported_transaction_control,
 )
 
-__all__ = ["Statement", "TransactionNeed", "find_unparsed", "split_file"]
+__all__ = ["SplitStatement", "Statement", "TransactionNeed", "find_unparsed", "split_file", "split_with_trees"]
 
 DRIZZLE_BREAKPOINT = "--> statement-breakpoint"  # split on this very text, wherever it stands, as drizzle does
 DRIZZLE_KINDS = frozenset({SourceKind.DRIZZLE_JOURNAL, SourceKind.DRIZZLE_FOLDER})
@@ -64,26 +64,47 @@ def split_file(content: bytes, *, path: str, kind: SourceKind) -> tuple[Statemen
     """
     text = _decode(content, path)
     lines = _Lines(path, text)
-    chunks = _drizzle_chunks(text) if kind in DRIZZLE_KINDS else iter([(0, text)])
     statements: list[Statement] = []
-    for offset, chunk in chunks:
-        for node, tree, start, end in _parse(chunk, offset, lines):
-            statement = chunk[start:end]
-            _refuse_unsupported(node, tree, offset + start, lines)
-            line, column = lines.place(offset + start)
-            statements.append(
-                Statement(
-                    index=len(statements),
-                    text=statement,
-                    line=line,
-                    column=column,
-                    kind=node,
-                    need=transaction_need(node, tree, statement),
-                    beyond=reach_beyond(node, tree, statement),
-                    whole_database=touches_whole_database(node, tree),
-                )
-            )
+    for each in _split(text, lines, kind):
+        _refuse_unsupported(each.statement.kind, each.tree, each.first_character, lines)
+        statements.append(each.statement)
     return tuple(statements)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitStatement:
+    """A statement with the JSON text of its tree, for a reader of what it does."""
+
+    statement: Statement
+    tree: str
+    first_byte: int  # where it begins in what the parser was given; the tree's locations count from there
+    first_character: int  # where it begins in the file's text
+
+
+def split_with_trees(content: bytes, *, path: str, kind: SourceKind) -> tuple[SplitStatement, ...]:
+    """As `split_file`, from the same parse; but COPY FROM STDIN and the like are not refused, for they are only read."""
+    text = _decode(content, path)
+    return tuple(_split(text, _Lines(path, text), kind))
+
+
+def _split(text: str, lines: "_Lines", kind: SourceKind) -> Iterator[SplitStatement]:
+    index = 0
+    for offset, chunk in _drizzle_chunks(text) if kind in DRIZZLE_KINDS else iter([(0, text)]):
+        for node, tree, start, end, first_byte in _parse(chunk, offset, lines):
+            written = chunk[start:end]
+            line, column = lines.place(offset + start)
+            statement = Statement(
+                index=index,
+                text=written,
+                line=line,
+                column=column,
+                kind=node,
+                need=transaction_need(node, tree, written),
+                beyond=reach_beyond(node, tree, written),
+                whole_database=touches_whole_database(node, tree),
+            )
+            yield SplitStatement(statement, tree, first_byte, offset + start)
+            index += 1
 
 
 def find_unparsed(content: bytes, *, path: str, kind: SourceKind) -> tuple[Statement, ...]:
@@ -157,8 +178,8 @@ def _drizzle_chunks(text: str) -> Iterator[tuple[int, str]]:
         start += len(part) + len(DRIZZLE_BREAKPOINT)
 
 
-def _parse(chunk: str, offset: int, lines: _Lines) -> Iterator[tuple[str, str, int, int]]:
-    """Node name, JSON of its body, and first and last character of each statement in the chunk."""
+def _parse(chunk: str, offset: int, lines: _Lines) -> Iterator[tuple[str, str, int, int, int]]:
+    """Node name, JSON of its body, first and last character, and first byte, of each statement in the chunk."""
     try:
         answer = pglast.parser.parse_sql_json(chunk)
     except pglast.parser.ParseError as error:
@@ -177,8 +198,10 @@ def _parse(chunk: str, offset: int, lines: _Lines) -> Iterator[tuple[str, str, i
             last = first + len(encoded[start:end].decode())
             byte, character = end, last
             start, end = first, last
-        start = _skip_blank(chunk, start)
-        yield node, body[: location.start()], start, start + len(chunk[start:end].rstrip())
+        token = _skip_blank(chunk, start)
+        first_byte = int(location.group(1) or 0)
+        first_byte += token - start if encoded is None else len(chunk[start:token].encode())
+        yield node, body[: location.start()], token, token + len(chunk[token:end].rstrip()), first_byte
 
 
 def _skip_blank(text: str, at: int) -> int:

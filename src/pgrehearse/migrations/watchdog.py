@@ -15,6 +15,7 @@ from pgrehearse.postgres.named_queries import named_queries
 
 _QUERIES = named_queries(__file__)
 POLL_S = 0.1
+HEADROOM_S = 0.5  # from a look to the waiter's release: up to one poll, the look, the cancel, the rollback
 CANCEL_TIMEOUT_S = 5.0
 
 
@@ -39,7 +40,9 @@ class Blocked:
 
 
 class Watchdog(threading.Thread):
-    """Cancels our statement when others waited behind us longer than ``max_block_s``.
+    """Cancels our statement before others have waited behind us for ``max_block_s``.
+
+    It does so half a second early (at half of it, where it is below a second), since the lock must be free by then.
 
     ``ours`` are our sessions' pids, ``ledger_relation`` the table that others are meant to wait for.
     Cost: one look at ungranted locks each 0.1 s, planned once; `pg_blocking_pids` only for a session that has waited
@@ -66,7 +69,7 @@ class Watchdog(threading.Thread):
         self._sent_away: set[int] = set()
         self._ours = ours
         self._relation = ledger_relation
-        self._max_block_s = max_block_s
+        self._patience_s = None if max_block_s is None else max(max_block_s - HEADROOM_S, max_block_s / 2)
         self._executing: Executor | None = None
         self._guard = threading.Lock()
         self._stopped = threading.Event()
@@ -110,11 +113,11 @@ class Watchdog(threading.Thread):
                     f"pid {holder} ({application or 'no application name'}, {user}, {state}: {shown_query(query)})"
                 )
                 self._break_circle(executor, ours)
-        if self._max_block_s is None or self.blocked is not None:
+        if self._patience_s is None or self.blocked is not None:
             return
         found = self._session.execute(
             _QUERIES["blocked_by_us"],
-            {"ours": ours, "relation": self._relation, "namespace": NAMESPACE, "max_block_s": self._max_block_s},
+            {"ours": ours, "relation": self._relation, "namespace": NAMESPACE, "patience_s": self._patience_s},
         ).fetchone()
         if found is not None:
             waiter, application, user, waited_s, mode, relation, query = found

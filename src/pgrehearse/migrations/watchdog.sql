@@ -11,7 +11,7 @@ WHERE NOT l.granted
   AND l.pid <> ALL (%(ours)s)
   AND l.relation IS DISTINCT FROM %(relation)s::oid
   AND NOT (l.locktype = 'advisory' AND l.classid = %(namespace)s)
-  AND l.waitstart < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(max_block_s)s)
+  AND l.waitstart < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(patience_s)s)
   AND pg_catalog.pg_blocking_pids(l.pid) && %(ours)s::integer[]
 ORDER BY l.waitstart
 LIMIT 1
