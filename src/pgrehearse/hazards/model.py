@@ -8,8 +8,12 @@ Unlike other facts these are mutable: a folder of thousands of files changes one
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from pgrehearse.hazards.sql_names import RelationName
+
+if TYPE_CHECKING:  # a lint without a database has no driver to load
+    from pgrehearse.hazards.data_questions import DataQuestions
 
 
 class RelationKind(Enum):
@@ -63,6 +67,7 @@ class Column:
     identity: str = ""  # pg_attribute.attidentity: "a", "d" or ""
     generated: str = ""  # pg_attribute.attgenerated: "s", "v" or ""
     null_fraction: float | None = None  # pg_stats.null_frac; 1.0 is an estimate too
+    default_calls: frozenset[RelationName] = frozenset()  # functions (and, for nextval, sequences) of its default
     collation: str | None = None  # None: the type's own, or not known
     made_in: int | None = None  # the file that added it; None: it was there before
 
@@ -133,6 +138,7 @@ class Relation:
     uses: set[tuple[RelationName, str | None]] = field(default_factory=set)  # views: relation and column (None: all)
     calls: set[RelationName] = field(default_factory=set)  # views: functions
     owned_by: tuple[RelationName, str] | None = None  # sequences
+    owner: str | None = None
     row_security: bool | None = None
     policies: int | None = None
     unlogged: bool | None = None
@@ -171,6 +177,7 @@ class Function:
     language: str = "plpgsql"
     volatility: Volatility = Volatility.VOLATILE
     body: str | None = None
+    returns: str | None = None  # pg_get_function_result; None: not known, or a procedure
     returns_trigger: bool = False
     made_in: int | None = None
 
@@ -190,6 +197,9 @@ class Model:
     roles: set[str] = field(default_factory=set)
     sequences_granted_by_default: bool | None = None  # ALTER DEFAULT PRIVILEGES … ON SEQUENCES for some other role
     search_path: tuple[str, ...] = ("public",)
+    # Asks the database whether its rows fit; None: no database, or an earlier statement may have changed anything.
+    data: "DataQuestions | None" = None
+    touched: set[RelationName] = field(default_factory=set)  # rows or shape changed by these files: ask no more
 
     def find(self, name: RelationName) -> Relation | None:
         """The relation, or None where nothing is known of it."""

@@ -82,7 +82,7 @@ class SplitStatement:
 
 
 def split_with_trees(content: bytes, *, path: str, kind: SourceKind) -> tuple[SplitStatement, ...]:
-    """As `split_file`, from the same parse; but COPY FROM STDIN and the like are not refused, for they are only read."""
+    """As `split_file`, from the same parse; but nothing is refused, for the statements are only read."""
     text = _decode(content, path)
     return tuple(_split(text, _Lines(path, text), kind))
 
