@@ -42,6 +42,11 @@ GRANTS = """
     GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO app_user;
     GRANT ALL ON ALL SEQUENCES IN SCHEMA {schema} TO app_user;
 """
+ANALYSE = """
+    SELECT pg_catalog.format('ANALYZE %I.%I', n.nspname, c.relname)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+"""
 NAMESPACES = "SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
 
 
@@ -180,4 +185,5 @@ def run_setup(connection: Connection, setup: str) -> None:
         grants = psycopg.sql.SQL(GRANTS).format(schema=psycopg.sql.Identifier(namespace))
         connection.execute(grants)
     connection.execute("GRANT CREATE ON SCHEMA public TO app_user, app_owner")
-    connection.execute("ANALYZE")
+    for analyse in connection.execute(ANALYSE).fetchall():  # of the whole database: mostly the catalogs
+        connection.execute(*analyse)

@@ -1,0 +1,173 @@
+-- name: session
+-- `search_path` without what is always there: where a name without a schema leads for this very role.
+SELECT pg_catalog.current_setting('server_version_num')::int / 10000,
+       pg_catalog.current_setting('TimeZone'),
+       pg_catalog.current_schemas(false)::text[];
+
+-- name: namespaces
+SELECT n.nspname
+  FROM pg_catalog.pg_namespace n
+ WHERE n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema';
+
+-- name: roles
+SELECT r.rolname FROM pg_catalog.pg_roles r;
+
+-- name: sequence_default_privileges
+-- Whether a sequence that this role makes is usable by some other role at once.
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_default_acl d, pg_catalog.aclexplode(d.defaclacl) a
+     WHERE d.defaclobjtype = 'S' AND d.defaclrole = (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = CURRENT_USER)
+       AND a.grantee <> d.defaclrole AND a.privilege_type = 'USAGE');
+
+-- name: relations
+-- Temporary ones of other sessions are left out: no migration can reach them.
+SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.reltuples::bigint, c.relpersistence::text, c.relrowsecurity,
+       am.amname, t.spcname, pg_catalog.pg_get_expr(c.relpartbound, c.oid),
+       CASE WHEN c.relkind = 'p' THEN pg_catalog.pg_get_partkeydef(c.oid) END,
+       p.partdefid IS NOT NULL AND p.partdefid <> 0,
+       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_policy y WHERE y.polrelid = c.oid),
+       EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                WHERE a.atttypid IN (c.reltype, ty.typarray) AND a.attrelid <> c.oid AND NOT a.attisdropped)
+           AND c.reltype <> 0
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_catalog.pg_type ty ON ty.oid = c.reltype
+  LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
+  LEFT JOIN pg_catalog.pg_tablespace t ON t.oid = c.reltablespace
+  LEFT JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = c.oid
+ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+   AND (c.relpersistence <> 't' OR n.oid = pg_catalog.pg_my_temp_schema());
+
+-- name: sizes
+-- Asks the file system, under ACCESS SHARE on each: waits behind a running ALTER TABLE.
+SELECT c.oid, pg_catalog.pg_total_relation_size(c.oid), pg_catalog.pg_relation_size(c.oid)
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+   AND (c.relpersistence <> 't' OR n.oid = pg_catalog.pg_my_temp_schema());
+
+-- name: columns
+-- pg_stats shows an ordinary role only what it may read; its null fraction is an estimate.
+SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), e.typname, en.nspname,
+       t.typelem <> 0 AND t.typcategory = 'A', a.attnotnull, a.atthasdef, a.attidentity::text, a.attgenerated::text,
+       CASE WHEN a.attcollation <> t.typcollation THEN l.collname END, s.null_frac
+  FROM pg_catalog.pg_attribute a
+  JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+  JOIN pg_catalog.pg_type e ON e.oid = CASE WHEN t.typelem <> 0 AND t.typcategory = 'A' THEN t.typelem ELSE t.oid END
+  JOIN pg_catalog.pg_namespace en ON en.oid = e.typnamespace
+  LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
+  LEFT JOIN pg_catalog.pg_stats s
+    ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname AND NOT s.inherited
+ WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+ ORDER BY a.attrelid, a.attnum;
+
+-- name: constraints
+-- Of tables and of domains.  `conenforced` came with 18; asked through to_jsonb, so that older servers have no such key.
+SELECT k.conrelid, k.contypid, k.conname, k.contype::text,
+       ARRAY(SELECT a.attname FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY u (attnum, place)
+               JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum ORDER BY u.place),
+       k.convalidated, COALESCE((pg_catalog.to_jsonb(k) ->> 'conenforced')::bool, true), k.confrelid,
+       ARRAY(SELECT a.attname FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY u (attnum, place)
+               JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.attnum ORDER BY u.place),
+       k.confdeltype::text, k.confupdtype::text, k.condeferrable, k.condeferred, i.relname,
+       pg_catalog.pg_get_constraintdef(k.oid)
+  FROM pg_catalog.pg_constraint k
+  JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace
+  LEFT JOIN pg_catalog.pg_class i ON i.oid = k.conindid AND k.contype IN ('p', 'u', 'x')
+ WHERE k.contype IN ('c', 'f', 'p', 'u', 'x', 'n') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+ ORDER BY k.conrelid, k.conname;
+
+-- name: indexes
+SELECT x.indrelid, n.nspname, c.relname,
+       ARRAY(SELECT a.attname FROM pg_catalog.unnest(x.indkey::int2[]) WITH ORDINALITY u (attnum, place)
+               JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = u.attnum AND u.attnum > 0
+              ORDER BY u.place),
+       ARRAY(SELECT a.attname FROM pg_catalog.unnest(x.indkey::int2[]) WITH ORDINALITY u (attnum, place)
+               JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = u.attnum AND u.attnum > 0
+              WHERE u.place <= x.indnkeyatts ORDER BY u.place),
+       pg_catalog.pg_get_expr(x.indexprs, x.indrelid), pg_catalog.pg_get_expr(x.indpred, x.indrelid),
+       x.indisunique, x.indisprimary, x.indisvalid, k.conname, am.amname
+  FROM pg_catalog.pg_index x
+  JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_am am ON am.oid = c.relam
+  LEFT JOIN pg_catalog.pg_constraint k ON k.conindid = x.indexrelid AND k.contype IN ('p', 'u', 'x')
+ WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast');
+
+-- name: triggers
+-- tgtype's bits: 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE (catalog/pg_trigger.h).
+SELECT t.tgrelid, t.tgname, fn.nspname, f.proname, t.tgtype::int, t.tgconstraint <> 0, t.tginitdeferred,
+       t.tgenabled <> 'D'
+  FROM pg_catalog.pg_trigger t
+  JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
+  JOIN pg_catalog.pg_namespace fn ON fn.oid = f.pronamespace
+ WHERE NOT t.tgisinternal;
+
+-- name: rules
+SELECT r.ev_class, r.rulename,
+       CASE r.ev_type WHEN '1' THEN 'select' WHEN '2' THEN 'update' WHEN '3' THEN 'insert' ELSE 'delete' END
+  FROM pg_catalog.pg_rewrite r
+  JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE r.rulename <> '_RETURN' AND n.nspname NOT IN ('pg_catalog', 'information_schema');
+
+-- name: inheritance
+SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i;
+
+-- name: view_uses
+-- What the _RETURN rules of views name: relations (with the column, or 0) and functions.
+SELECT r.ev_class, d.refclassid = 'pg_catalog.pg_class'::regclass, d.refobjid, a.attname, pn.nspname, p.proname
+  FROM pg_catalog.pg_depend d
+  JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
+  LEFT JOIN pg_catalog.pg_attribute a
+    ON d.refclassid = 'pg_catalog.pg_class'::regclass AND a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+       AND d.refobjsubid > 0
+  LEFT JOIN pg_catalog.pg_proc p ON d.refclassid = 'pg_catalog.pg_proc'::regclass AND p.oid = d.refobjid
+  LEFT JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace
+ WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.deptype = 'n'
+   AND d.refclassid IN ('pg_catalog.pg_class'::regclass, 'pg_catalog.pg_proc'::regclass);
+
+-- name: sequence_owners
+SELECT d.objid, d.refobjid, a.attname
+  FROM pg_catalog.pg_depend d
+  JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+ WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+   AND d.deptype IN ('a', 'i');
+
+-- name: types
+-- Composite types that are a table's rows are left out.
+SELECT t.oid, n.nspname, t.typname, t.typtype::text, t.typnotnull, pg_catalog.format_type(t.typbasetype, t.typtypmod),
+       b.oid, b.typname, bn.nspname, b.typelem <> 0 AND b.typcategory = 'A', be.typname, ben.nspname,
+       ARRAY(SELECT e.enumlabel FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder)
+  FROM pg_catalog.pg_type t
+  JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+  LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
+  LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
+  LEFT JOIN pg_catalog.pg_namespace bn ON bn.oid = b.typnamespace
+  LEFT JOIN pg_catalog.pg_type be ON be.oid = b.typelem
+  LEFT JOIN pg_catalog.pg_namespace ben ON ben.oid = be.typnamespace
+ WHERE t.typtype IN ('e', 'd', 'r', 'c') AND (c.oid IS NULL OR c.relkind = 'c')
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast');
+
+-- name: functions
+-- A body BEGIN ATOMIC is a tree, not a text; pg_get_function_sqlbody writes it (14).
+SELECT n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid), p.prokind::text, l.lanname,
+       p.provolatile::text,
+       CASE WHEN l.lanname IN ('sql', 'plpgsql') THEN COALESCE(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END,
+       p.prorettype = 'pg_catalog.trigger'::regtype
+  FROM pg_catalog.pg_proc p
+  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+  JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+ WHERE n.nspname NOT IN ('pg_catalog', 'information_schema');
+
+-- name: may_be_counted
+-- Row security would hide rows from this role: a table that looks empty to it need not be.
+SELECT c.oid
+  FROM pg_catalog.pg_class c
+ WHERE c.oid = ANY (%s) AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+   AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE') AND NOT pg_catalog.row_security_active(c.oid);

@@ -1,0 +1,287 @@
+"""Questions to the data that a rule may ask when it has a database: does a NULL, a duplicate, a row stand in the way?
+
+Each is one read-only statement of at most a second, whose locks (ACCESS SHARE) are given back at once.  An answer that
+did not come in time, needs a right that the role has not, or would call a function that may do more than read, is None:
+not known.  Row security hides rows, so a table under it is never asked.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from typing import Any
+
+import psycopg
+from pglast import parse_sql
+from pglast.parser import ParseError, parse_sql_json
+from pglast.stream import RawStream
+from psycopg import sql
+
+from pgrehearse.hazards.sql_names import RelationName
+from pgrehearse.postgres.connect import Connection
+
+TIMEOUT_MS = 1_000
+MOST_TIMEOUTS = 5  # then nothing is asked any more: a large, busy database
+# Of pg_catalog, no overload of which may do more than read.
+READING_FUNCTIONS = """
+    SELECT p.proname FROM pg_catalog.pg_proc p
+    WHERE p.pronamespace = 'pg_catalog'::regnamespace GROUP BY p.proname
+    HAVING pg_catalog.bool_and(p.provolatile <> 'v' AND p.prokind IN ('f', 'a'))
+"""
+MAY_BE_ASKED = """
+    SELECT pg_catalog.has_table_privilege(c.oid, 'SELECT') AND NOT pg_catalog.row_security_active(c.oid)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = %s
+"""
+# SQL that reads nothing but its own columns; a sub-select may read what an earlier statement changes.
+_REFUSED = ('"SubLink":', '"ParamRef":', '"CurrentOfExpr":')
+
+
+class Conversion(Enum):
+    """What becomes of a column's values under another type."""
+
+    FAILS = "fails"
+    CHANGES = "changes"  # some value is another one after casting it back
+    KEEPS = "keeps"
+
+
+class DataQuestions:
+    """Bound to a session that the caller keeps open."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._timeouts = 0
+        self._reading: frozenset[str] | None = None
+        self._may: dict[RelationName, bool] = {}
+
+    def has_null(self, table: RelationName, column: str) -> bool | None:
+        """Whether a row has no value there."""
+        return self._exists(table, sql.SQL("{} IS NULL").format(sql.Identifier(column)))
+
+    def has_value(self, table: RelationName, column: str) -> bool | None:
+        """Whether any row has a value there."""
+        return self._exists(table, sql.SQL("{} IS NOT NULL").format(sql.Identifier(column)))
+
+    def has_row_where(self, table: RelationName, condition: str | None, *, alias: str | None = None) -> bool | None:
+        """Whether the condition, as a statement wrote it, is true for a row; None: for any row at all."""
+        if condition is None:
+            return self._exists(table, sql.SQL("true"))
+        if not self._only_reads(condition):
+            return None
+        return self._exists(table, _written(condition), alias=alias)
+
+    def violates(self, table: RelationName, check: str) -> bool | None:
+        """Whether a CHECK's expression is false for a row."""
+        if not self._only_reads(check):
+            return None
+        return self._exists(table, sql.SQL("({}) IS FALSE").format(_written(check)))
+
+    def has_duplicates(self, table: RelationName, columns: Sequence[str], condition: str | None = None) -> bool | None:
+        """Whether two rows have the same values there, none of them NULL."""
+        if condition is not None and not self._only_reads(condition):
+            return None
+        names = [sql.Identifier(column) for column in columns]
+        given = [sql.SQL("{} IS NOT NULL").format(name) for name in names]
+        if condition is not None:
+            given.append(sql.SQL("({})").format(_written(condition)))
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} GROUP BY {} HAVING pg_catalog.count(*) > 1)").format(
+            _identifier(table), sql.SQL(" AND ").join(given), sql.SQL(", ").join(names)
+        )
+        return self._ask(query, [table])
+
+    def has_orphans(
+        self, child: RelationName, columns: Sequence[str], parent: RelationName, parent_columns: Sequence[str]
+    ) -> bool | None:
+        """Whether a row of `child` refers to none of `parent` (MATCH SIMPLE: with a NULL it refers to nothing)."""
+        pairs = [
+            sql.SQL("p.{} = c.{}").format(sql.Identifier(theirs), sql.Identifier(ours))
+            for ours, theirs in zip(columns, parent_columns, strict=True)
+        ]
+        given = [sql.SQL("c.{} IS NOT NULL").format(sql.Identifier(column)) for column in columns]
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {} c WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {}))").format(
+            _identifier(child), sql.SQL(" AND ").join(given), _identifier(parent), sql.SQL(" AND ").join(pairs)
+        )
+        return self._ask(query, [child, parent])
+
+    def update_loses(self, update: str, table: RelationName) -> bool | None:
+        """Whether an UPDATE, as a file wrote it, would change or empty a value that is there.
+
+        Columns of other tables in its FROM are read too; a sub-select, a function of the user's: None.
+        """
+        node: Any = parse_sql(update)[0].stmt
+        if node.withClause is not None or any(target.val is None for target in node.targetList):
+            return None
+        if not self._only_reads_statement(update):
+            return None
+        stream = RawStream()
+        target = node.relation.alias.aliasname if node.relation.alias is not None else node.relation.relname
+        changed = []
+        for each in node.targetList:
+            if each.indirection or type(each.val).__name__ in ("MultiAssignRef", "SetToDefault"):
+                return None
+            old = sql.SQL("{}.{}").format(sql.Identifier(target), sql.Identifier(each.name))
+            new = _literal(stream(each.val))
+            changed.append(sql.SQL("({} IS NOT NULL AND {} IS DISTINCT FROM ({}))").format(old, old, new))
+        sources = [_literal(stream(source)) for source in (node.relation, *(node.fromClause or ()))]
+        where = _literal(stream(node.whereClause)) if node.whereClause is not None else sql.SQL("true")
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE ({}) AND ({}))").format(
+            sql.SQL(", ").join(sources), where, sql.SQL(" OR ").join(changed)
+        )
+        return self._ask(query, [table])
+
+    def delete_finds(self, delete: str, table: RelationName) -> bool | None:
+        """Whether a DELETE, as a file wrote it, would find a row."""
+        node: Any = parse_sql(delete)[0].stmt
+        if node.withClause is not None or not self._only_reads_statement(delete):
+            return None
+        stream = RawStream()
+        sources = [_literal(stream(source)) for source in (node.relation, *(node.usingClause or ()))]
+        where = _literal(stream(node.whereClause)) if node.whereClause is not None else sql.SQL("true")
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(sql.SQL(", ").join(sources), where)
+        return self._ask(query, [table])
+
+    def conversion(
+        self,
+        table: RelationName,
+        column: str,
+        old: str,
+        new: str,
+        *,
+        using: str | None = None,
+        time_zone: str | None = None,
+    ) -> Conversion | None:
+        """What `ALTER COLUMN … TYPE new [USING …]` would do to the values; types as SQL writes them.
+
+        Without USING the server assigns, which refuses to cut what a cast would cut: that counts as FAILS.
+        A value counts as changed where casting it back gives another one; without a cast back: None.
+        """
+        if using is not None and not self._only_reads(using):
+            return None
+        name = sql.Identifier(column)
+        value = _written(using) if using is not None else name
+        converted = sql.SQL("({})::{}").format(value, _literal(new))
+        if using is None and (cut := _cut_by_a_cast(new)) is not None:
+            too_long = self._exists(table, sql.SQL(cut).format(name), time_zone=time_zone)
+            if too_long is None or too_long:
+                return None if too_long is None else Conversion.FAILS
+        elif using is not None and _cut_by_a_cast(new) is not None:  # USING's result is assigned, too
+            converted = sql.SQL("({})").format(value)
+        back = sql.SQL("({}::{})").format(converted, _literal(old))
+        # Compared as text, byte for byte: json has no equality, and 1.0 = 1.00 although the scale is gone.
+        lost = sql.SQL('{}::pg_catalog.text COLLATE "C" IS DISTINCT FROM {}::pg_catalog.text').format(name, back)
+        try:
+            found = self._ask_or_raise(
+                sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} IS NOT NULL AND {})").format(
+                    _identifier(table), name, lost
+                ),
+                [table],
+                time_zone=time_zone,
+            )
+        except psycopg.DataError:
+            return Conversion.FAILS
+        except psycopg.Error:
+            return None
+        return None if found is None else Conversion.CHANGES if found else Conversion.KEEPS
+
+    # --- asking
+
+    def _exists(
+        self, table: RelationName, condition: sql.Composable, *, alias: str | None = None, time_zone: str | None = None
+    ) -> bool | None:
+        source: sql.Composable = _identifier(table)
+        if alias is not None:
+            source = sql.SQL("{} AS {}").format(source, sql.Identifier(alias))
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(source, condition)
+        return self._ask(query, [table], time_zone=time_zone)
+
+    def _ask(self, query: sql.Composed, tables: Iterable[RelationName], *, time_zone: str | None = None) -> bool | None:
+        try:
+            return self._ask_or_raise(query, tables, time_zone=time_zone)
+        except psycopg.Error:
+            return None
+
+    def _ask_or_raise(
+        self, query: sql.Composed, tables: Iterable[RelationName], *, time_zone: str | None
+    ) -> bool | None:
+        if self._timeouts >= MOST_TIMEOUTS or not all(self._may_ask(table) for table in tables):
+            return None
+        try:
+            with self._connection.transaction(force_rollback=True):  # gives the locks back, also within the caller's
+                settings = {"statement_timeout": str(TIMEOUT_MS), "lock_timeout": str(TIMEOUT_MS)}
+                if time_zone is not None:
+                    settings["TimeZone"] = time_zone
+                for name, setting in settings.items():
+                    self._connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, setting))
+                row = self._connection.execute(query).fetchone()
+        except psycopg.errors.QueryCanceled:
+            self._timeouts += 1
+            return None
+        return bool(row[0]) if row is not None else None
+
+    def _may_ask(self, table: RelationName) -> bool:
+        if table not in self._may:
+            row = self._connection.execute(MAY_BE_ASKED, (table.namespace, table.name)).fetchone()
+            self._may[table] = row is not None and row[0]
+        return self._may[table]
+
+    def _only_reads(self, expression: str) -> bool:
+        try:
+            return self._only_reads_statement(f"SELECT {expression}")
+        except ParseError:
+            return False
+
+    def _only_reads_statement(self, statement: str) -> bool:
+        """Whether nothing is called but what PostgreSQL itself marks as reading only."""
+        tree = parse_sql_json(statement)
+        if any(word in tree for word in _REFUSED):
+            return False
+        if self._reading is None:
+            self._reading = frozenset(name for (name,) in self._connection.execute(READING_FUNCTIONS))
+        return all(
+            namespace in ("", "pg_catalog") and name in self._reading for namespace, name in _called(json.loads(tree))
+        )
+
+
+def _called(node: Any) -> Iterable[tuple[str, str]]:
+    if isinstance(node, list):
+        for each in node:
+            yield from _called(each)
+    elif isinstance(node, dict):
+        call = node.get("FuncCall")
+        if call is not None:
+            *before, name = (part["String"]["sval"] for part in call["funcname"])
+            yield ".".join(before), name
+        for each in node.values():
+            yield from _called(each)
+
+
+def _cut_by_a_cast(new: str) -> str | None:
+    """A cast cuts longer values silently, an assignment refuses: what finds them (varchar.c, varbit.c)."""
+    tree = json.loads(parse_sql_json(f"SELECT NULL::{new}"))
+    written = tree["stmts"][0]["stmt"]["SelectStmt"]["targetList"][0]["ResTarget"]["val"]["TypeCast"]["typeName"]
+    name, modifiers = written["names"][-1]["String"]["sval"], written.get("typmods", [])
+    if "arrayBounds" in written or len(modifiers) != 1:
+        return None
+    limit = modifiers[0].get("A_Const", {}).get("ival", {}).get("ival")
+    if not isinstance(limit, int):
+        return None
+    if name in ("varchar", "bpchar"):  # blanks at the end may go
+        return f"pg_catalog.length(pg_catalog.rtrim({{}}::pg_catalog.text)) > {limit}"
+    if name == "varbit":
+        return f"pg_catalog.length({{}}) > {limit}"
+    return f"pg_catalog.length({{}}) <> {limit}" if name == "bit" else None
+
+
+def _identifier(name: RelationName) -> sql.Identifier:
+    return sql.Identifier(*(part for part in (name.namespace, name.name) if part is not None))
+
+
+def _written(expression: str) -> sql.Composable:
+    """An expression as a file wrote it, read and written again by the parser: it can be nothing but one expression."""
+    tree: Any = parse_sql(f"SELECT {expression}")
+    if len(tree) != 1 or len(tree[0].stmt.targetList) != 1 or tree[0].stmt.fromClause is not None:
+        raise ValueError(f"not one expression: {expression}")
+    return _literal(RawStream()(tree[0].stmt.targetList[0].val))
+
+
+def _literal(text: str) -> sql.SQL:
+    return sql.SQL(text.replace("{", "{{").replace("}", "}}"))  # deparsed from a tree
