@@ -28,7 +28,8 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.reltuples::bigint, c.relp
        (SELECT pg_catalog.count(*) FROM pg_catalog.pg_policy y WHERE y.polrelid = c.oid),
        EXISTS (SELECT FROM pg_catalog.pg_attribute a
                 WHERE a.atttypid IN (c.reltype, ty.typarray) AND a.attrelid <> c.oid AND NOT a.attisdropped)
-           AND c.reltype <> 0
+           AND c.reltype <> 0,
+       pg_catalog.pg_get_userbyid(c.relowner)
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_catalog.pg_type ty ON ty.oid = c.reltype
@@ -64,6 +65,19 @@ SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), e
  WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
  ORDER BY a.attrelid, a.attnum;
+
+-- name: default_calls
+-- Functions that a default calls, and the sequences that it names; PostgreSQL's own are pinned, and not listed.
+SELECT ad.adrelid, a.attname, COALESCE(pn.nspname, sn.nspname), COALESCE(p.proname, s.relname)
+  FROM pg_catalog.pg_depend d
+  JOIN pg_catalog.pg_attrdef ad ON ad.oid = d.objid
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = ad.adrelid AND a.attnum = ad.adnum
+  LEFT JOIN pg_catalog.pg_proc p ON d.refclassid = 'pg_catalog.pg_proc'::regclass AND p.oid = d.refobjid
+  LEFT JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace
+  LEFT JOIN pg_catalog.pg_class s
+    ON d.refclassid = 'pg_catalog.pg_class'::regclass AND s.oid = d.refobjid AND s.relkind = 'S'
+  LEFT JOIN pg_catalog.pg_namespace sn ON sn.oid = s.relnamespace
+ WHERE d.classid = 'pg_catalog.pg_attrdef'::regclass AND COALESCE(p.oid, s.oid) IS NOT NULL;
 
 -- name: constraints
 -- Of tables and of domains.  `conenforced` came with 18; asked through to_jsonb, so that older servers have no such key.

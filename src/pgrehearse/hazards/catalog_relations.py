@@ -30,6 +30,9 @@ def fill_relations(model: Model, rows: Callable[[str], Rows]) -> dict[int, Relat
     for oid, name, *rest in rows("columns"):
         if oid in by_oid:
             by_oid[oid].columns[name] = _column(name, rest)
+    for oid, name, *called in rows("default_calls"):
+        if oid in by_oid:
+            by_oid[oid].columns[name].default_calls |= {RelationName(*called)}
     _add_constraints(by_oid, rows("constraints"))
     _add_indexes(model, by_oid, rows("indexes"))
     for oid, name, *rest in rows("triggers"):
@@ -91,7 +94,23 @@ def table_constraint(name: str, kind: str, rest: Sequence[Any], referenced: Rela
 
 
 def _relation(row: Sequence[Any]) -> Relation:
-    _, namespace, name, kind, rows, persistence, secured, method, tablespace, bound, key, default, policies, typed = row
+    (
+        _,
+        namespace,
+        name,
+        kind,
+        rows,
+        persistence,
+        secured,
+        method,
+        tablespace,
+        bound,
+        key,
+        default,
+        policies,
+        typed,
+        owner,
+    ) = row
     return Relation(
         name=RelationName(namespace, name),
         kind=RelationKind(kind),
@@ -107,6 +126,7 @@ def _relation(row: Sequence[Any]) -> Relation:
         tablespace=tablespace,
         rows=rows if rows >= 0 and kind in "rmp" else None,
         row_type_used=typed,
+        owner=owner,
     )
 
 
