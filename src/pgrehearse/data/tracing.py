@@ -3,7 +3,8 @@
 Columns that were dropped and rows that were lost are looked for in what the plan made or filled: new columns, new
 tables, tables that gained rows.  A row is known by its key there (`trace_links`), so a value counts as found only at
 the matching row; a few rows tell what to look for (`trace_search`), and all of them are counted (`trace_count`).
-What is found completely, and not by a possible coincidence (`Found.doubt`), is no loss; else the rest is.
+What is found, and not by a possible coincidence (`Found.doubt`), is told as found again.  It is a loss all the same:
+only who wrote the migration knows that it was to be moved.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,8 +40,6 @@ from pgrehearse.data.verdicts import (
 )
 
 SEARCHED = 200  # lost rows among which some are drawn
-GONE = frozenset({TableVerdict.ROWS_LOST, TableVerdict.VALUES_CHANGED, TableVerdict.DROPPED})
-OTHERWISE_CHANGED = frozenset({ColumnVerdict.VALUES_GAINED, ColumnVerdict.UNMEASURED})
 
 
 def trace(results: Sequence[PoolResult], both: BothSides, types: TypePair) -> list[PoolResult]:
@@ -455,7 +454,7 @@ def _literal(separator: str) -> str:
 
 
 def _with_traces(fact: TableLoss, traces: list[Trace]) -> TableLoss:
-    """The counts less what was found, and the verdicts that follow."""
+    """What is told of the table, with how much of what is gone was found again."""
     found_rows = sum(each.found for each in traces if each.proved and each.what is Traced.ROWS)
     rows_moved = min(fact.rows_lost, found_rows)
     columns = []
@@ -468,12 +467,5 @@ def _with_traces(fact: TableLoss, traces: list[Trace]) -> TableLoss:
                 # Merged with others: each one not found may have held a value of every column.
                 alone = len(each.columns) == 1
                 moved = min(lost, each.found) if alone else max(0, lost - (each.sought - each.found))
-        complete = moved == lost and lost > 0 and column.verdict is ColumnVerdict.DROPPED
-        verdict = ColumnVerdict.MOVED if complete else column.verdict
-        columns.append(replace(column, values_moved=moved, verdict=verdict))
-    found = replace(fact, rows_moved=rows_moved, columns=tuple(columns), traces=tuple(traces))
-    any_moved = rows_moved or any(column.values_moved for column in columns)
-    otherwise = any(column.verdict in OTHERWISE_CHANGED for column in columns)
-    if any_moved and not otherwise and not found.lost and fact.verdict in GONE:
-        return replace(found, verdict=TableVerdict.MOVED)
-    return found
+        columns.append(replace(column, values_moved=moved))
+    return replace(fact, rows_moved=rows_moved, columns=tuple(columns), traces=tuple(traces))

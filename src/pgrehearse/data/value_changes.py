@@ -6,6 +6,7 @@ floats).  A kind is given only where the texts prove it; everything else is `Cha
 """
 
 import enum
+import json
 import re
 import struct
 import unicodedata
@@ -25,7 +26,7 @@ SINGLE_DIGITS, DOUBLE_DIGITS = 6, 15  # FLT_DIG, DBL_DIG: what a cast of a float
 
 
 class ChangeKind(enum.Enum):
-    """How a value came to differ.  The last four are the only ones that do not need both values' texts."""
+    """How a value came to differ.  `CHANGED`, `BECAME_NULL` and `NULL_FILLED` do not need both values' texts."""
 
     FRACTION_LOST = "fraction-lost"
     ROUNDED = "rounded"
@@ -43,7 +44,7 @@ class ChangeKind(enum.Enum):
     CHANGED = "changed"
     BECAME_NULL = "became-null"
     NULL_FILLED = "null-filled"
-    TEXT_NORMALISED = "text-normalised"  # json to jsonb: white space and the order of keys; no value is lost
+    TEXT_NORMALISED = "text-normalised"  # json to jsonb: another text of the same content
 
     @property
     def phrase(self) -> str:
@@ -109,7 +110,7 @@ def kind_of_change(old: str | None, new: str | None, before: Type | None, after:
     if before is None or after is None:
         return ChangeKind.CHANGED
     if (before.oid, after.oid) == (JSON, JSONB):
-        return ChangeKind.DUPLICATE_KEYS_LOST if len(new) < len(old) < COMPARED else ChangeKind.CHANGED
+        return _json_change(old, new)
     categories = {before.category, after.category}
     if categories <= {NUMBERS, STRINGS} and NUMBERS in categories:
         return _number_change(old, new, before, after)
@@ -172,6 +173,32 @@ def _text_change(old: str, new: str) -> ChangeKind:
         (whole and _composed(old) == _composed(new), ChangeKind.NORMALISED),
     )
     return next((kind for held, kind in holds if held), ChangeKind.CHANGED)
+
+
+def _json_change(old: str, new: str) -> ChangeKind:
+    if len(old) >= COMPARED or len(new) >= COMPARED:
+        return ChangeKind.CHANGED
+    try:
+        if _content(old, last_of_equal=False) == _content(new, last_of_equal=False):
+            return ChangeKind.TEXT_NORMALISED
+        if _content(old, last_of_equal=True) == _content(new, last_of_equal=True):
+            return ChangeKind.DUPLICATE_KEYS_LOST
+    except (ValueError, RecursionError):  # a number beyond Decimal's range, or deeper than Python goes
+        pass
+    return ChangeKind.CHANGED
+
+
+def _content(text: str, *, last_of_equal: bool) -> object:
+    """What a json holds, whatever its white space, order of keys and spelling of numbers."""
+
+    def number(digits: str) -> object:
+        return "number", Decimal(digits)  # Python takes true for 1
+
+    def members(pairs: list[tuple[str, object]]) -> object:
+        kept = list(dict(pairs).items()) if last_of_equal else pairs
+        return "object", sorted(kept, key=lambda pair: pair[0])
+
+    return json.loads(text, parse_int=number, parse_float=number, object_pairs_hook=members)
 
 
 def _composed(text: str) -> str:

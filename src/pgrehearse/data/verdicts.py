@@ -14,14 +14,12 @@ from pgrehearse.data.value_changes import ValueChange
 class TableVerdict(enum.Enum):
     """What became of a table; where several hold, the first of this order.
 
-    ``moved``: rows or values are gone from here, and every one was found again elsewhere (`Trace`); no loss.
     ``dropped``: no table of its oid or name is left.  ``recreated``: another table carries its name; judged by
     content, so it may have lost nothing.  ``rows-lost``.  ``values-changed``: in some column (dropped with
     values in it, NULLs filled in, all count).  ``unmeasured``: some column could not be compared, and nothing worse
     was seen.  ``rows-added``, ``renamed``, ``unchanged``; ``new``: it was not there before.
     """
 
-    MOVED = "moved"
     DROPPED = "dropped"
     RECREATED = "recreated"
     ROWS_LOST = "rows-lost"
@@ -38,11 +36,9 @@ class ColumnVerdict(enum.Enum):
 
     So a column that was renamed and retyped is ``type-changed`` (its new name stands in ``name_after``), and
     one that also lost values is ``values-lost``.  ``values-gained``: NULLs were filled in, nothing else.
-    ``recreated``: another column carries its name, and holds the same values.  ``moved``: it was dropped, and every
-    value was found again elsewhere.
+    ``recreated``: another column carries its name, and holds the same values.
     """
 
-    MOVED = "moved"
     DROPPED = "dropped"
     UNMEASURED = "unmeasured"
     VALUES_LOST = "values-lost"
@@ -70,8 +66,8 @@ class ColumnLoss:
 
     @property
     def lost(self) -> bool:
-        """Whether a value that was there is not there any more."""
-        return bool(self.values_changed or (self.values_lost or 0) > self.values_moved)
+        """Whether a value that was there is not there any more: found again elsewhere or not, it is gone from here."""
+        return bool(self.values_changed or self.values_lost)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -98,7 +94,7 @@ class Trace:
     """Rows or values that are gone from their place and stand in another, found by key and content.
 
     ``found`` of ``sought`` were found.  ``proved`` is False where they may be equal by coincidence (``reason``): they
-    then still count as lost.
+    then do not count as found again.
     """
 
     what: Traced
@@ -159,8 +155,11 @@ class TableLoss:
 
     @property
     def lost(self) -> bool:
-        """Whether a row or a value was lost or changed: a table made again, or dropped empty, lost nothing."""
-        return self.rows_lost > self.rows_moved or any(column.lost for column in self.columns)
+        """Whether a row or a value was lost or changed: a table made again, or dropped empty, lost nothing.
+
+        What was found again elsewhere is lost all the same: a running application looks for it here.
+        """
+        return self.rows_lost > 0 or any(column.lost for column in self.columns)
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -20,12 +20,16 @@ from pgrehearse.errors import MigrationFailed
 from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level, Measured
 from pgrehearse.hazards.trace import StatementTrace
 from pgrehearse.rehearsal.checks import CheckResult, CheckVerdict
-from pgrehearse.rehearsal.loss_text import loss_sentence, moved_sentence
+from pgrehearse.rehearsal.loss_text import declaring_lines, loss_sentence
 
 # A lock that was held shorter than this on the full clone is told, and no reason to refuse.
 HARMLESS_MS = 1000.0
 RENAMES = ("rename-table", "rename-column")  # lint tells those that the files spell out
 KEEP_FIRST = "If this is meant, copy what goes away first: CREATE TABLE {aside} AS SELECT * FROM {table};"
+DECLARE_THE_MOVE = (
+    "All of it is found again elsewhere.  Where it is meant to go from here, declare it in the file, on a line of its "
+    "own above the statement:"
+)
 SPLIT_IT = "Split it into steps that lock briefly; `pgrehearse lint` shows the safe way where it knows one."
 
 
@@ -157,9 +161,10 @@ def _against_data(finding: Finding, table: TableLoss) -> Finding:
     measured = {**finding.measured, "rows_before": table.rows_before, "rows_lost": table.rows_lost}
     if table.lost:
         message = f"{finding.message}; measured: {loss_message(table)}"
-        return replace(finding, message=message, evidence=Evidence.CONFIRMED, level=Level.ERROR, measured=measured)
-    if (moved := moved_sentence(table.as_json())) is not None:
-        finding = replace(finding, message=f"{finding.message}; measured: {moved}")
+        remedy = _remedy_of_moved(table) or finding.remedy
+        return replace(
+            finding, message=message, remedy=remedy, evidence=Evidence.CONFIRMED, level=Level.ERROR, measured=measured
+        )
     if any(column.verdict is ColumnVerdict.UNMEASURED for column in table.columns):
         return replace(finding, measured=measured)  # nobody looked at its values, so it stays a prediction
     rest = _without(finding, HazardClass.DATA_LOSS)
@@ -251,7 +256,7 @@ def _losses_untold(
             classes=(HazardClass.DATA_LOSS,),
             level=Level.ERROR,
             message=loss_message(table),
-            remedy=KEEP_FIRST.format(aside=_aside(table.name), table=table.name),
+            remedy=_remedy_of_moved(table) or KEEP_FIRST.format(aside=_aside(table.name), table=table.name),
             evidence=Evidence.OBSERVED,
             relation=table.name,
             measured={"rows_before": table.rows_before, "rows_after": table.rows_after, "rows_lost": table.rows_lost},
@@ -278,6 +283,12 @@ def _loss_hazard(table: TableLoss, kinds: set[str]) -> str:
 def loss_message(table: TableLoss) -> str:
     """What a table lost, with the numbers."""
     return loss_sentence(table.as_json())
+
+
+def _remedy_of_moved(table: TableLoss) -> str | None:
+    """Of what is gone from its place and was found again elsewhere, all of it."""
+    lines = declaring_lines(table.as_json())
+    return "\n".join((DECLARE_THE_MOVE, *lines)) if lines else None
 
 
 def _aside(name: str) -> str:

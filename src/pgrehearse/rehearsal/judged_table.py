@@ -219,7 +219,7 @@ class JudgedTable:
                     column = _with_values(column, changed, gone)
                 columns.append(column)
             left = replace(loss, columns=tuple(columns))
-            if loss.rows_lost > loss.rows_moved:
+            if loss.rows_lost:
                 kept = min(loss.rows_lost, rows)
                 rows -= kept
                 if kept < loss.rows_lost:  # which of them were found again elsewhere is not told apart
@@ -231,7 +231,7 @@ class JudgedTable:
 
     def _undeclared_rows(self) -> int:
         lost = self._rows_lost
-        if all(loss.rows_lost <= loss.rows_moved for loss in self._losses) or self._dropped_as_declared():
+        if not lost or self._dropped_as_declared():
             return 0
         takes = self._usable(*REMOVES_ROWS)
         updated = not self._target.was_dropped and self._happened.only_updated(self._target)

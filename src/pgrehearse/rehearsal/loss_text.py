@@ -1,11 +1,11 @@
 """What a table lost, in words: one wording for findings and for reports, made from the table as the receipt has it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pgrehearse.data.value_changes import PHRASES
 
-NOT_CHANGED = frozenset({"became-null", "null-filled", "text-normalised"})  # no value became another one
+NOT_CHANGED = frozenset({"became-null", "null-filled"})  # no value became another one
 SHOWN = 40  # characters of a value
 
 
@@ -23,7 +23,7 @@ def column_lines(table: Mapping[str, Any], types: Mapping[str, tuple[str, str]] 
 
 
 def note_lines(table: Mapping[str, Any]) -> list[str]:
-    """What else is to be known: where things went, likes that are still there, orphans, texts that changed alone."""
+    """What else is to be known: where things went, likes that are still there, orphans, NULLs that were filled."""
     lines = list(_merged(table))
     lines += [_traced(trace) for trace in table.get("traces", ())]
     lines += [
@@ -32,7 +32,7 @@ def note_lines(table: Mapping[str, Any]) -> list[str]:
     ]
     for column in table["columns"]:
         for change in column.get("changes", ()):
-            if change["kind"] in ("null-filled", "text-normalised"):
+            if change["kind"] == "null-filled":
                 lines.append(f"{column['name']}: {_values(change, column)} {PHRASES[change['kind']]}")
     return lines
 
@@ -42,7 +42,7 @@ def loss_sentence(table: Mapping[str, Any]) -> str:
     lost = [f"{table['rows_lost']:,} of {table['rows_before']:,} rows{_rows_found_again(table)}"]
     lost = lost if table["rows_lost"] else []
     lost += [
-        f"{column['values_lost']:,} values of {column['name']}{_found_again(column)}"
+        f"{column['values_lost']:,} values of {column['name']}{_found_again(column, table)}"
         for column in table["columns"]
         if column["values_lost"]
     ]
@@ -60,10 +60,20 @@ def loss_sentence(table: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def moved_sentence(table: Mapping[str, Any]) -> str | None:
-    """Where what is gone was found again; None where nothing was."""
-    told = [_traced(trace) for trace in table.get("traces", ()) if trace["proved"]]
-    return "; ".join(told) or None
+def declaring_lines(table: Mapping[str, Any]) -> list[str]:
+    """The lines that declare what is gone and was found again elsewhere, all of it; none where any of it was not."""
+    columns = [column for column in table["columns"] if column["values_lost"] or column["values_changed"]]
+    gone = table["name_after"] is None
+    if table["rows_lost"] > table.get("rows_moved", 0) or not (table["rows_lost"] or columns):
+        return []
+    if not gone and any(
+        column["values_changed"] or column["values_lost"] > column.get("values_moved", 0) for column in columns
+    ):
+        return []
+    if gone:
+        return [f"-- pgrehearse: expect drops {table['name']}"]
+    rows = [f"-- pgrehearse: expect deletes {table['name']}"] if table["rows_lost"] else []
+    return rows + [f"-- pgrehearse: expect drops column {table['name']}.{column['name']}" for column in columns]
 
 
 def _lost(column: Mapping[str, Any]) -> Iterator[str]:
@@ -71,11 +81,25 @@ def _lost(column: Mapping[str, Any]) -> Iterator[str]:
         yield f"{column['values_lost']:,} values lost{_found_again(column)}"
 
 
-def _found_again(column: Mapping[str, Any]) -> str:
+def _found_again(column: Mapping[str, Any], table: Mapping[str, Any] | None = None) -> str:
+    """Of a column's values; where, too, where the ``table`` is given."""
     moved = column.get("values_moved", 0)
     if not moved:
         return ""
-    return " (all found again)" if moved == column["values_lost"] else f" ({moved:,} found again)"
+    places = [
+        f"{trace['into']} ({', '.join(trace['into_columns'])})"
+        for trace in (table or {}).get("traces", ())
+        if trace["proved"] and trace["what"] == "values" and column["name"] in trace["columns"]
+    ]
+    return f" ({_so_many(moved, column['values_lost'])} found again{_in(places)})"
+
+
+def _so_many(found: int, sought: int) -> str:
+    return "all" if found == sought else f"{found:,}"
+
+
+def _in(places: Sequence[str]) -> str:
+    return f" in {' and '.join(places)}" if places else ""
 
 
 def _values(change: Mapping[str, Any], column: Mapping[str, Any]) -> str:
@@ -122,7 +146,8 @@ def _short(value: str | None) -> str:
 
 def _rows_found_again(table: Mapping[str, Any]) -> str:
     moved, merged = table.get("rows_moved", 0), table.get("rows_merged") or 0
-    told = [f"{moved:,} found again"] if moved else []
+    places = [trace["into"] for trace in table.get("traces", ()) if trace["proved"] and trace["what"] == "rows"]
+    told = [f"{_so_many(moved, table['rows_lost'])} found again{_in(list(dict.fromkeys(places)))}"] if moved else []
     told += [f"{merged:,} duplicates merged"] if merged else []
     return f" ({', '.join(told)})" if told else ""
 
@@ -133,7 +158,7 @@ def _merged(table: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _traced(trace: Mapping[str, Any]) -> str:
-    """``values of public.users.address found in …``."""
+    """``rows found again in public.archive by id: all 10``."""
     by = ", ".join(key if key == other else f"{key} = {other}" for key, other in trace["by"].items())
     if trace["what"] == "rows":
         what, where = "rows", trace["into"]
@@ -143,5 +168,8 @@ def _traced(trace: Mapping[str, Any]) -> str:
         what = f"values of {', '.join(trace['columns'])}{many}"
         columns = ", ".join(trace["into_columns"])
         where = f"{trace['into']} ({columns}{joined if len(trace['into_columns']) > 1 else ''})"
-    told = f"{what} found in {where} by {by}: {trace['found']:,} of {trace['sought']:,}"
-    return told if trace["proved"] else f"{told}, and still counted as lost: {trace['reason']}"
+    every = trace["found"] == trace["sought"]
+    count = f"all {trace['found']:,}" if every else f"{trace['found']:,} of {trace['sought']:,}"
+    if not trace["proved"]:
+        return f"{what} like those in {where} by {by}: {count}, and not taken for found again: {trace['reason']}"
+    return f"{what} found again in {where} by {by}: {count}"
