@@ -156,7 +156,7 @@ def _add_constraints(by_oid: dict[int, Relation], rows: Rows) -> None:
             checks.append(constraint)
     parsed = parse_expressions([check_expression(check.definition or "") for check in checks])
     for check, expression in zip(checks, parsed, strict=True):
-        if expression is not None and check.validated and check.enforced:
+        if expression is not None:
             check.proves_not_null = expression.proves_not_null
 
 

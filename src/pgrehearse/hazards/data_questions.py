@@ -112,17 +112,16 @@ class DataQuestions:
             return None
         if not self._only_reads_statement(update):
             return None
-        stream = RawStream()
         target = node.relation.alias.aliasname if node.relation.alias is not None else node.relation.relname
         changed = []
         for each in node.targetList:
             if each.indirection or type(each.val).__name__ in ("MultiAssignRef", "SetToDefault"):
                 return None
             old = sql.SQL("{}.{}").format(sql.Identifier(target), sql.Identifier(each.name))
-            new = _literal(stream(each.val))
+            new = _literal(_deparsed(each.val))
             changed.append(sql.SQL("({} IS NOT NULL AND {} IS DISTINCT FROM ({}))").format(old, old, new))
-        sources = [_literal(stream(source)) for source in (node.relation, *(node.fromClause or ()))]
-        where = _literal(stream(node.whereClause)) if node.whereClause is not None else sql.SQL("true")
+        sources = [_literal(_deparsed(source)) for source in (node.relation, *(node.fromClause or ()))]
+        where = _literal(_deparsed(node.whereClause)) if node.whereClause is not None else sql.SQL("true")
         query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE ({}) AND ({}))").format(
             sql.SQL(", ").join(sources), where, sql.SQL(" OR ").join(changed)
         )
@@ -133,9 +132,8 @@ class DataQuestions:
         node: Any = parse_sql(delete)[0].stmt
         if node.withClause is not None or not self._only_reads_statement(delete):
             return None
-        stream = RawStream()
-        sources = [_literal(stream(source)) for source in (node.relation, *(node.usingClause or ()))]
-        where = _literal(stream(node.whereClause)) if node.whereClause is not None else sql.SQL("true")
+        sources = [_literal(_deparsed(source)) for source in (node.relation, *(node.usingClause or ()))]
+        where = _literal(_deparsed(node.whereClause)) if node.whereClause is not None else sql.SQL("true")
         query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(sql.SQL(", ").join(sources), where)
         return self._ask(query, [table])
 
@@ -224,10 +222,15 @@ class DataQuestions:
         return self._may[table]
 
     def _only_reads(self, expression: str) -> bool:
+        """Whether it is one expression that calls nothing but what only reads."""
+        statement = f"SELECT {expression}"
         try:
-            return self._only_reads_statement(f"SELECT {expression}")
+            trees: Any = parse_sql(statement)
         except ParseError:
             return False
+        if len(trees) != 1 or trees[0].stmt.fromClause is not None or len(trees[0].stmt.targetList or ()) != 1:
+            return False
+        return self._only_reads_statement(statement)
 
     def _only_reads_statement(self, statement: str) -> bool:
         """Whether nothing is called but what PostgreSQL itself marks as reading only."""
@@ -276,11 +279,14 @@ def _identifier(name: RelationName) -> sql.Identifier:
 
 
 def _written(expression: str) -> sql.Composable:
-    """An expression as a file wrote it, read and written again by the parser: it can be nothing but one expression."""
+    """One expression (`_only_reads`) as a file wrote it, read and written again by the parser."""
     tree: Any = parse_sql(f"SELECT {expression}")
-    if len(tree) != 1 or len(tree[0].stmt.targetList) != 1 or tree[0].stmt.fromClause is not None:
-        raise ValueError(f"not one expression: {expression}")
-    return _literal(RawStream()(tree[0].stmt.targetList[0].val))
+    return _literal(_deparsed(tree[0].stmt.targetList[0].val))
+
+
+def _deparsed(node: Any) -> str:
+    text: str = RawStream()(node)  # a stream keeps what it wrote before
+    return text
 
 
 def _literal(text: str) -> sql.SQL:
