@@ -113,10 +113,10 @@ def test_views_are_read_in_batches_whose_locks_are_given_back(
     monkeypatch.setattr(snapshot, "BATCH", 10)
     most_held = 0
     pid = connection.info.backend_pid
-    read_batch = snapshot._Reading._annotate
+    read_batch = snapshot.Reading._annotate
     with connect(database, verb="watch") as watch:
 
-        def watched(reading: snapshot._Reading, rows: list[tuple[object, ...]]) -> None:
+        def watched(reading: snapshot.Reading, rows: list[tuple[object, ...]]) -> None:
             nonlocal most_held
             held = watch.execute(
                 "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
@@ -126,7 +126,7 @@ def test_views_are_read_in_batches_whose_locks_are_given_back(
             most_held = max(most_held, held[0] if held else 0)
             read_batch(reading, rows)
 
-        monkeypatch.setattr(snapshot._Reading, "_annotate", watched)
+        monkeypatch.setattr(snapshot.Reading, "_annotate", watched)
         views = list(read_schema(connection).of_kind(ObjectKind.VIEW))
     assert all("definition" in view.attributes for view in views)
     assert len(views) == 30
@@ -211,16 +211,16 @@ def test_an_object_dropped_while_being_read_is_read_again(
     run_script(
         connection, "CREATE TABLE t (a int); CREATE VIEW doomed AS SELECT a FROM t; CREATE VIEW kept AS SELECT a FROM t"
     )
-    number_columns = snapshot._Reading._number_columns
+    number_columns = snapshot.Reading._number_columns
     reads = 0
 
-    def dropped_meanwhile(reading: snapshot._Reading) -> None:
+    def dropped_meanwhile(reading: snapshot.Reading) -> None:
         nonlocal reads
         reads += 1
         with connect(database, verb="other") as other:
             other.execute("DROP VIEW IF EXISTS doomed")
         number_columns(reading)
 
-    monkeypatch.setattr(snapshot._Reading, "_number_columns", dropped_meanwhile)
+    monkeypatch.setattr(snapshot.Reading, "_number_columns", dropped_meanwhile)
     assert [view.identity for view in read_schema(connection).of_kind(ObjectKind.VIEW)] == ["public.kept"]
     assert reads == 2

@@ -9,7 +9,9 @@ from pgrehearse.schema.normalise import normal_form
 from pgrehearse.schema.schema_object import ObjectKind, SchemaObject
 
 LEADING = 7  # kind, class, oid, number, relation's oid, relation, name: what every row begins with
-PRIVATE = frozenset({"_domain", "_inherited", "_parsed", "_parent", "_constraint", "_own_name"})  # for the reader only
+PRIVATE = frozenset(
+    {"_domain", "_inherited", "_parsed", "_parent", "_constraint", "_own_name", "_type"}
+)  # for the reader
 KINDS = {kind.value: kind for kind in ObjectKind}
 
 # What an attribute's text is; text not named here is compared as it stands.
@@ -39,6 +41,7 @@ class Draft:
     kind: str  # the value of an `ObjectKind`, whose own lookup costs more than all else here
     name: str
     relation: str | None
+    relation_oid: int | None
     oid: int
     number: int
     attributes: dict[str, str]
@@ -50,10 +53,10 @@ class Draft:
         """Each with its class; ``names``: of the columns after the leading ones."""
         private_names = [name for name in names if name in PRIVATE]
         for row in rows:
-            kind, class_oid, oid, number, _, relation, name = row[:LEADING]
+            kind, class_oid, oid, number, relation_oid, relation, name = row[:LEADING]
             attributes = {key: value for key, value in zip(names, row[LEADING:], strict=True) if value is not None}
             private = {key: attributes.pop(key) for key in private_names if key in attributes}
-            yield class_oid, cls(kind, name, relation, oid, number, attributes, private)
+            yield class_oid, cls(kind, name, relation, relation_oid, oid, number, attributes, private)
 
     @property
     def key(self) -> tuple[str, str, str]:

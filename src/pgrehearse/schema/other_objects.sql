@@ -69,7 +69,8 @@ SELECT 'publication relation', 'pg_catalog.pg_publication_rel'::pg_catalog.regcl
     (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
      WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs)) AS "columns",
     pg_catalog.pg_get_expr(r.prqual, r.prrelid) AS "where"
-FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid;
+FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
+WHERE (%(relations)s::oid[] IS NULL OR r.prrelid = ANY (%(relations)s::oid[]));
 
 -- name: read_publication_schemas_15
 SELECT 'pg_catalog.pg_publication'::pg_catalog.regclass::oid, s.pnpubid, 0, 'schemas',

@@ -3,9 +3,10 @@
 import contextlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -13,7 +14,7 @@ from psycopg.pq import TransactionStatus
 from pgrehearse.errors import SchemaUnreadable
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.schema.draft import LEADING, Draft
-from pgrehearse.schema.schema_object import LeftOut, ObjectKind, Schema
+from pgrehearse.schema.schema_object import LeftOut, ObjectKind, Schema, SchemaObject
 
 # drizzle's own record of what it applied: bookkeeping of the tool, not shape of the application.
 DRIZZLE_NAMESPACE = "drizzle"
@@ -45,9 +46,11 @@ MAIN_OBJECTS = (
     "read_policies", "read_rules", "read_functions", "read_types", "read_domain_constraints", "read_extensions",
     "read_statistics",
 )  # fmt: skip
-SCHEMA, TABLE = ObjectKind.SCHEMA.value, ObjectKind.TABLE.value
+SYSTEM_GRANTS = "read_system_grants"
+TABLE = ObjectKind.TABLE.value
 CONSTRAINT, SYSTEM_OBJECT = ObjectKind.CONSTRAINT.value, ObjectKind.SYSTEM_OBJECT.value
 RELATION_OID = 4  # of a row's leading columns
+RELATION_CLASS = 1259  # pg_class, of itself; oids of catalogs never change
 BATCH = 200  # relations printed before their locks are given back; the lock table holds some thousands
 ATTEMPTS = 5  # an object dropped while being printed is "cache lookup failed": read again
 
@@ -64,6 +67,8 @@ LEFT_OUT_BY_DESIGN = (
     LeftOut(what="whether a materialized view is populated", reason="its content is data"),
 )  # fmt: skip
 
+Found = TypeVar("Found")
+
 
 def read_schema(connection: Connection, *, ignore_relations: frozenset[str] = frozenset()) -> Schema:
     """The shape of the whole database that ``connection`` is in.
@@ -78,9 +83,20 @@ def read_schema(connection: Connection, *, ignore_relations: frozenset[str] = fr
     Raises `SchemaUnreadable` (exit 3) when the role may not read a catalog, when objects change while being read, and
     when another session keeps a view's table locked for longer than 10 s.
     """
+    return in_transaction(connection, lambda: _schema_of(Reading(connection, ignore_relations)))
+
+
+def _schema_of(reading: "Reading") -> Schema:
+    reading.read()
+    objects = sorted((draft.finished() for draft in reading.drafts), key=lambda found: found.key)
+    return as_schema(reading.major, objects, reading.ignored)
+
+
+def in_transaction(connection: Connection, read: Callable[[], Found]) -> Found:
+    """What ``read`` finds in one transaction, as `read_schema` says; again where objects changed meanwhile."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _read_in_transaction(connection, ignore_relations)
+            return _in_transaction(connection, read)
         except psycopg.errors.InsufficientPrivilege as error:
             raise SchemaUnreadable(
                 f"the schema cannot be read whole: {error.diag.message_primary}",
@@ -100,31 +116,74 @@ def read_schema(connection: Connection, *, ignore_relations: frozenset[str] = fr
     raise AssertionError("unreachable")
 
 
-def _read_in_transaction(connection: Connection, ignore_relations: frozenset[str]) -> Schema:
+def _in_transaction(connection: Connection, read: Callable[[], Found]) -> Found:
     own_transaction = connection.info.transaction_status == TransactionStatus.IDLE
     # Rolling back gives back settings and locks, of a savepoint too.
     with connection.transaction(force_rollback=True):
         if own_transaction:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.execute(SET_PRINTING, (list(PRINTING), list(PRINTING.values())))
-        return _Reading(connection, ignore_relations).read()
+        return read()
 
 
-class _Reading:
-    """One pass over the catalogs; lives as long as its transaction."""
+def as_schema(major: int, objects: Sequence[SchemaObject], ignored: frozenset[str]) -> Schema:
+    """The schema of these objects, which are sorted by their keys; without drizzle's namespace where it is empty."""
+    found = next((each for each in objects if each.kind is ObjectKind.SCHEMA and each.name == DRIZZLE_NAMESPACE), None)
+    if found is not None and not any(_inside(each, DRIZZLE_NAMESPACE) for each in objects):
+        objects = [each for each in objects if each is not found]
+    by_caller = tuple(LeftOut(what=name, reason="the caller ignores it") for name in sorted(ignored))
+    return Schema(server_major=major, objects=tuple(objects), left_out=LEFT_OUT_BY_DESIGN + by_caller)
 
-    def __init__(self, connection: Connection, ignore_relations: frozenset[str]) -> None:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Which objects to read; what is small is always read."""
+
+    relations: frozenset[int]
+    types: frozenset[int]
+    functions: frozenset[int]
+
+
+class Reading:
+    """One pass over the catalogs, over all of them or a ``scope``; lives as long as its transaction."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        ignore_relations: frozenset[str],
+        members: frozenset[tuple[int, int]] | None = None,
+    ) -> None:
         self._connection = connection
-        self._major = connection.info.server_version // 10000
-        self._ignored = ignore_relations
+        self.major = connection.info.server_version // 10000
+        self.ignored = ignore_relations
         self._drafts: dict[tuple[int, int, int], Draft] = {}
-        self._parameters: dict[str, Any] = {}
-        self._members: set[tuple[int, int]] = set()
+        self._parameters: dict[str, Any] = dict.fromkeys(("relations", "types", "functions", "objects"))
+        self._parameters["namespaces"] = [oid for oid, _ in self._rows("namespaces")[1]]
+        if members is None:
+            members = frozenset((class_oid, oid) for class_oid, oid in self._rows("members")[1])
+        self.members = members
+        self._parameters["names"] = [DRIZZLE_LEDGER, *sorted(self.ignored)]
+        self._parameters["members"] = [oid for class_oid, oid in members if class_oid == RELATION_CLASS]
+        self.left_out = frozenset(oid for (oid,) in self._rows("left_out_relations")[1])
+        self._parameters["left_out"] = list(self.left_out)
 
-    def read(self) -> Schema:
-        self._find_what_counts()
-        publications = ("read_publication_tables_15",) if self._major >= 15 else ()
-        for names, rows in self._rows_of_each(*MAIN_OBJECTS, *OTHER_OBJECTS, *publications):
+    @property
+    def drafts(self) -> Iterable[Draft]:
+        """What was read."""
+        return self._drafts.values()
+
+    def read(self, scope: Scope | None = None) -> None:
+        """Without ``scope`` everything; with it only that, and what is not a relation's, a type or a function.
+
+        Of an inheriting table its ancestors must be in it, see `with_ancestors`.
+        """
+        main = MAIN_OBJECTS + OTHER_OBJECTS + (("read_publication_tables_15",) if self.major >= 15 else ())
+        if scope is not None:
+            self._parameters |= {
+                "relations": list(scope.relations), "types": list(scope.types), "functions": list(scope.functions),
+            }  # fmt: skip
+            main = tuple(name for name in main if name != SYSTEM_GRANTS)
+        for names, rows in self._rows_of_each(*main):
             self._add_objects(names, rows)
         relations = self._of_kind(ObjectKind.TABLE, ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW)
         self._number_columns()
@@ -134,10 +193,23 @@ class _Reading:
         self._annotate_in_batches(
             "function_definitions", [d.oid for d in self._drafts.values() if d.private.get("_parsed")]
         )
+        if scope is not None:
+            self._parameters["objects"] = [draft.oid for draft in self._drafts.values()]
         for _, rows in self._rows_of_each(*self._annotations()):
             self._annotate(rows)
         self._require_definitions()
-        return self._schema()
+
+    def with_ancestors(self, scope: Scope) -> Scope:
+        """A child's columns stand in the order of its parents'."""
+        parents: dict[int, list[int]] = defaultdict(list)
+        for child, parent in self._rows("inheritance")[1]:
+            parents[child].append(parent)
+        relations, ahead = set(scope.relations), list(scope.relations)
+        while ahead:
+            new = set(parents.get(ahead.pop(), ())) - relations
+            relations |= new
+            ahead += new
+        return replace(scope, relations=frozenset(relations))
 
     def _annotations(self) -> Iterator[str]:
         yield from (
@@ -147,19 +219,12 @@ class _Reading:
             "read_security_labels",
             "read_grants",
         )
-        if self._major >= 18:
+        if self.major >= 18:
             yield from ("read_not_null_constraints_18", "read_not_null_comments_18")
-        if self._major >= 15:
+        if self.major >= 15:
             yield "read_publication_schemas_15"
         else:
             yield "read_publication_tables_14"
-
-    def _find_what_counts(self) -> None:
-        namespaces = self._rows("namespaces")[1]
-        self._parameters["namespaces"] = [oid for oid, _ in namespaces]
-        self._parameters["names"] = [DRIZZLE_LEDGER, *sorted(self._ignored)]
-        self._parameters["left_out"] = [oid for (oid,) in self._rows("left_out_relations")[1]]
-        self._members = {(class_oid, oid) for class_oid, oid in self._rows("members")[1]}
 
     def _rows(self, statement: str, **more: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
         cursor = self._connection.execute(STATEMENTS[statement], {**self._parameters, **more})
@@ -181,10 +246,10 @@ class _Reading:
             raise failure
 
     def _add_objects(self, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-        left_out = set(self._parameters["left_out"])
+        left_out = self.left_out
         if left_out:
             rows = [row for row in rows if row[RELATION_OID] not in left_out]
-        members, drafts = self._members, self._drafts
+        members, drafts = self.members, self._drafts
         for class_oid, draft in Draft.from_rows(names[LEADING:], rows):
             # Rights on a member are not the extension's: the statement that reads them knows which were changed.
             if (class_oid, draft.oid) not in members or draft.kind == SYSTEM_OBJECT:
@@ -229,7 +294,7 @@ class _Reading:
         constraint_class = next((key[0] for key, draft in self._drafts.items() if draft.kind == CONSTRAINT), 0)
         for class_oid, draft in Draft.from_rows(names[LEADING:], rows):
             parent, constraint = draft.private.get("_parent"), draft.private.get("_constraint")
-            if (class_oid, draft.oid) in self._members:
+            if (class_oid, draft.oid) in self.members:
                 continue
             if parent is not None:
                 if draft.attributes:
@@ -248,15 +313,6 @@ class _Reading:
             if "definition" not in draft.attributes and not draft.private.get("_parent"):
                 raise psycopg.errors.InternalError_(f"{draft.kind} {draft.name} was dropped meanwhile")
 
-    def _schema(self) -> Schema:
-        drafts = sorted(self._drafts.values(), key=lambda draft: draft.key)
-        empty = [draft for draft in drafts if draft.kind == SCHEMA and draft.name == DRIZZLE_NAMESPACE]
-        if empty and not any(_inside(draft, DRIZZLE_NAMESPACE) for draft in drafts):
-            drafts = [draft for draft in drafts if draft is not empty[0]]
-        objects = [draft.finished() for draft in drafts]
-        ignored = tuple(LeftOut(what=name, reason="the caller ignores it") for name in sorted(self._ignored))
-        return Schema(server_major=self._major, objects=tuple(objects), left_out=LEFT_OUT_BY_DESIGN + ignored)
-
 
 def _in_order(
     oid: int, columns: Mapping[int, list[Draft]], parents: Mapping[int, list[int]], known: dict[int, list[Draft]]
@@ -273,7 +329,7 @@ def _in_order(
     return known[oid]
 
 
-def _inside(found: Draft, namespace: str) -> bool:
+def _inside(found: SchemaObject, namespace: str) -> bool:
     return (found.relation or found.name).startswith(f"{namespace}.")
 
 

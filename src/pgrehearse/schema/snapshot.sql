@@ -2,7 +2,8 @@
 -- each further column is an attribute, named as it is shown, NULL when it has its default; `_name` is for the reader only.
 -- Statements of five columns give: class, oid, subid, attribute, value, and add to an object read before.
 -- search_path is empty while these run, so every name that the server prints is qualified.
--- Parameters: namespaces oid[] (those that count), left_out oid[] (relations that do not).
+-- Parameters: namespaces oid[] (those that count), left_out oid[] (relations that do not); relations, types, functions,
+-- objects oid[]: only these, or NULL for all.
 
 -- name: namespaces
 -- Ours and the server's own never count; a temporary namespace is one session's.
@@ -15,14 +16,14 @@ WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehears
 SELECT d.classid, d.objid FROM pg_catalog.pg_depend d WHERE d.deptype = 'e';
 
 -- name: left_out_relations
--- Members of extensions, relations the caller names, and the sequences that belong to these.
+-- Members of extensions (%(members)s), relations the caller names, and the sequences that belong to these.
 WITH named AS (
     SELECT c.oid
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) = ANY (%(names)s::text[])
+    FROM pg_catalog.unnest(%(names)s::text[]) AS u (name), LATERAL pg_catalog.parse_ident(u.name) AS part
+    JOIN pg_catalog.pg_namespace n ON n.nspname = part[1]
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = part[2]
     UNION
-    SELECT d.objid FROM pg_catalog.pg_depend d
-    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'e'
+    SELECT m.oid FROM pg_catalog.unnest(%(members)s::oid[]) AS m (oid)
 )
 SELECT oid FROM named
 UNION
@@ -78,7 +79,8 @@ LEFT JOIN (
 LEFT JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = c.oid
 LEFT JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND c.relnamespace = ANY (%(namespaces)s::oid[])
-  AND c.oid <> ALL (%(left_out)s::oid[]);
+  AND c.oid <> ALL (%(left_out)s::oid[])
+  AND (%(relations)s::oid[] IS NULL OR c.oid = ANY (%(relations)s::oid[]));
 
 -- name: read_replica_identities
 -- The index behind REPLICA IDENTITY USING INDEX, by its columns: its name may be generated on a partition.
@@ -86,7 +88,8 @@ SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, i.indrelid, 0, 'replica 
     'using index on ' || (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum)
                           FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indexrelid)
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
-WHERE i.indisreplident AND c.relreplident = 'i';
+WHERE i.indisreplident AND c.relreplident = 'i'
+  AND (%(relations)s::oid[] IS NULL OR i.indrelid = ANY (%(relations)s::oid[]));
 
 -- name: read_columns
 -- Not ordered here: a sort of so wide rows goes to disk.  attstattarget: -1 up to 16, NULL from 17 on.
@@ -117,7 +120,8 @@ JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND c.relnamespace = ANY (%(namespaces)s::oid[])
-  AND c.oid <> ALL (%(left_out)s::oid[]);
+  AND c.oid <> ALL (%(left_out)s::oid[])
+  AND (%(relations)s::oid[] IS NULL OR c.oid = ANY (%(relations)s::oid[]));
 
 -- name: read_not_null_constraints_18
 -- 18 keeps NOT NULL in pg_constraint: by column, never by name (the name stays when a column is renamed).
@@ -125,7 +129,8 @@ SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, con.conrelid, con.conkey
     pg_catalog.concat_ws(', ', 'yes', CASE WHEN NOT con.convalidated THEN 'not valid' END,
                          CASE WHEN con.connoinherit THEN 'no inherit' END)
 FROM pg_catalog.pg_constraint con
-WHERE con.contype = 'n' AND con.conrelid <> 0 AND (NOT con.convalidated OR con.connoinherit);
+WHERE con.contype = 'n' AND con.conrelid <> 0 AND (NOT con.convalidated OR con.connoinherit)
+  AND (%(relations)s::oid[] IS NULL OR con.conrelid = ANY (%(relations)s::oid[]));
 
 -- name: read_constraints
 -- Inherited copies say nothing of their own: the parent's constraint implies them, and their names are generated.
@@ -139,15 +144,18 @@ JOIN pg_catalog.pg_class c ON c.oid = con.conrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE con.contype IN ('c', 'f', 'p', 'u', 'x') AND con.conparentid = 0
   AND NOT (con.contype = 'c' AND con.coninhcount > 0 AND NOT con.conislocal)
-  AND c.relnamespace = ANY (%(namespaces)s::oid[]) AND c.oid <> ALL (%(left_out)s::oid[]);
+  AND c.relnamespace = ANY (%(namespaces)s::oid[]) AND c.oid <> ALL (%(left_out)s::oid[])
+  AND (%(relations)s::oid[] IS NULL OR c.oid = ANY (%(relations)s::oid[]));
 
 -- name: read_domain_constraints
 SELECT 'domain constraint', 'pg_catalog.pg_constraint'::pg_catalog.regclass::oid, con.oid, 0, NULL::oid,
     pg_catalog.format_type(con.contypid, NULL), pg_catalog.quote_ident(con.conname),
+    con.contypid AS _type,
     pg_catalog.regexp_replace(pg_catalog.pg_get_constraintdef(con.oid), ' NOT VALID$', '') AS "definition",
     CASE WHEN NOT con.convalidated THEN 'yes' END AS "not valid"
 FROM pg_catalog.pg_constraint con JOIN pg_catalog.pg_type t ON t.oid = con.contypid
 WHERE con.contype = 'c' AND t.typnamespace = ANY (%(namespaces)s::oid[])
+  AND (%(types)s::oid[] IS NULL OR con.contypid = ANY (%(types)s::oid[]))
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
                   WHERE e.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND e.objid = t.oid AND e.deptype = 'e');
 
@@ -162,7 +170,9 @@ SELECT 'index', 'pg_catalog.pg_class'::pg_catalog.regclass::oid, x.oid, 0, c.oid
     CASE WHEN con.oid IS NULL AND p.inhparent IS NULL THEN pg_catalog.pg_get_indexdef(x.oid) END AS "definition",
     CASE WHEN NOT i.indisvalid THEN 'yes' END AS "invalid",
     CASE WHEN i.indisclustered THEN 'yes' END AS "clustered",
-    s.targets AS "statistics targets",
+    CASE WHEN i.indexprs IS NOT NULL THEN  -- only an expression's can be set
+        (SELECT pg_catalog.string_agg(a.attnum || ': ' || a.attstattarget, ', ' ORDER BY a.attnum)
+         FROM pg_catalog.pg_attribute a WHERE a.attrelid = x.oid AND a.attstattarget >= 0 AND a.attnum > 0) END AS "statistics targets",
     CASE WHEN p.inhparent IS NOT NULL THEN
         (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C") FROM pg_catalog.unnest(x.reloptions) o) END AS "options"
 FROM pg_catalog.pg_index i
@@ -171,13 +181,9 @@ JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_inherits p ON p.inhrelid = x.oid
 LEFT JOIN pg_catalog.pg_constraint con ON con.conindid = x.oid AND con.contype IN ('p', 'u', 'x') AND con.conrelid = c.oid
-LEFT JOIN (
-    SELECT a.attrelid, pg_catalog.string_agg(a.attnum || ': ' || a.attstattarget, ', ' ORDER BY a.attnum) AS targets
-    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class ix ON ix.oid = a.attrelid AND ix.relkind IN ('i', 'I')
-    WHERE a.attstattarget >= 0 AND a.attnum > 0 GROUP BY a.attrelid
-) s ON s.attrelid = x.oid
 WHERE c.relkind IN ('r', 'p', 'm') AND c.relnamespace = ANY (%(namespaces)s::oid[])
-  AND c.oid <> ALL (%(left_out)s::oid[]);
+  AND c.oid <> ALL (%(left_out)s::oid[])
+  AND (%(relations)s::oid[] IS NULL OR c.oid = ANY (%(relations)s::oid[]));
 
 -- name: read_sequences
 SELECT 'sequence', 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, 0, c.oid, NULL,
@@ -199,7 +205,8 @@ SELECT 'sequence', 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, 0, c.
 FROM pg_catalog.pg_sequence q
 JOIN pg_catalog.pg_class c ON c.oid = q.seqrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relnamespace = ANY (%(namespaces)s::oid[]) AND c.oid <> ALL (%(left_out)s::oid[]);
+WHERE c.relnamespace = ANY (%(namespaces)s::oid[]) AND c.oid <> ALL (%(left_out)s::oid[])
+  AND (%(relations)s::oid[] IS NULL OR c.oid = ANY (%(relations)s::oid[]));
 
 -- name: read_triggers
 -- A partition's copy counts only where it is enabled otherwise than its parent's.
@@ -214,7 +221,8 @@ JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_trigger u ON u.oid = t.tgparentid
 WHERE ((NOT t.tgisinternal AND t.tgparentid = 0) OR (NOT u.tgisinternal AND u.tgenabled <> t.tgenabled))
-  AND c.relnamespace = ANY (%(namespaces)s::oid[]) AND c.oid <> ALL (%(left_out)s::oid[]);
+  AND c.relnamespace = ANY (%(namespaces)s::oid[]) AND c.oid <> ALL (%(left_out)s::oid[])
+  AND (%(relations)s::oid[] IS NULL OR c.oid = ANY (%(relations)s::oid[]));
 
 -- name: read_disabled_foreign_keys
 -- DISABLE TRIGGER ALL silences foreign keys too, and pg_dump does not say so: a clone enforces what its origin does not.
@@ -224,6 +232,7 @@ FROM pg_catalog.pg_trigger t
 JOIN pg_catalog.pg_constraint con ON con.oid = t.tgconstraint
 LEFT JOIN pg_catalog.pg_constraint root ON root.oid = con.conparentid
 WHERE t.tgisinternal AND t.tgenabled <> 'O' AND con.contype = 'f'
+  AND (%(relations)s::oid[] IS NULL OR t.tgrelid = ANY (%(relations)s::oid[]))
 GROUP BY t.tgrelid;
 
 -- name: read_policies
@@ -238,7 +247,8 @@ SELECT 'policy', 'pg_catalog.pg_policy'::pg_catalog.regclass::oid, p.oid, 0, c.o
 FROM pg_catalog.pg_policy p
 JOIN pg_catalog.pg_class c ON c.oid = p.polrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relnamespace = ANY (%(namespaces)s::oid[]) AND c.oid <> ALL (%(left_out)s::oid[]);
+WHERE c.relnamespace = ANY (%(namespaces)s::oid[]) AND c.oid <> ALL (%(left_out)s::oid[])
+  AND (%(relations)s::oid[] IS NULL OR c.oid = ANY (%(relations)s::oid[]));
 
 -- name: read_rules
 -- The definition is read apart, in batches: printing one locks every relation that it names.
@@ -248,7 +258,8 @@ SELECT 'rule', 'pg_catalog.pg_rewrite'::pg_catalog.regclass::oid, r.oid, 0, c.oi
 FROM pg_catalog.pg_rewrite r
 JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE r.rulename <> '_RETURN' AND c.relnamespace = ANY (%(namespaces)s::oid[]) AND c.oid <> ALL (%(left_out)s::oid[]);
+WHERE r.rulename <> '_RETURN' AND c.relnamespace = ANY (%(namespaces)s::oid[]) AND c.oid <> ALL (%(left_out)s::oid[])
+  AND (%(relations)s::oid[] IS NULL OR c.oid = ANY (%(relations)s::oid[]));
 
 -- name: read_functions
 -- A function that a type made for itself (a range's constructors) says nothing of its own.
@@ -280,6 +291,7 @@ FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 LEFT JOIN pg_catalog.pg_aggregate a ON a.aggfnoid = p.oid
 WHERE p.pronamespace = ANY (%(namespaces)s::oid[])
+  AND (%(functions)s::oid[] IS NULL OR p.oid = ANY (%(functions)s::oid[]))
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                   WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype IN ('i', 'e'));
 
@@ -331,6 +343,7 @@ LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid
 LEFT JOIN pg_catalog.pg_opclass oc ON oc.oid = r.rngsubopc
 WHERE t.typnamespace = ANY (%(namespaces)s::oid[]) AND t.typtype IN ('b', 'c', 'd', 'e', 'r') AND t.typisdefined
   AND (t.typtype <> 'c' OR c.relkind = 'c')
+  AND (%(types)s::oid[] IS NULL OR t.oid = ANY (%(types)s::oid[]))
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = t.oid)
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                   WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'e');
@@ -348,17 +361,20 @@ SELECT 'statistics object', 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass::
     pg_catalog.pg_get_statisticsobjdef(s.oid) AS "definition",
     CASE WHEN s.stxstattarget >= 0 THEN s.stxstattarget::text END AS "statistics target"
 FROM pg_catalog.pg_statistic_ext s JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace
-WHERE s.stxnamespace = ANY (%(namespaces)s::oid[]) AND s.stxrelid <> ALL (%(left_out)s::oid[]);
+WHERE s.stxnamespace = ANY (%(namespaces)s::oid[]) AND s.stxrelid <> ALL (%(left_out)s::oid[])
+  AND (%(relations)s::oid[] IS NULL OR s.stxrelid = ANY (%(relations)s::oid[]));
 
 -- name: read_comments
 SELECT d.classoid, d.objoid, d.objsubid, 'comment', d.description
 FROM pg_catalog.pg_description d
-WHERE d.objoid >= 16384 OR (d.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.objoid = ANY (%(namespaces)s::oid[]));
+WHERE (d.objoid >= 16384 OR (d.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.objoid = ANY (%(namespaces)s::oid[])))
+  AND (%(objects)s::oid[] IS NULL OR d.objoid = ANY (%(objects)s::oid[]));
 
 -- name: read_not_null_comments_18
 SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, con.conrelid, con.conkey[1], 'comment on not null', d.description
 FROM pg_catalog.pg_description d JOIN pg_catalog.pg_constraint con ON con.oid = d.objoid
-WHERE d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND con.contype = 'n' AND con.conrelid <> 0;
+WHERE d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND con.contype = 'n' AND con.conrelid <> 0
+  AND (%(relations)s::oid[] IS NULL OR con.conrelid = ANY (%(relations)s::oid[]));
 
 -- name: read_security_labels
 SELECT l.classoid, l.objoid, l.objsubid, 'security label',
@@ -372,16 +388,20 @@ WITH acls AS (
            pg_catalog.acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner) AS standard
     FROM pg_catalog.pg_class c
     WHERE c.relacl IS NOT NULL AND c.relnamespace = ANY (%(namespaces)s::oid[])
+      AND (%(relations)s::oid[] IS NULL OR c.oid = ANY (%(relations)s::oid[]))
     UNION ALL
     SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, a.attrelid, a.attnum, a.attacl, NULL
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
     WHERE a.attacl IS NOT NULL AND a.attacl <> '{}' AND NOT a.attisdropped AND c.relnamespace = ANY (%(namespaces)s::oid[])
+      AND (%(relations)s::oid[] IS NULL OR c.oid = ANY (%(relations)s::oid[]))
     UNION ALL
     SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid, 0, p.proacl, pg_catalog.acldefault('f', p.proowner)
     FROM pg_catalog.pg_proc p WHERE p.proacl IS NOT NULL AND p.pronamespace = ANY (%(namespaces)s::oid[])
+      AND (%(functions)s::oid[] IS NULL OR p.oid = ANY (%(functions)s::oid[]))
     UNION ALL
     SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, 0, t.typacl, pg_catalog.acldefault('T', t.typowner)
     FROM pg_catalog.pg_type t WHERE t.typacl IS NOT NULL AND t.typnamespace = ANY (%(namespaces)s::oid[])
+      AND (%(types)s::oid[] IS NULL OR t.oid = ANY (%(types)s::oid[]))
     UNION ALL
     SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, n.oid, 0, n.nspacl, pg_catalog.acldefault('n', n.nspowner)
     FROM pg_catalog.pg_namespace n WHERE n.nspacl IS NOT NULL AND n.oid = ANY (%(namespaces)s::oid[])
