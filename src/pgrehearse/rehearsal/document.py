@@ -38,6 +38,7 @@ from pgrehearse.schema.schema_object import Schema
 FORMAT = 1
 SHOWN_DIFFERENCES = 5
 _WHERE_AM_I = re.compile(r"\bcurrent_database\b|\bcurrent_catalog\b", re.IGNORECASE)
+from pgrehearse.schema.known import KnownSchema
 POWERFUL_ON_SHARED = (
     "the role may reach the machine, and not every way there can be seen (a trigger, a deferred one, a string inside a "
     "string); leave --target out for a private server"
@@ -57,14 +58,14 @@ class Seen:
     settings: dict[str, str] = field(default_factory=dict)
     table_sizes: dict[str, TableSize] = field(default_factory=dict)  # the source's
     pair: ClonePair | None = None
-    pristine_schema: Schema | None = None
+    pristine_known: KnownSchema | None = None
     clone_server_version: str = ""
     traces: tuple[StatementTrace, ...] = ()
     not_run: tuple[StatementNotRun, ...] = ()
     commits: tuple[CommitEvidence, ...] = ()
     failure: MigrationFailed | None = None
     doubt: str | None = None  # why that failure is none that was measured
-    clone_schema: Schema | None = None
+    clone_known: KnownSchema | None = None  # after the plan
     baseline: Baseline | None = None  # how the clone stood before the plan
     data: DataComparison | None = None
     integrity: Integrity | None = None  # None: no plan was run
@@ -92,6 +93,16 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
     changes = diff(seen.pristine_schema, seen.clone_schema, same_oids=True)
     integrity = seen.integrity or Integrity(checks=(), broken=(), not_measured=())
     lost = find_lost_guarantees(seen.pristine_schema, seen.clone_schema)
+    @property
+    def pristine_schema(self) -> Schema | None:
+        """As it was read."""
+        return None if self.pristine_known is None else self.pristine_known.schema
+
+    @property
+    def clone_schema(self) -> Schema | None:
+        """As it was read, after the plan."""
+        return None if self.clone_known is None else self.clone_known.schema
+
     guarantees = (*lost, *find_broken_promises(integrity))
     failure = seen.failure if seen.doubt is None else None
     undeclared = seen.intent.left if seen.intent.left is not None else seen.data

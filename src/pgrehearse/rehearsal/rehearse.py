@@ -47,6 +47,7 @@ from pgrehearse.rehearsal.settings import read_settings
 from pgrehearse.rehearsal.syntax import ask_server
 from pgrehearse.rehearsal.way_back import RehearsedWayBack, WayBackType, rehearse_way_back
 from pgrehearse.schema.snapshot import read_schema
+from pgrehearse.schema.known import read_known_schema, read_schema_again
 
 # Nobody waits behind us on a clone, and nothing there may time out before it was measured.
 CLONE_LIMITS = Limits(lock_timeout_ms=60_000, attempts=2, max_block_s=None, wait_s=60.0)
@@ -137,7 +138,7 @@ def _read_source(session: Connection, seen: Seen) -> None:
 def _read_pristine(pair: ClonePair, seen: Seen) -> None:
     """The copy must have the source's schema: a rehearsal on something else would prove nothing."""
     with pair.session("pristine", "observe") as session:
-        seen.pristine_schema = read_schema(session)
+        seen.pristine_known = read_known_schema(session)
         seen.clone_server_version = fetch_value(session, "SHOW server_version")
 
 
@@ -213,7 +214,8 @@ def _compare(pair: ClonePair, seen: Seen, progress: Progress) -> None:
     progress.step("comparing schema and data")
     started = time.monotonic()
     with pair.session("clone", "observe") as session:
-        seen.clone_schema = read_schema(session)
+        assert seen.pristine_known is not None
+        seen.clone_known = read_schema_again(session, seen.pristine_known)  # made by TEMPLATE
     seen.data = compare_data(
         lambda: pair.session("pristine", "observe"),
         lambda: pair.session("clone", "observe"),

@@ -32,8 +32,8 @@ from pgrehearse.rollback.perform import Ddl, WentBack, perform
 from pgrehearse.rollback.quarantine import RefreshImages, SettleImages
 from pgrehearse.rollback.way_back import find_inverse
 from pgrehearse.schema.diff import ORDER, diff
+from pgrehearse.schema.known import read_schema_again
 from pgrehearse.schema.schema_object import Schema
-from pgrehearse.schema.snapshot import read_schema
 
 QUERIES = named_queries(__file__)
 IMAGES_OF = "rehearsal"  # the id under which images are taken on a clone
@@ -313,7 +313,7 @@ class _Rehearsing:
     def _require_pristine(self) -> None:
         self.progress.step("comparing what came back")
         with self.pair.session("clone", "way back") as session:
-            self._require_schema(self._before, read_schema(session), "after the way back")
+            self._require_schema(self._before, self._read_schema_again(session), "after the way back")
         data = self._compare(self._untouched())
         problems = [*self._differing_rows(data), *self._differing_sequences(data)]
         unmeasured = [
@@ -328,6 +328,10 @@ class _Rehearsing:
             problems += [found.what for found in find_emptied_matviews(before, after)]
         if problems or unmeasured:
             raise _NotProvedError(*problems[:SHOWN], *unmeasured[:SHOWN])
+
+    def _read_schema_again(self, session: Connection) -> Schema:
+        assert self.seen.clone_known is not None
+        return read_schema_again(session, self.seen.clone_known).schema
 
     def _require_schema(self, wanted: Schema, found: Schema, when: str) -> None:
         changes = diff(wanted, found)
@@ -398,7 +402,7 @@ class _Rehearsing:
             raise _NotProvedError(told) from error
         took_ms = (time.monotonic() - started) * 1000
         with self.pair.session("clone", "way back") as session:
-            changes = diff(self._after, read_schema(session))
+            changes = diff(self._after, self._read_schema_again(session))
         if changes:
             raise _NotProvedError(
                 f"applied again, the plan gives another schema: {'; '.join(map(str, changes[:SHOWN]))}"
