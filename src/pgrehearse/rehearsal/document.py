@@ -32,13 +32,13 @@ from pgrehearse.rehearsal.receipt import RECIPE, Receipt, files_of
 from pgrehearse.rehearsal.request import Request
 from pgrehearse.schema.diff import diff
 from pgrehearse.schema.fingerprint import FINGERPRINT_RECIPE, fingerprint
+from pgrehearse.schema.known import KnownSchema
 from pgrehearse.schema.packed import pack
 from pgrehearse.schema.schema_object import Schema
 
 FORMAT = 1
 SHOWN_DIFFERENCES = 5
 _WHERE_AM_I = re.compile(r"\bcurrent_database\b|\bcurrent_catalog\b", re.IGNORECASE)
-from pgrehearse.schema.known import KnownSchema
 POWERFUL_ON_SHARED = (
     "the role may reach the machine, and not every way there can be seen (a trigger, a deferred one, a string inside a "
     "string); leave --target out for a private server"
@@ -83,16 +83,6 @@ class Seen:
     unmeasured: list[Unmeasured] = field(default_factory=list)  # what the plan's own session left unmeasured
     lowered: list[str] = field(default_factory=list)  # why the grade is less than full, beyond what the clone knows
 
-
-def receipt_of(seen: Seen, now: datetime) -> Receipt:
-    """Judge what was seen and seal it."""
-    pair, request = seen.pair, seen.request
-    assert pair is not None, "a receipt needs a finished clone"
-    assert seen.pristine_schema is not None
-    assert seen.clone_schema is not None
-    changes = diff(seen.pristine_schema, seen.clone_schema, same_oids=True)
-    integrity = seen.integrity or Integrity(checks=(), broken=(), not_measured=())
-    lost = find_lost_guarantees(seen.pristine_schema, seen.clone_schema)
     @property
     def pristine_schema(self) -> Schema | None:
         """As it was read."""
@@ -103,6 +93,16 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
         """As it was read, after the plan."""
         return None if self.clone_known is None else self.clone_known.schema
 
+
+def receipt_of(seen: Seen, now: datetime) -> Receipt:
+    """Judge what was seen and seal it."""
+    pair, request = seen.pair, seen.request
+    assert pair is not None, "a receipt needs a finished clone"
+    assert seen.pristine_schema is not None
+    assert seen.clone_schema is not None
+    changes = diff(seen.pristine_schema, seen.clone_schema, same_oids=True)
+    integrity = seen.integrity or Integrity(checks=(), broken=(), not_measured=())
+    lost = find_lost_guarantees(seen.pristine_schema, seen.clone_schema)
     guarantees = (*lost, *find_broken_promises(integrity))
     failure = seen.failure if seen.doubt is None else None
     undeclared = seen.intent.left if seen.intent.left is not None else seen.data

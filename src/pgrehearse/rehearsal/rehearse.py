@@ -46,8 +46,8 @@ from pgrehearse.rehearsal.request import Request
 from pgrehearse.rehearsal.settings import read_settings
 from pgrehearse.rehearsal.syntax import ask_server
 from pgrehearse.rehearsal.way_back import RehearsedWayBack, WayBackType, rehearse_way_back
-from pgrehearse.schema.snapshot import read_schema
 from pgrehearse.schema.known import read_known_schema, read_schema_again
+from pgrehearse.schema.snapshot import read_schema
 
 # Nobody waits behind us on a clone, and nothing there may time out before it was measured.
 CLONE_LIMITS = Limits(lock_timeout_ms=60_000, attempts=2, max_block_s=None, wait_s=60.0)
