@@ -101,6 +101,28 @@ class Migrations(_Section):
     drizzle_table: Text = "__drizzle_migrations"
 
 
+class Lint(_Section):
+    """``[lint]``: what single hazards weigh, and what is accepted."""
+
+    ignore: tuple[str, ...] = ()  # hazards of which nothing is said
+    levels: dict[str, Literal["error", "warning", "info"]] = Field(default_factory=dict)  # by hazard
+    baseline: Text | None = None  # a file of findings that are accepted as they are
+
+    @field_validator("ignore", mode="before")
+    @classmethod
+    def _is_a_list(cls, given: object) -> object:
+        return _listed(given)
+
+    @model_validator(mode="after")
+    def _names_hazards(self) -> "Lint":
+        if self.ignore or self.levels:
+            from pgrehearse.hazards.catalogue import require_hazard  # where there is something to look up
+
+            for hazard in (*self.ignore, *self.levels):
+                require_hazard(hazard)
+        return self
+
+
 class Clone(_Section):
     """``[clone]``: how a copy of production is made."""
 
@@ -144,6 +166,13 @@ class Queries(_Section):
     rows_factor: Factor = 10.0  # of the estimated rows, from which it is told
     execute_worst: Annotated[int, Field(ge=0, le=100)] = 5  # how many are run and timed on both copies
     time_limit_s: Seconds = 5.0  # of one run
+
+
+class Application(_Section):
+    """``[application]``: what runs against the database while it is migrated."""
+
+    statements: Text | None = None  # a file of what it sends, tried before and after
+    role: Text | None = None  # who sends them; None: who runs the migrations
 
 
 class Promotion(_Section):
@@ -192,10 +221,12 @@ class Config(_Section):
 
     environments: dict[str, Environment] = Field(default_factory=dict)
     migrations: Migrations = Migrations()
+    lint: Lint = Lint()
     clone: Clone = Clone()
     rehearsal: Rehearsal = Rehearsal()
     checks: Checks = Checks()
     queries: Queries = Queries()
+    application: Application = Application()
     promotion: Promotion = Promotion()
     backup: Backup = Backup()
     ledger: Ledger = Ledger()
@@ -419,10 +450,12 @@ S = TypeVar("S", bound=_Section)
 
 _SECTIONS: Mapping[str, type[_Section]] = {
     "migrations": Migrations,
+    "lint": Lint,
     "clone": Clone,
     "rehearsal": Rehearsal,
     "checks": Checks,
     "queries": Queries,
+    "application": Application,
     "promotion": Promotion,
     "backup": Backup,
     "ledger": Ledger,

@@ -14,6 +14,7 @@ from pgrehearse.clones.kept import KeptClone
 from pgrehearse.clones.pair import CopyOptions, make_pair
 from pgrehearse.clones.record import recorded_clones
 from pgrehearse.config import (
+    Application,
     Clone,
     Config,
     Environment,
@@ -38,7 +39,8 @@ from pgrehearse.migrations.status import Status, read_status
 from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress, Silent
-from pgrehearse.queries.asked import QueriesAsked
+from pgrehearse.queries.application import read_application
+from pgrehearse.queries.asked import ApplicationAsked, QueriesAsked
 from pgrehearse.queries.compare import QueryLimits
 from pgrehearse.queries.comparison import Thresholds
 from pgrehearse.queries.statistics_view import ORIGIN as STATISTICS
@@ -75,6 +77,8 @@ class RehearsalOptions:
     way_back: bool = True
     workload: str | None = None  # "pg_stat_statements", "none", or a file of statements or a log
     proof: str | None = None
+    application: Path | None = None  # a file of the running application's statements
+    application_role: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +295,7 @@ class Project:
             checks=self._checks([source, *([target] if target else [])]),
             way_back=options.way_back,
             queries=self._queries(options),
+            application=self._application(options),
             proof=Proof(options.proof or (self.config.rehearsal.proof if self.config else "touched")),
         )
 
@@ -303,6 +308,7 @@ class Project:
             time_limit_s=configured.time_limit_s,
         )
         workload = options.workload or configured.workload
+        role = options.application_role or (self.config.application.role if self.config else None)
         if workload in (None, STATISTICS, NO_WORKLOAD):
             return QueriesAsked(left_out=workload == NO_WORKLOAD, insisted=workload == STATISTICS, limits=limits)
         file = Path(workload) if options.workload or self.config is None else self.config.located(workload)
@@ -311,7 +317,22 @@ class Project:
                 f"the workload {workload} is no file",
                 remedy=f"Name a file of statements or a log, {STATISTICS}, or {NO_WORKLOAD}.",
             )
-        return QueriesAsked(file=file, insisted=True, limits=limits)
+        return QueriesAsked(file=file, insisted=True, role=role, limits=limits)
+
+    def _application(self, options: RehearsalOptions) -> ApplicationAsked | None:
+        """The command line's file counts from the working directory, the configuration's from its file."""
+        configured = self.config.application if self.config else Application()
+        named = options.application or configured.statements
+        if named is None:
+            return None
+        file = Path(named) if options.application or self.config is None else self.config.located(str(named))
+        queries = self.config.queries if self.config else Queries()
+        return ApplicationAsked(
+            file=file.name,
+            statements=read_application(file),
+            role=options.application_role or configured.role,
+            time_limit_s=queries.time_limit_s,
+        )
 
     def _copying(self, source: ResolvedDatabase, *, role: str | None, jobs: int | None, keep: bool) -> CopyOptions:
         clone = self._clone

@@ -8,7 +8,18 @@ import pytest
 from pydantic import BaseModel
 
 from pgrehearse.cli.main import COMMANDS, error_document
-from pgrehearse.config import Backup, Checks, Clone, Environment, Ledger, Migrations, Promotion, Queries, Rehearsal
+from pgrehearse.config import (
+    Application,
+    Backup,
+    Checks,
+    Clone,
+    Environment,
+    Ledger,
+    Migrations,
+    Promotion,
+    Queries,
+    Rehearsal,
+)
 from pgrehearse.errors import PgRehearseError
 from pgrehearse.hazards.lint import lint_files
 from pgrehearse.migrations.migration import Migration, SourceKind
@@ -19,10 +30,12 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SECTIONS: dict[str, type[BaseModel]] = {
     "environments.NAME": Environment,
     "migrations": Migrations,
+    "lint": Lint,
     "clone": Clone,
     "rehearsal": Rehearsal,
     "checks": Checks,
     "queries": Queries,
+    "application": Application,
     "promotion": Promotion,
     "backup": Backup,
     "ledger": Ledger,

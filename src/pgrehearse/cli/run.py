@@ -75,6 +75,13 @@ Examples:
     help="The application's statements, to be planned before and after: a file of them or a PostgreSQL log; "
     "default: pg_stat_statements where production has it.",
 )
+@click.option(
+    "--application",
+    metavar="FILE.sql",
+    type=click.Path(path_type=Path),
+    help="The running application's statements, tried before and after, each rolled back.",
+)
+@click.option("--application-role", metavar="ROLE", help="The role that the application runs as.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (run.schema.json).")
 @click.pass_obj
 def command(
@@ -94,6 +101,8 @@ def command(
     statement_timeout_s: float,
     way_back: bool,
     workload: str | None,
+    application: Path | None,
+    application_role: str | None,
     as_json: bool,
 ) -> int:
     """Rehearse the pending migrations on a clone and say what they did.
@@ -125,6 +134,8 @@ def command(
         way_back=way_back,
         workload=workload,
         proof=proof,
+        application=application,
+        application_role=application_role,
     )
     with progress_on_stderr() as progress:
         receipt = project.rehearse(options, progress=progress)

@@ -1,9 +1,15 @@
-"""A session into the clone that is what production's migrations run as: the role, and the settings it starts with."""
+"""A session into a copy that is another role's: whose migrations run as in production, or whose application does.
 
+`open_as_role` gives the role that runs the migrations and lets no plan lead back out of it; `become` makes an
+administrator's session another role's, for statements that were looked at before.
+"""
+
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psycopg
+from psycopg import sql
 
 from pgrehearse.errors import CloneFailed
 from pgrehearse.postgres.connect import Connection, connect
@@ -58,3 +64,25 @@ def open_as_role(access: RoleAccess, *, verb: str) -> Connection:
         session.close()
         raise CloneFailed(f"a session into the clone is {found}'s, not {wanted}'s")
     return session
+
+
+def become(session: Connection, role: str, settings: Mapping[str, str]) -> None:
+    """Make an administrator's session the role's, as if it had logged in.
+
+    A superuser becomes the session's user as well; another administrator, who must be a member of the role, only
+    the current one.  Raises `CloneFailed` (exit 3) where he may not.
+    """
+    wanted = dict(settings)
+    current = wanted.pop("role", "none")
+    for name, value in wanted.items():
+        # What the server refuses was told when the copies were made: `ClonePair.lowered`.
+        with contextlib.suppress(psycopg.Error):
+            session.execute(SET_CONFIG, (name, value))
+    try:
+        row = session.execute("SELECT pg_catalog.current_setting('is_superuser') = 'on'").fetchone()
+        whose = "SET SESSION AUTHORIZATION {}" if row is not None and row[0] else "SET ROLE {}"
+        session.execute(sql.SQL(whose).format(sql.Identifier(role)))
+        if current != "none":
+            session.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(current)))
+    except psycopg.Error as error:
+        raise CloneFailed(f"no session as {role} can be had: {error.diag.message_primary}") from error

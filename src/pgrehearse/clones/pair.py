@@ -16,7 +16,7 @@ from typing import TypedDict
 import psycopg
 
 from pgrehearse.clones import inert, preflight, template
-from pgrehearse.clones.as_role import RoleAccess, open_as_role
+from pgrehearse.clones.as_role import RoleAccess, become, open_as_role
 from pgrehearse.clones.guards import require_apart, require_unprotected
 from pgrehearse.clones.making import Making
 from pgrehearse.clones.place import Place, SourceRoles, private_place, target_place
@@ -102,6 +102,7 @@ class ClonePair:
     not_measured: tuple[str, ...]
     timings: CloneTimings
     make_clone: Callable[[], object]  # from pristine, to which nobody may be connected
+    place: Place  # the server, and what is known of its roles
 
     def renew_clone(self) -> None:
         """Drop the clone and copy the pristine database again, under the same name and with the same settings.
@@ -127,6 +128,23 @@ class ClonePair:
         if self.role_access is None:
             raise CloneFailed(self.role_problem or f"no session as {self.role} can be had")
         return open_as_role(self.role_access, verb=verb)
+
+    def session_of(self, which: str, role: str, verb: str) -> Connection:
+        """A session in ``"pristine"`` or ``"clone"`` of any role of production's, with the settings it starts with.
+
+        Without any timeout.  For statements that were looked at: what runs in it can become the administrator again.
+        Raises `CloneFailed` (exit 3) where the role is not here as it is in production.
+        """
+        if (problem := self.place.find_problem_of(role)) is not None:
+            raise CloneFailed(problem)
+        session = self.session(which, verb)
+        try:
+            become(session, role, self.place.settings_of(role))
+            session.execute(NO_TIMEOUTS)  # the role's own: who waits for a plan is idle for long
+        except BaseException:
+            session.close()
+            raise
+        return session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +294,7 @@ def _make(request: _Request, making: Making, path: SessionPath, not_asked: tuple
         switched_off=(*outward.switched_off(), *restored.switched_off),
         not_measured=(*not_asked, *outward.not_measured()),
         make_clone=make_clone,
+        place=place,
         timings=CloneTimings(
             dump_ms=dump_ms,
             restore_ms=restored.restore_ms,

@@ -165,6 +165,27 @@ class Place:
             return f"role {role} is {here} on the target, unlike in production"
         return None
 
+    def find_problem_of(self, role: str) -> str | None:
+        """Why a session as ``role`` would not have the rights here that it has in production; None where it would."""
+        there = self.roles.catalog.roles.get(role)
+        if there is None:
+            return f"role {role} does not exist in production"
+        if self.here is None or role in self.missing_roles:
+            return None
+        if (found := self.here.roles.get(role)) is None:
+            return f"role {role} does not exist on the target's server; {_create_statement(there)}"
+        if differences := found.differences(there):
+            return f"role {role} differs in {', '.join(differences)} on the target's server"
+        groups, wanted = self.here.groups_of([role]), self.roles.catalog.groups_of([role])
+        if groups != wanted:
+            return f"role {role} is not a member of the same roles on the target's server: {_listed(groups ^ wanted)}"
+        return None
+
+    def settings_of(self, role: str) -> dict[str, str]:
+        """What a session of this role starts with in production."""
+        settings = dict(self.roles.catalog.settings_for(role))
+        return settings if self.is_private else dict(self.roles.server_settings) | settings
+
     def access_as_role(self, database: str) -> RoleAccess | None:
         """How to be production's role in this database; None where `find_role_problem` says why not."""
         if self.find_role_problem() is not None:
@@ -176,9 +197,7 @@ class Place:
         user, password = (login.name, login.password) if login is not None else (role, self.passwords.get(role))
         if password is not None:
             base = base.replaced(user=user, password=password, passfile=None)
-        settings = dict(self.roles.catalog.settings_for(role))
-        if not self.is_private:
-            settings = dict(self.roles.server_settings) | settings
+        settings = self.settings_of(role)
         if login is not None:
             settings.pop("role", None)  # the login's own setting
         return RoleAccess(
@@ -248,6 +267,10 @@ def _role_differences(roles: SourceRoles, here: RoleCatalog) -> list[str]:
         extra = sorted({s.name for s in here.settings if s.role == roles.role and not s.in_database} - set(expected))
         told += [f"role {roles.role} has {name} set only on the clone's server" for name in extra]
     return told
+
+
+def _listed(names: frozenset[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _create_statements(catalog: RoleCatalog, names: tuple[str, ...]) -> str:

@@ -141,13 +141,20 @@ def _blank(expression: Any) -> str:
 
 def parse_one(text: str) -> tuple[str, Tree]:
     """Node name and body of the only statement.  Raises `NotPlannable`, or the parser's error."""
-    statements = json.loads(pglast.parser.parse_sql_json(text)).get("stmts", [])
+    kind, tree, _ = parse_with_text(text)
+    return kind, tree
+
+
+def parse_with_text(text: str) -> tuple[str, Tree, str]:
+    """The same, and the body once more as the parser wrote it, which `reach_beyond` reads."""
+    written = pglast.parser.parse_sql_json(text)
+    statements = json.loads(written).get("stmts", [])
     if not statements:
         raise NotPlannable(UNREADABLE)
     if len(statements) > 1:
         raise NotPlannable(SEVERAL)
     ((kind, tree),) = statements[0]["stmt"].items()
-    return kind, tree
+    return kind, tree, written
 
 
 def find_nodes(tree: Any, kind: str) -> Iterator[Tree]:

@@ -68,7 +68,7 @@ def read_file(
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
             kind, rest = _kind_of(lines)
             if kind is FileKind.SQL:
-                for text in _split("".join(rest)):
+                for text in split_statements("".join(rest)):
                     gathering.add(text, role=role, keep_example=True)
                 return gathering.finished(path.name, role_settings)
             for logged in _READERS[kind](rest):
@@ -116,13 +116,17 @@ def _kind_of_line(line: str) -> FileKind | None:
     return None
 
 
-def _split(text: str) -> Iterator[str]:
-    """The statements of an SQL file; by the scanner alone, so that one mistake does not cost the rest."""
+def split_statements(text: str) -> Iterator[str]:
+    """The statements of an SQL file; by the scanner alone, so that one mistake does not cost the rest.
+
+    Raises `ConfigurationError`.
+    """
     try:
         tokens = pglast.parser.scan(text)
     except pglast.parser.Error as error:
         raise ConfigurationError(
-            f"the workload file cannot be split into statements: {error.args[0]}", remedy="Close the quote or comment."
+            f"the file of statements cannot be split into statements: {error.args[0]}",
+            remedy="Close the quote or comment.",
         ) from None
     start = depth = 0
     said = False  # whether there is more than comments

@@ -20,6 +20,12 @@ from pgrehearse.migrations.secrets import find_secrets, mask, redact
 from pgrehearse.migrations.statements import Statement
 from pgrehearse.queries.comparison import WorkloadComparison
 from pgrehearse.queries.workload import Workload
+from pgrehearse.rehearsal.application import ApplicationFound
+from pgrehearse.rehearsal.application_findings import (
+    application_check,
+    find_application_findings,
+    find_unmeasured_application,
+)
 from pgrehearse.rehearsal.checks import CheckResult
 from pgrehearse.rehearsal.commits import CommitEvidence
 from pgrehearse.rehearsal.guarantees import find_lost_guarantees
@@ -42,6 +48,9 @@ _WHERE_AM_I = re.compile(r"\bcurrent_database\b|\bcurrent_catalog\b", re.IGNOREC
 POWERFUL_ON_SHARED = (
     "the role may reach the machine, and not every way there can be seen (a trigger, a deferred one, a string inside a "
     "string); leave --target out for a private server"
+)
+NO_APPLICATION = (
+    "none of its statements are known: give them with --application FILE.sql, or have pg_stat_statements in production"
 )
 NOT_BUILT = (("contention", "this version does not run other sessions against the clone"),)
 
@@ -77,6 +86,7 @@ class Seen:
     role_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # production's
     queries: WorkloadComparison | None = None
     no_queries: str | None = None  # why there are none
+    application: ApplicationFound | None = None  # None: nobody gave its statements
     predicted: tuple[Finding, ...] = ()
     way_back: Mapping[str, Any] = field(default_factory=dict)  # as the receipt says it
     timings: dict[str, float] = field(default_factory=dict)
@@ -112,7 +122,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
         undeclared,
         guarantees,
         failure,
-        find_query_findings(seen.queries),
+        (*find_query_findings(seen.queries), *find_application_findings(seen.application, seen.traces)),
         declared=seen.intent.findings,
         excused=seen.intent.excused,
     )
@@ -167,6 +177,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
             "checks": [
                 *(check.as_json() for check in seen.checks),
                 *(check.as_json() for check in integrity.checks),
+                *([application_check(seen.application).as_json()] if seen.application is not None else []),
             ],
             "queries": [query.as_json() for query in seen.queries.queries] if seen.queries is not None else [],
             "contention": {},
@@ -298,6 +309,9 @@ def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
         yield Unmeasured(what="the way back", reason="; ".join(seen.way_back["reasons"]), decisive=False)
     insisted = seen.request.queries.insisted
     yield from find_unmeasured_queries(seen.queries, seen.no_queries, insisted=insisted)
+    yield from find_unmeasured_application(seen.application)
+    if seen.application is None and seen.queries is None:
+        yield Unmeasured(what="the old application", reason=NO_APPLICATION, decisive=False)
     for what, reason in NOT_BUILT:
         yield Unmeasured(what=what, reason=reason, decisive=False)
 

@@ -32,7 +32,8 @@ from pgrehearse.migrations.statements import Statement, find_unparsed, split_fil
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress
-from pgrehearse.rehearsal.application_queries import plan_queries, read_workload
+from pgrehearse.rehearsal.application import RunningApplication
+from pgrehearse.rehearsal.application_queries import NOT_MIGRATED, plan_queries, read_workload
 from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_checks
 from pgrehearse.rehearsal.commits import CommitRecorder
 from pgrehearse.rehearsal.document import Seen, receipt_of
@@ -86,14 +87,16 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
     ) as pair:
         seen.pair = pair
         _read_pristine(pair, seen)
+        application = _begin_application(pair, seen, progress)
         if unparsed:
             _ask_server(pair, seen, unparsed, progress)
         else:
-            _apply_plan(pair, seen, progress)
+            _apply_plan(pair, seen, progress, application)
         _compare(pair, seen, progress)
         _examine_integrity(pair, seen, progress)
         plan_queries(pair, seen, progress)
         _hold_declarations(pair, seen, progress)
+        _end_application(application, seen, migrated=not unparsed)
         _check(pair, seen, progress)
         _rehearse_way_back(pair, seen, progress)
         progress.step("judging")
@@ -142,7 +145,27 @@ def _read_pristine(pair: ClonePair, seen: Seen) -> None:
         seen.clone_server_version = fetch_value(session, "SHOW server_version")
 
 
-def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
+def _begin_application(pair: ClonePair, seen: Seen, progress: Progress) -> RunningApplication | None:
+    asked = seen.request.application
+    if asked is None or pair.role_problem is not None:
+        return None
+    application = RunningApplication(pair=pair, asked=asked, progress=progress, timings=seen.timings)
+    application.try_before()
+    return application
+
+
+def _end_application(application: RunningApplication | None, seen: Seen, *, migrated: bool) -> None:
+    """After the data was compared: nobody else has written into the clone, and it leaves no trace there."""
+    if application is None:
+        return
+    if not migrated or seen.failure is not None or seen.not_run:
+        application.give_up(NOT_MIGRATED)
+    else:
+        application.try_after()
+    seen.application = application.found
+
+
+def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress, application: RunningApplication | None) -> None:
     if pair.role_problem is not None:
         return  # told as not measured: run as anybody else, the plan would prove nothing
     _prepare_ledger(pair, seen)
@@ -159,6 +182,8 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
     state = OwnState(exclusive=True)
     tracer = Tracer(lambda: pair.session("clone", "watch"), ignored=ignored, state=state)
     recorder = CommitRecorder(lambda: pair.session("clone", "watch"), ignored=ignored, state=state, alone=True)
+    if application is not None:
+        application.prepare()  # after the baseline, which is read when nobody else is there
     moments = Moments({expectation.version for expectation in seen.expectations})
     try:
         apply(
@@ -183,6 +208,8 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress) -> None:
         seen.moments = moments.of
         recorder.close()
         tracer.close()
+        if application is not None:
+            application.ask_prepared()
     plan_session.end()
     seen.unmeasured += plan_session.unmeasured
     seen.lowered += plan_session.lowered

@@ -11,7 +11,7 @@ from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.postgres.conninfo import Conninfo
-from pgrehearse.queries.asked import QueriesAsked
+from pgrehearse.queries.asked import ApplicationAsked, QueriesAsked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,4 +43,5 @@ class Request:
     checks: TeamChecks
     way_back: bool = True  # whether it is rehearsed too
     queries: QueriesAsked = field(default_factory=QueriesAsked)  # the application's
+    application: ApplicationAsked | None = None  # its statements, to be tried before and after
     proof: Proof = Proof.TOUCHED  # how thoroughly data is compared
