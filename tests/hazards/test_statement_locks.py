@@ -18,6 +18,9 @@ SETUP = b"""
     CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 """
 MODES = {
+    "AS": "AccessShareLock",
+    "RS": "RowShareLock",
+    "RE": "RowExclusiveLock",
     "SUE": "ShareUpdateExclusiveLock",
     "S": "ShareLock",
     "SRE": "ShareRowExclusiveLock",
@@ -41,7 +44,7 @@ STATEMENTS = {
     "ALTER TABLE t ADD CHECK (a > 1) NOT VALID": {"t": "AE"},
     "ALTER TABLE t VALIDATE CONSTRAINT k": {"t": "SUE"},
     "ALTER TABLE t ALTER a SET STATISTICS 50": {"t": "SUE"},
-    "ALTER TABLE t VALIDATE CONSTRAINT k, SET (fillfactor = 90)": {},
+    "ALTER TABLE t VALIDATE CONSTRAINT k, SET (fillfactor = 90)": {"t": "SUE"},
     "ALTER TABLE t DROP c, SET (fillfactor = 90)": {"t": "AE"},
     "ALTER TABLE t ALTER a SET DEFAULT 1": {"t": "AE"},
     "ALTER TABLE t ALTER a SET NOT NULL": {"t": "AE"},
@@ -58,9 +61,12 @@ STATEMENTS = {
     "ALTER TABLE t RENAME COLUMN a TO z": {"t": "AE"},
     "TRUNCATE p, q": {"p": "AE", "q": "AE"},
     "DROP TABLE p, q": {"p": "AE", "q": "AE"},
-    "UPDATE t SET a = 1": {},
+    "UPDATE t SET a = 1": {"t": "RE"},
     "DROP INDEX i": {},
-    "SELECT * FROM t": {},
+    "SELECT * FROM t": {"t": "AS"},
+    "SELECT * FROM t FOR UPDATE": {"t": "RS"},
+    "COMMENT ON COLUMN t.a IS 'x'": {"t": "SUE"},
+    "DO $$ BEGIN IF true THEN EXECUTE 'DROP TABLE t'; END IF; END $$": {"t": "AE"},
 }
 
 

@@ -71,6 +71,11 @@ def _columns(node: Any) -> Iterator[str]:
             yield from _columns(each)
 
 
+def not_null_columns(node: Any) -> frozenset[str]:
+    """The columns of which a CHECK's expression proves that they are not null."""
+    return frozenset(_not_null(node))
+
+
 def _not_null(node: Any) -> Iterator[str]:
     """`a IS NOT NULL`, and what AND joins to it.
 

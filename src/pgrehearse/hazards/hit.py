@@ -25,4 +25,6 @@ class Hit:
     unsure: str | None = None  # what only a catalog could tell: "whether the column holds values"
     classes: tuple[HazardClass, ...] | None = None  # None: the record's; else a narrower choice
     level: Level | None = None  # None: the record's
+    even_new: bool = False  # concerns a table that the same file makes, too
+    by_rows: bool = False  # it fails by rows that are there: an empty table has none
     place: int | None = None  # character in the statement's text where the finding points; None: its first token

@@ -1,38 +1,41 @@
-"""Lint: what migration files would do, told without a database.
+"""Lint: what migration files would do, told from their text, or from their text and a database's catalog.
 
-Small on purpose: it knows the hazards of `catalogue.py` and nothing of the tables' present shape, so a
-type change that PostgreSQL gets for free is told as one that may rewrite.  Names without a schema are
-taken to be in ``public``, or where the file's own ``SET search_path`` leads.
+Statement by statement through a `Model` of the schema as the files change it.  Names without a schema are
+taken to be where the model finds them, else in ``public``, or where the file's own ``SET search_path`` leads.
 """
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pglast import ast, parse_sql
-
-from pgrehearse.errors import UnreadableSql
+from pgrehearse.hazards.bodies import look_inside
 from pgrehearse.hazards.catalogue import CATALOGUE
-from pgrehearse.hazards.earlier import Earlier
+from pgrehearse.hazards.changes import apply_statement
 from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level
-from pgrehearse.hazards.not_visible import find_hidden
-from pgrehearse.hazards.predict import Hit, predict
+from pgrehearse.hazards.hit import Hit
+from pgrehearse.hazards.model import Model, Relation
+from pgrehearse.hazards.parsed import ParsedFile, ParsedStatement, parse_file
+from pgrehearse.hazards.predict import predict, predict_file
+from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.hazards.statement_locks import find_locks
+from pgrehearse.hazards.written import Written
 from pgrehearse.migrations.expectations import parse_expectations
+from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.secrets import redact
-from pgrehearse.migrations.statements import DRIZZLE_KINDS, Statement, TransactionNeed, split_file
-from pgrehearse.postgres.locks import LockMode
+from pgrehearse.migrations.statements import DRIZZLE_KINDS, TransactionNeed
+from pgrehearse.postgres.locks import LockMode, strongest
 
-_PSQL_LINE = re.compile(rb"^[ \t]*\\[^\r\n]*", re.MULTILINE)
-_TRANSACTION_COMMANDS = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, TransactionNeed.ROLLS_BACK})
+_CONTROL = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, TransactionNeed.ROLLS_BACK})
+_BY_SIZE = frozenset({HazardClass.REWRITES_TABLE, HazardClass.SCANS_UNDER_LOCK, HazardClass.DATA_LOSS})
+_FEW_ROWS = 100  # a table that small is read in less time than its lock takes
+_SMALL_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintedStatement:
-    """One statement and the locks that its text makes certain."""
+    """One statement and the locks that it takes."""
 
     file: str
     line: int
@@ -80,112 +83,247 @@ class LintResult:
         }
 
 
-def lint_files(migrations: Iterable[Migration], *, one_plan: bool = False) -> LintResult:
-    """Judge each file in the order given; cost: 1 to 2 s per MB.
+def lint_files(
+    migrations: Iterable[Migration],
+    *,
+    one_plan: bool = False,
+    model: Model | None = None,
+    transaction: TransactionMode | None = None,
+    as_executed: bool = False,
+) -> LintResult:
+    """Judge each file in the order given; cost: some 2 s per MB.
 
-    `one_plan`: the files are known to be all pending, so what one makes is new to the others too.
-    psql's backslash commands are passed over and told as not visible.  Raises `UnreadableSql` (exit 2)
-    for what the parser cannot read, and for a line `-- pgrehearse: expect …` that cannot be read.
+    `one_plan`: the files are known to be all pending, so what one makes is new to the others too; a `model` that
+    was read from a database implies it.  `transaction`: how the files are wrapped, `auto` where not known.
+    `as_executed`: nothing that a tool would leave out (its way back, psql's commands) is left out.
+    Raises `UnreadableSql` (exit 2) for what the parser cannot read, and for a line `-- pgrehearse: expect …`
+    that cannot be read.
     """
-    files: list[str] = []
-    findings: list[Finding] = []
-    statements: list[LintedStatement] = []
-    not_visible: list[NotVisible] = []
-    earlier = Earlier()
+    model = model if model is not None else Model()
+    situation = Situation(
+        model=model,
+        one_plan=one_plan or model.complete,
+        search_path=model.search_path,
+        default_search_path=model.search_path,
+    )
+    reader = _Reader(situation, transaction or TransactionMode.AUTO)
     for migration in migrations:
-        files.append(migration.path)
-        earlier.begin_file(forget=not one_plan)
-        split, passed_over = _split(migration)
-        not_visible.extend(passed_over)
-        if not passed_over:
-            parse_expectations(migration, split)  # one that cannot be read is a mistake, as SQL would be
-        found: list[Finding] = []
-        if migration.kind in DRIZZLE_KINDS:
-            found.extend(_nested_transaction(migration, split))
-        views: set[str] = set()
-        for statement in split:
-            node = parse_sql(statement.text)[0].stmt
-            locks = {
-                earlier.qualified(name): mode
-                for name, mode in find_locks(node).items()
-                if earlier.qualified(name) not in earlier.made
-            }
-            sql = redact(statement.text, statement.kind)
-            statements.append(LintedStatement(file=migration.path, line=statement.line, sql=sql, locks=locks))
-            reason = find_hidden(node, statement.text)
-            if reason is not None:
-                not_visible.append(NotVisible(file=migration.path, line=statement.line, reason=reason))
-            hits = [hit for hit in predict(node, statement.text, earlier) if _concerns_anybody(hit, earlier)]
-            found.extend(_finding(hit, migration, statement, earlier) for hit in hits)
-            if isinstance(node, ast.ViewStmt):
-                views.add(earlier.qualified(RelationName.of_range(node.view)))
-            if statement.need is TransactionNeed.ROLLS_BACK:
-                earlier.forget_made()
-            earlier.note(node)
-        findings.extend(finding for finding in found if not _bridged(finding, views))
+        parsed = parse_file(migration, as_executed=as_executed)
+        if parsed.plain:
+            # One that cannot be read is a mistake, as SQL would be.
+            parse_expectations(migration, tuple(each.statement for each in parsed.statements))
+        reader.read(migration, parsed)
     return LintResult(
-        files=tuple(files),
-        findings=tuple(findings),
-        statements=tuple(statements),
-        not_visible=tuple(not_visible),
+        files=tuple(reader.files),
+        findings=tuple(reader.findings),
+        statements=tuple(reader.statements),
+        not_visible=tuple(reader.not_visible),
     )
 
 
-def _split(migration: Migration) -> tuple[tuple[Statement, ...], list[NotVisible]]:
-    try:
-        return split_file(migration.content, path=migration.path, kind=migration.kind), []
-    except UnreadableSql:
-        commands = list(_PSQL_LINE.finditer(migration.content))
-        if not commands:
-            raise
-    passed_over = [
-        NotVisible(
+class _Reader:
+    """What was found so far."""
+
+    def __init__(self, situation: Situation, mode: TransactionMode) -> None:
+        self.situation = situation
+        self.mode = mode
+        self.files: list[str] = []
+        self.findings: list[Finding] = []
+        self.statements: list[LintedStatement] = []
+        self.not_visible: list[NotVisible] = []
+
+    def read(self, migration: Migration, parsed: ParsedFile) -> None:
+        """One file."""
+        situation = self.situation
+        self.files.append(migration.path)
+        situation.begin_file()
+        for line, reason in parsed.passed_over:
+            self.not_visible.append(NotVisible(file=migration.path, line=line, reason=reason))
+        mode = TransactionMode.STATEMENT if parsed.refuses_transaction else self.mode
+        as_written = any(each.statement.need in _CONTROL for each in parsed.statements)
+        rolls_back = any(each.statement.need is TransactionNeed.ROLLS_BACK for each in parsed.statements)
+        wrapped = mode in (TransactionMode.FILE, TransactionMode.PLAN) or migration.kind in DRIZZLE_KINDS
+        situation.begin(in_block=wrapped or (mode is TransactionMode.AUTO and not as_written))
+        situation.tool_wraps = situation.wrapped = mode in (TransactionMode.FILE, TransactionMode.PLAN)
+        if rolls_back:
+            situation.remember()
+        found: list[tuple[Hit, ParsedStatement]] = []
+        seen: list[Written] = []
+        for each in parsed.statements:
+            self._enter(each, mode, as_written=as_written, rolls_back=rolls_back)
+            try:
+                tree = each.tree
+            except RecursionError:
+                self.not_visible.append(
+                    NotVisible(file=migration.path, line=each.statement.line, reason="it nests too deeply to be read")
+                )
+                continue
+            written = Written(
+                kind=each.kind,
+                tree=tree,
+                text=each.text,
+                first_byte=each.first_byte,
+                need=each.statement.need,
+            )
+            seen.append(written)
+            locks = self._statement(written, found, each, migration)
+            self.statements.append(
+                LintedStatement(
+                    file=migration.path,
+                    line=each.statement.line,
+                    sql=redact(each.text, each.kind),
+                    locks={name.written: mode for name, mode in locks.items()},
+                )
+            )
+        found.extend((hit, parsed.statements[at]) for hit, at in predict_file(seen, situation, migration))
+        self.findings.extend(self._finding(hit, migration, at) for hit, at in found if not _bridged(hit, situation))
+
+    def _enter(self, each: ParsedStatement, mode: TransactionMode, *, as_written: bool, rolls_back: bool) -> None:
+        """Where the statement stands to its transaction."""
+        situation = self.situation
+        match each.statement.need:
+            case TransactionNeed.BEGINS:
+                if not situation.opened_by_file:
+                    situation.begin(in_block=True)
+                situation.opened_by_file = True
+                if rolls_back:
+                    situation.remember()
+            case TransactionNeed.COMMITS | TransactionNeed.ROLLS_BACK:
+                if each.statement.need is TransactionNeed.ROLLS_BACK:
+                    situation.roll_back()
+                situation.begin(in_block=False)
+                situation.opened_by_file = situation.wrapped = False
+            case TransactionNeed.REFUSES if not situation.opened_by_file and not situation.wrapped:
+                situation.begin(in_block=False)
+            case _ if as_written and not situation.opened_by_file and not situation.wrapped:
+                situation.begin(in_block=False)
+            case _ if mode is TransactionMode.STATEMENT and not situation.opened_by_file:
+                situation.begin(in_block=False)
+            case _ if not situation.in_block:  # the one before it refused a transaction
+                situation.begin(in_block=True)
+
+    def _statement(
+        self, written: Written, found: list[tuple[Hit, ParsedStatement]], at: ParsedStatement, migration: Migration
+    ) -> dict[RelationName, LockMode]:
+        """Judge one statement and what it makes run, then let it change the model."""
+        situation = self.situation
+        inside = look_inside(written.kind, written.tree, written.text, situation)
+        for reason in inside.blind:
+            self.not_visible.append(NotVisible(file=migration.path, line=at.statement.line, reason=reason))
+        if inside.blind:
+            situation.model.data = None  # it may have changed any row
+        taken: dict[RelationName, LockMode] = {}
+        parts = [
+            *(
+                Written(kind=kind, tree=tree, text=text, inside=True, conditional=inside.conditional)
+                for kind, tree, text in inside.statements
+            ),
+            written,
+        ]
+        told: set[tuple[str, RelationName | None, str]] = set()
+        for part in parts:
+            locks = find_locks(part.kind, part.tree, situation)
+            for hit in predict(part, situation, locks):
+                if hit.relation is not None:  # now: search_path, or a temporary table, may change what it names
+                    hit = replace(hit, relation=situation.resolve(hit.relation))
+                key = (hit.hazard, hit.relation, str(hit.names))
+                if key not in told and (kept := _kept(hit, situation)) is not None:
+                    told.add(key)
+                    found.append((kept, at))
+            situation.take(locks)
+            for name, mode in locks.items():
+                taken[name] = strongest(taken.get(name), mode)
+            apply_statement(part.kind, part.tree, situation, part.text)
+        situation.touch(taken)
+        return taken
+
+    def _finding(self, hit: Hit, migration: Migration, at: ParsedStatement) -> Finding:
+        hazard = CATALOGUE[hit.hazard]
+        statement = at.statement
+        message = hazard.message(hit.names)
+        level = hit.level or hazard.level
+        if not hit.certain:
+            message += f" ({hit.unsure or 'only a catalog can tell'}: lint with --against tells)"
+            level = Level.WARNING if level is Level.ERROR else level
+        line, column = statement.line, statement.column
+        if hit.place is not None:
+            line, column = statement.place(hit.place + 1)
+        measured = dict(hit.measured)
+        if (relation := self._known(hit)) is not None and relation.size_bytes is not None:
+            measured.setdefault("size_bytes", relation.size_bytes)
+            if relation.rows is not None:
+                measured.setdefault("rows", relation.rows)
+            message += f" ({size_text(relation)})"
+        return Finding(
+            hazard=hazard.id,
+            classes=hit.classes or hazard.classes,
+            level=level,
             file=migration.path,
-            line=migration.content.count(b"\n", 0, command.start()) + 1,
-            reason=f"{command.group().split()[0].decode(errors='replace')} is a command of psql, not SQL",
+            line=line,
+            column=column,
+            message=message,
+            remedy=hazard.safe_way(hit.names),
+            evidence=Evidence.PREDICTED,
+            relation=self.situation.resolve(hit.relation).written if hit.relation is not None else None,
+            measured=measured,
         )
-        for command in commands
-    ]
-    # Blanks of the same length: lines and columns stay where the user's editor shows them.
-    content = _PSQL_LINE.sub(lambda match: b" " * len(match.group()), migration.content)
-    return split_file(content, path=migration.path, kind=migration.kind), passed_over
+
+    def _known(self, hit: Hit) -> Relation | None:
+        if hit.relation is None or not _BY_SIZE & set(hit.classes or CATALOGUE[hit.hazard].classes):
+            return None
+        return self.situation.sizes.get(self.situation.resolve(hit.relation))
 
 
-def _concerns_anybody(hit: Hit, earlier: Earlier) -> bool:
-    """Nobody uses what the same file made; what it perhaps made may hold rows, but that it is busy is not likely."""
-    if hit.relation is None:
-        return True
-    relation = earlier.qualified(hit.relation)
-    if relation in earlier.made or relation in earlier.indexes_on_made:
-        return False
-    return relation not in earlier.perhaps_made or HazardClass.DATA_LOSS in CATALOGUE[hit.hazard].classes
+def size_text(relation: Relation) -> str:
+    """``41 GB, 12,000,000 rows``"""
+    size = float(relation.size_bytes or 0)
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if size < 10_000 or unit == "TB":
+            break
+        size /= 1024
+    shown = f"{size:,.0f} {unit}"
+    return shown if relation.rows is None or relation.rows < 0 else f"{shown}, some {relation.rows:,.0f} rows"
 
 
-def _bridged(finding: Finding, views: set[str]) -> bool:
-    """A view under the old name keeps the running application's statements working."""
-    return finding.hazard == "rename-table" and finding.relation in views
+def _kept(hit: Hit, situation: Situation) -> Hit | None:
+    """The hit as far as it concerns anybody.
 
-
-def _nested_transaction(migration: Migration, statements: Iterable[Statement]) -> list[Finding]:
-    """The file's first transaction command; the others belong to it."""
-    first = next((each for each in statements if each.need in _TRANSACTION_COMMANDS), None)
-    if first is None:
-        return []
-    names = {"command": " ".join(first.text.split()).upper()}
-    return [_finding(Hit(hazard="nested-transaction", relation=None, names=names), migration, first, Earlier())]
-
-
-def _finding(hit: Hit, migration: Migration, statement: Statement, earlier: Earlier) -> Finding:
+    Nobody uses what the same file made; what it perhaps made may hold rows, but that it is busy is not likely.
+    A table without rows loses nothing and takes no time; what breaks the application breaks it all the same.
+    """
     hazard = CATALOGUE[hit.hazard]
-    return Finding(
-        hazard=hazard.id,
-        classes=hazard.classes,
-        level=hazard.level,
-        file=migration.path,
-        line=statement.line,
-        column=statement.column,
-        message=hazard.effect.format_map(hit.names),
-        remedy=hazard.remedy.format_map(hit.names),
-        evidence=Evidence.PREDICTED,
-        relation=earlier.qualified(hit.relation) if hit.relation is not None else None,
-    )
+    major = situation.model.server_major
+    if major is not None and ((hazard.since or 0) > major or (hazard.until or major) < major):
+        return None
+    if hit.relation is None or hit.even_new:
+        return hit
+    resolved = situation.resolve(hit.relation)
+    table = situation.model.index_tables.get(resolved)
+    relation = situation.model.relations.get(table or resolved)
+    if relation is None:
+        return hit
+    classes = hit.classes or hazard.classes
+    if situation.is_new(relation):
+        return None
+    if table is not None and situation.is_recent(relation.indexes[resolved.name].made_in):
+        return None
+    if relation.perhaps_made and situation.is_recent(relation.made_in) and HazardClass.DATA_LOSS not in classes:
+        return None
+    if situation.has_no_rows(relation):
+        return _without(hit, classes, _BY_SIZE | ({HazardClass.FAILS} if hit.by_rows else set()))
+    if situation.model.complete and relation.rows is not None and 0 <= relation.rows < _FEW_ROWS:
+        if (relation.size_bytes or 0) < _SMALL_BYTES:
+            return _without(hit, classes, {HazardClass.SCANS_UNDER_LOCK})
+    return hit
+
+
+def _without(hit: Hit, classes: tuple[HazardClass, ...], gone: Iterable[HazardClass]) -> Hit | None:
+    left = tuple(each for each in classes if each not in set(gone))
+    if left == classes:
+        return hit
+    return replace(hit, classes=left) if left else None
+
+
+def _bridged(hit: Hit, situation: Situation) -> bool:
+    """A view under the old name keeps the running application's statements working."""
+    return hit.hazard == "rename-table" and hit.relation is not None and hit.relation in situation.bridges

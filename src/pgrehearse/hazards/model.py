@@ -88,6 +88,7 @@ class Constraint:
     initially_deferred: bool = False
     index: str | None = None  # PRIMARY, UNIQUE, EXCLUSION: its index's name
     definition: str | None = None  # pg_get_constraintdef, or as the file wrote it
+    inherited: bool = False  # a partition's part of its parent's constraint
     made_in: int | None = None
 
 
@@ -139,6 +140,7 @@ class Relation:
     calls: set[RelationName] = field(default_factory=set)  # views: functions
     owned_by: tuple[RelationName, str] | None = None  # sequences
     owner: str | None = None
+    of_type: RelationName | None = None  # CREATE TABLE … OF
     row_security: bool | None = None
     policies: int | None = None
     unlogged: bool | None = None
@@ -177,6 +179,7 @@ class Function:
     language: str = "plpgsql"
     volatility: Volatility = Volatility.VOLATILE
     body: str | None = None
+    definition: str | None = None  # the whole CREATE FUNCTION, where a file has it
     returns: str | None = None  # pg_get_function_result; None: not known, or a procedure
     returns_trigger: bool = False
     made_in: int | None = None
@@ -191,6 +194,7 @@ class Model:
     timezone: str | None = None  # of the session that would migrate
     relations: dict[RelationName, Relation] = field(default_factory=dict)
     index_tables: dict[RelationName, RelationName] = field(default_factory=dict)  # index -> its table
+    statistics: dict[RelationName, RelationName] = field(default_factory=dict)  # extended statistics -> their table
     types: dict[RelationName, UserType] = field(default_factory=dict)
     functions: dict[RelationName, list[Function]] = field(default_factory=dict)
     namespaces: dict[str, int | None] = field(default_factory=dict)  # name -> file that made it

@@ -1,0 +1,644 @@
+"""What each statement does to the model: the files' own history of the schema, statement by statement."""
+
+import copy
+from collections.abc import Callable, Iterable
+
+from pgrehearse.hazards.alter_table_changes import alter_table
+from pgrehearse.hazards.cascade import dropped_with, object_name
+from pgrehearse.hazards.model import (
+    Constraint,
+    ConstraintKind,
+    Function,
+    Index,
+    Model,
+    Relation,
+    RelationKind,
+    Trigger,
+    UserType,
+    Volatility,
+)
+from pgrehearse.hazards.situation import Situation
+from pgrehearse.hazards.sql_names import RelationName
+from pgrehearse.hazards.table_parts import add_column, add_constraint, constraint_of
+from pgrehearse.hazards.tree import (
+    Node,
+    columns_in,
+    constant_of,
+    functions_in,
+    is_on,
+    kind_of,
+    name_of,
+    options,
+    relation_of,
+    strings,
+    walk,
+)
+
+_EVENTS = {4: "insert", 8: "delete", 16: "update", 32: "truncate"}
+_RULE_EVENTS = {"CMD_INSERT": "insert", "CMD_UPDATE": "update", "CMD_DELETE": "delete", "CMD_SELECT": "select"}
+
+
+def apply_statement(kind: str, tree: Node, situation: Situation, text: str = "") -> None:
+    """Take in one statement, after it was judged.  A kind that changes no shape changes nothing."""
+    rule = _RULES.get(kind)
+    if kind == "CreateFunctionStmt":
+        _function(tree, situation, text)
+    elif rule is not None:
+        rule(tree, situation)
+    elif kind in ("InsertStmt", "CopyStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
+        for relation in _written(kind, tree, situation):
+            if relation.is_empty:
+                relation.is_empty = None
+    elif kind == "SelectStmt":
+        _select(tree, situation)
+
+
+def _written(kind: str, tree: Node, situation: Situation) -> Iterable[Relation]:
+    if kind == "CopyStmt":
+        return [situation.relation(relation_of(tree["relation"]))] if tree.get("is_from") else []
+    return [
+        situation.relation(relation_of(body["relation"]))
+        for name, body in [(kind, tree), *walk(tree)]
+        if name in ("InsertStmt", "MergeStmt", "UpdateStmt")
+    ]
+
+
+# --- tables, views, indexes --------------------------------------------------------------------------------
+
+
+def _create(tree: Node, situation: Situation) -> None:
+    name = situation_name(relation_of(tree["relation"]), situation)
+    if tree.get("if_not_exists") and situation.exists(name):
+        return
+    relation = Relation(
+        name=name,
+        knows=not tree.get("if_not_exists") or situation.model.complete,
+        made_in=situation.file,
+        perhaps_made=bool(tree.get("if_not_exists")) and not situation.model.complete,
+        temporary=tree["relation"].get("relpersistence") == "t",
+        unlogged=tree["relation"].get("relpersistence") == "u",
+        is_empty=True,
+        access_method=tree.get("accessMethod"),
+    )
+    if "partspec" in tree:
+        relation.kind = RelationKind.PARTITIONED
+        relation.partition_key = ", ".join(
+            each["PartitionElem"].get("name", "(…)") for each in tree["partspec"].get("partParams", ())
+        )
+    situation.model.relations[name] = relation
+    for each in tree.get("inhRelations", ()):
+        parent = situation.relation(relation_of(each["RangeVar"]))
+        parent.partitions.add(name)
+        _inherit(relation, parent)
+        if "partbound" in tree:
+            relation.partition_of = parent.name
+            if tree["partbound"].get("is_default"):
+                relation.partition_bound = "DEFAULT"
+                parent.has_default_partition = True
+    for element in tree.get("tableElts", ()):
+        kind, body = kind_of(element)
+        if kind == "ColumnDef":
+            add_column(situation, relation, body)
+        elif kind == "Constraint":
+            add_constraint(situation, relation, constraint_of(body, relation, situation))
+        elif kind == "TableLikeClause":
+            _like(situation.relation(relation_of(body["relation"])), relation)
+
+
+def _inherit(relation: Relation, parent: Relation) -> None:
+    for column in parent.columns.values():
+        relation.columns[column.name] = copy.copy(column)
+    for constraint in parent.constraints.values():
+        if constraint.kind in (ConstraintKind.CHECK, ConstraintKind.NOT_NULL) or relation.partition_of:
+            relation.constraints[constraint.name] = copy.copy(constraint)
+    relation.knows = relation.knows and parent.knows
+
+
+def _like(source: Relation, relation: Relation) -> None:
+    for column in source.columns.values():
+        relation.columns[column.name] = copy.copy(column)
+    relation.knows = relation.knows and source.knows
+
+
+def situation_name(name: RelationName, situation: Situation) -> RelationName:
+    """Where a new object of that name is made."""
+    if name.namespace is not None:
+        return name
+    return RelationName(situation.search_path[0] if situation.search_path else "public", name.name)
+
+
+def _create_as(tree: Node, situation: Situation) -> None:
+    name = situation_name(relation_of(tree["into"]["rel"]), situation)
+    _new_from_query(name, tree, situation)
+    if tree.get("objtype") == "OBJECT_MATVIEW":
+        relation = situation.model.relations[name]
+        relation.kind = RelationKind.MATERIALIZED_VIEW
+        _uses(relation, tree["query"], situation)
+
+
+def _new_from_query(name: RelationName, tree: Node, situation: Situation) -> None:
+    if tree.get("if_not_exists") and situation.exists(name):
+        return
+    situation.model.relations[name] = Relation(
+        name=name,
+        made_in=situation.file,
+        perhaps_made=bool(tree.get("if_not_exists")) and not situation.model.complete,
+        temporary=name.namespace == "pg_temp",
+    )
+
+
+def _select(tree: Node, situation: Situation) -> None:
+    if "intoClause" in tree:
+        _new_from_query(situation_name(relation_of(tree["intoClause"]["rel"]), situation), tree, situation)
+    if "fromClause" in tree:
+        return
+    for target in tree.get("targetList", ()):
+        call = target["ResTarget"].get("val", {}).get("FuncCall")
+        if call is not None and name_of(call["funcname"]).name == "set_config" and len(call.get("args", ())) == 3:
+            setting, value, local = (constant_of(each) for each in call["args"])
+            _set(str(setting).lower(), None if value is None else [str(value)], situation, local=bool(local))
+
+
+def _view(tree: Node, situation: Situation) -> None:
+    name = situation_name(relation_of(tree["view"]), situation)
+    relation = situation.model.relations.get(name)
+    if relation is None or not tree.get("replace"):
+        relation = Relation(name=name, kind=RelationKind.VIEW, knows=True, made_in=situation.file)
+        situation.model.relations[name] = relation
+    situation.bridges.add(name)
+    relation.kind = RelationKind.VIEW
+    relation.uses.clear()
+    relation.calls.clear()
+    _uses(relation, tree["query"], situation)
+
+
+def _uses(relation: Relation, query: Node, situation: Situation) -> None:
+    """What the query names: columns are told apart where one relation has them, or their alias says so."""
+    hidden = {body["ctename"] for name, body in walk(query) if name == "CommonTableExpr"}
+    aliases: dict[str, RelationName] = {}
+    for kind, body in walk(query):
+        if kind == "RangeVar" and (body.get("schemaname") or body["relname"] not in hidden):
+            used = situation.resolve(relation_of(body))
+            aliases[body.get("alias", {}).get("aliasname", body["relname"])] = used
+    relation.uses.update((used, None) for used in aliases.values() if _names_all(query))
+    for kind, body in walk(query):
+        if kind != "ColumnRef":
+            continue
+        fields = [each["String"].get("sval", "") if "String" in each else None for each in body["fields"]]
+        *qualifier, column = fields
+        sources = [aliases[qualifier[-1]]] if qualifier and qualifier[-1] in aliases else list(aliases.values())
+        relation.uses.update((source, column) for source in sources)
+    named = {used for used, _ in relation.uses}
+    relation.uses.update((used, "") for used in aliases.values() if used not in named)
+    relation.calls.update(situation.resolve_function(each) for each in functions_in(query))
+
+
+def _names_all(query: Node) -> bool:
+    return any(kind == "A_Star" for kind, _ in walk(query))
+
+
+def _index(tree: Node, situation: Situation) -> None:
+    relation = situation.relation(relation_of(tree["relation"]))
+    elements = [each["IndexElem"] for each in tree.get("indexParams", ())]
+    keys = tuple(each["name"] for each in elements if "name" in each)
+    including = tuple(each["IndexElem"]["name"] for each in tree.get("indexIncludingParams", ()))
+    name = tree.get("idxname") or "_".join(
+        [relation.name.name, *(each.get("name", "expr") for each in elements), "idx"]
+    )
+    full = RelationName(relation.name.namespace, name)
+    if tree.get("if_not_exists") and full in situation.model.index_tables:
+        return
+    relation.indexes[name] = Index(
+        name=name,
+        columns=keys + including,
+        key_columns=keys,
+        expression_columns=frozenset(
+            columns_in([each["expr"] for each in elements if "expr" in each]) | columns_in(tree.get("whereClause", {}))
+        ),
+        unique=bool(tree.get("unique")),
+        partial="whereClause" in tree,
+        method=tree.get("accessMethod", "btree"),
+        made_in=None if tree.get("if_not_exists") else situation.file,
+    )
+    situation.model.index_tables[full] = relation.name
+
+
+def _drop(tree: Node, situation: Situation) -> None:
+    model = situation.model
+    removed = tree["removeType"]
+    if removed == "OBJECT_INDEX":
+        for node in tree["objects"]:
+            full = situation.resolve(name_of(node["List"]["items"]))
+            table = model.index_tables.pop(full, None)
+            if table is not None and table in model.relations:
+                model.relations[table].indexes.pop(full.name, None)
+        return
+    if removed in ("OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY"):
+        for node in tree["objects"]:
+            items = node["List"]["items"]
+            relation = situation.relation(name_of(items[:-1]))
+            name = strings(items[-1:])[0]
+            relation.triggers.pop(name, None)
+            relation.rules.pop(name, None)
+            if removed == "OBJECT_POLICY" and relation.policies:
+                relation.policies -= 1
+        return
+    dropped = dropped_with(tree, situation)
+    cascade = tree.get("behavior") == "DROP_CASCADE"
+    remove_relations(model, dropped.relations if cascade else dropped.relations[: dropped.named])
+    for type_name in dropped.types:
+        model.types.pop(type_name, None)
+    for function in dropped.functions:
+        model.functions.pop(function, None)
+    if removed == "OBJECT_SCHEMA":
+        for node in tree["objects"]:
+            name_ = object_name(node)
+            model.namespaces.pop(name_.name if name_ is not None else "", None)
+    if cascade:
+        for table, name in dropped.constraints:
+            if table in model.relations:
+                model.relations[table].constraints.pop(name, None)
+        for table, name in dropped.columns:
+            if table in model.relations:
+                model.relations[table].columns.pop(name, None)
+        for table, name in dropped.triggers:
+            if table in model.relations:
+                model.relations[table].triggers.pop(name, None)
+
+
+def remove_relations(model: Model, names: Iterable[RelationName]) -> None:
+    """Forget them, their indexes and their places among partitions; partitions go with their parent."""
+    for name in list(names):
+        relation = model.relations.pop(name, None)
+        if relation is None:
+            continue
+        for index in relation.indexes:
+            model.index_tables.pop(RelationName(name.namespace, index), None)
+        for other in (relation.partition_of,):
+            if other is not None and other in model.relations:
+                model.relations[other].partitions.discard(name)
+        if relation.kind in (RelationKind.PARTITIONED, RelationKind.TABLE):
+            remove_relations(model, relation.partitions)
+            owned = [each.name for each in model.relations.values() if each.owned_by and each.owned_by[0] == name]
+            remove_relations(model, owned)
+
+
+def _truncate(tree: Node, situation: Situation) -> None:
+    for each in tree["relations"]:
+        for relation in situation.with_partitions(situation.relation(relation_of(each["RangeVar"]))):
+            relation.is_empty = True
+
+
+# --- renames ------------------------------------------------------------------------------------------------
+
+
+def _rename(tree: Node, situation: Situation) -> None:
+    model, new = situation.model, tree.get("newname", "")
+    match tree["renameType"]:
+        case "OBJECT_TABLE" | "OBJECT_VIEW" | "OBJECT_MATVIEW" | "OBJECT_SEQUENCE" | "OBJECT_FOREIGN_TABLE":
+            old = situation.resolve(relation_of(tree["relation"]))
+            if old in model.index_tables:
+                _rename_index(situation, old, new)
+            else:
+                move_relation(situation, old, RelationName(old.namespace, new))
+        case "OBJECT_INDEX":
+            _rename_index(situation, situation.resolve(relation_of(tree["relation"])), new)
+        case "OBJECT_COLUMN":
+            for relation in situation.with_partitions(situation.relation(relation_of(tree["relation"]))):
+                _rename_column(situation, relation, tree["subname"], new)
+        case "OBJECT_TABCONSTRAINT":
+            relation = situation.relation(relation_of(tree["relation"]))
+            constraint = relation.constraints.pop(tree["subname"], None)
+            if constraint is not None:
+                constraint.name = new
+                relation.constraints[new] = constraint
+        case "OBJECT_TYPE" | "OBJECT_DOMAIN":
+            old = situation.resolve_type(name_of(tree["object"]["List"]["items"]))
+            user_type = model.types.pop(old, None)
+            if user_type is not None:
+                _retype(model, old, RelationName(old.namespace, new))
+                user_type.name = RelationName(old.namespace, new)
+                model.types[user_type.name] = user_type
+        case "OBJECT_FUNCTION" | "OBJECT_PROCEDURE" | "OBJECT_ROUTINE":
+            old = situation.resolve_function(name_of(tree["object"]["ObjectWithArgs"]["objname"]))
+            overloads = model.functions.pop(old, None)
+            if overloads is not None:
+                model.functions[RelationName(old.namespace, new)] = overloads
+        case "OBJECT_SCHEMA":
+            _rename_namespace(situation, tree["subname"], new)
+
+
+def _retype(model: Model, old: RelationName, new: RelationName) -> None:
+    from dataclasses import replace
+
+    for _, column in list(model.typed(old)):
+        if column.type is not None:
+            column.type = replace(column.type, name=new.name)
+
+
+def _rename_index(situation: Situation, old: RelationName, new: str) -> None:
+    table = situation.model.index_tables.pop(old, None)
+    if table is None:
+        return
+    situation.model.index_tables[RelationName(old.namespace, new)] = table
+    indexes = situation.relation(table).indexes
+    if (index := indexes.pop(old.name, None)) is not None:
+        index.name = new
+        indexes[new] = index
+
+
+def _rename_column(situation: Situation, relation: Relation, old: str, new: str) -> None:
+    column = relation.columns.pop(old, None)
+    if column is not None:
+        column.name = new
+        relation.columns[new] = column
+
+    def renamed(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(new if each == old else each for each in names)
+
+    for constraint in relation.constraints.values():
+        constraint.columns = renamed(constraint.columns)
+        constraint.proves_not_null = frozenset(renamed(tuple(constraint.proves_not_null)))
+    for index in relation.indexes.values():
+        index.columns, index.key_columns = renamed(index.columns), renamed(index.key_columns)
+        index.expression_columns = frozenset(renamed(tuple(index.expression_columns)))
+    for view in situation.model.relations.values():
+        if (relation.name, old) in view.uses:
+            view.uses.discard((relation.name, old))
+            view.uses.add((relation.name, new))
+    for _, constraint in situation.model.referencing(relation.name):
+        constraint.referenced_columns = renamed(constraint.referenced_columns)
+
+
+def move_relation(situation: Situation, old: RelationName, new: RelationName) -> None:
+    """Another name, or another namespace; everything that names it follows."""
+    model = situation.model
+    relation = model.relations.pop(old, None)
+    if relation is None:
+        return
+    relation.name = new
+    model.relations[new] = relation
+    for index in relation.indexes:
+        model.index_tables.pop(RelationName(old.namespace, index), None)
+        model.index_tables[RelationName(new.namespace, index)] = new
+    for each in model.relations.values():
+        for constraint in each.constraints.values():
+            if constraint.referenced == old:
+                constraint.referenced = new
+        if any(used == old for used, _ in each.uses):
+            each.uses = {(new if used == old else used, column) for used, column in each.uses}
+        if each.partition_of == old:
+            each.partition_of = new
+        if old in each.partitions:
+            each.partitions.discard(old)
+            each.partitions.add(new)
+        if each.owned_by is not None and each.owned_by[0] == old:
+            each.owned_by = (new, each.owned_by[1])
+
+
+def _rename_namespace(situation: Situation, old: str, new: str) -> None:
+    model = situation.model
+    model.namespaces[new] = model.namespaces.pop(old, None)
+    for name in [each for each in model.relations if each.namespace == old]:
+        move_relation(situation, name, RelationName(new, name.name))
+    for type_name in [each for each in model.types if each.namespace == old]:
+        model.types[RelationName(new, type_name.name)] = model.types.pop(type_name)
+    for function in [each for each in model.functions if each.namespace == old]:
+        model.functions[RelationName(new, function.name)] = model.functions.pop(function)
+
+
+def _set_schema(tree: Node, situation: Situation) -> None:
+    if "relation" in tree:
+        old = situation.resolve(relation_of(tree["relation"]))
+        move_relation(situation, old, RelationName(tree["newschema"], old.name))
+
+
+# --- types and functions ----------------------------------------------------------------------------------------
+
+
+def _enum(tree: Node, situation: Situation) -> None:
+    name = situation_name(name_of(tree["typeName"]), situation)
+    situation.model.types[name] = UserType(
+        name=name,
+        kind="e",
+        labels=strings(tree.get("vals")),
+        made_in=situation.file,
+        made_in_transaction=situation.transaction,
+    )
+
+
+def _alter_enum(tree: Node, situation: Situation) -> None:
+    name = situation.resolve_type(name_of(tree["typeName"]))
+    user_type = situation.model.types.get(name)
+    if user_type is None:
+        user_type = situation.model.types[name] = UserType(name=name, kind="e")
+    if "oldVal" in tree:
+        user_type.labels = [tree["newVal"] if each == tree["oldVal"] else each for each in user_type.labels]
+    elif tree["newVal"] not in user_type.labels:
+        user_type.labels.append(tree["newVal"])
+        situation.new_labels.add((name, tree["newVal"]))
+
+
+def _domain(tree: Node, situation: Situation) -> None:
+    from pgrehearse.hazards.columns import type_of
+
+    name = situation_name(name_of(tree["domainname"]), situation)
+    base = type_of(tree["typeName"])
+    below = situation.model.types.get(situation.resolve_type(RelationName(base.namespace, base.name)))
+    constraints = {
+        each["Constraint"].get("conname", f"{name.name}_check{number or ''}"): Constraint(
+            name=each["Constraint"].get("conname", f"{name.name}_check{number or ''}"),
+            kind=ConstraintKind.CHECK if each["Constraint"]["contype"] == "CONSTR_CHECK" else ConstraintKind.NOT_NULL,
+        )
+        for number, each in enumerate(tree.get("constraints", ()))
+        if each["Constraint"]["contype"] in ("CONSTR_CHECK", "CONSTR_NOTNULL")
+    }
+    situation.model.types[name] = UserType(
+        name=name,
+        kind="d",
+        base=base,
+        constrained=bool(constraints) or bool(below is not None and below.constrained),
+        constraints=constraints,
+        made_in=situation.file,
+        made_in_transaction=situation.transaction,
+    )
+
+
+def _alter_domain(tree: Node, situation: Situation) -> None:
+    name = situation.resolve_type(name_of(tree["typeName"]))
+    user_type = situation.model.types.get(name)
+    if user_type is None:
+        user_type = situation.model.types[name] = UserType(name=name, kind="d")
+    match tree.get("subtype"):
+        case "C" | "O":
+            user_type.constrained = True
+            body = tree.get("def", {}).get("Constraint", {})
+            label = body.get("conname", "not_null")
+            user_type.constraints[label] = Constraint(
+                name=label, kind=ConstraintKind.CHECK, validated=not body.get("skip_validation", False)
+            )
+        case "V" if tree["name"] in user_type.constraints:
+            user_type.constraints[tree["name"]].validated = True
+        case "X":
+            user_type.constraints.pop(tree["name"], None)
+            user_type.constrained = bool(user_type.constraints) or None
+
+
+def _composite(tree: Node, situation: Situation) -> None:
+    name = situation_name(relation_of(tree["typevar"]), situation)
+    situation.model.types[name] = UserType(name=name, kind="c", made_in=situation.file)
+
+
+def _function(tree: Node, situation: Situation, text: str) -> None:
+    name = situation_name(name_of(tree["funcname"]), situation)
+    given = options(tree.get("options"))
+    body = given.get("as")
+    if isinstance(body, dict):
+        body = strings(body["List"]["items"])[0]
+    returns = tree.get("returnType", {}).get("names")
+    made = Function(
+        name=name,
+        arguments=str(len(tree.get("parameters", ()))),
+        kind="p" if tree.get("is_procedure") else "f",
+        language=str(given.get("language", "sql")).lower(),
+        volatility=Volatility(str(given.get("volatility", "volatile"))[0]),
+        body=body if isinstance(body, str) else None,
+        definition=text or None,
+        returns_trigger=bool(returns) and strings(returns)[-1] == "trigger",
+        made_in=situation.file,
+    )
+    overloads = situation.model.functions.setdefault(name, [])
+    if tree.get("replace"):
+        overloads[:] = [each for each in overloads if each.made_in is not None and each.arguments != made.arguments]
+    overloads.append(made)
+
+
+def _trigger(tree: Node, situation: Situation) -> None:
+    relation = situation.relation(relation_of(tree["relation"]))
+    relation.triggers[tree["trigname"]] = Trigger(
+        name=tree["trigname"],
+        function=situation.resolve_function(name_of(tree["funcname"])),
+        events=frozenset(event for bit, event in _EVENTS.items() if tree.get("events", 0) & bit),
+        constraint=bool(tree.get("isconstraint")),
+        initially_deferred=bool(tree.get("initdeferred")),
+    )
+
+
+def _statistics(tree: Node, situation: Situation) -> None:
+    if "defnames" in tree:
+        name = situation_name(name_of(tree["defnames"]), situation)
+        for each in tree.get("relations", ()):
+            if "RangeVar" in each:
+                situation.model.statistics[name] = situation.resolve(relation_of(each["RangeVar"]))
+
+
+def _rule(tree: Node, situation: Situation) -> None:
+    relation = situation.relation(relation_of(tree["relation"]))
+    relation.rules[tree["rulename"]] = _RULE_EVENTS.get(tree.get("event", ""), "")
+
+
+def _sequence(tree: Node, situation: Situation) -> None:
+    name = situation_name(relation_of(tree["sequence"]), situation)
+    if tree.get("if_not_exists") and situation.exists(name):
+        return
+    situation.model.relations[name] = Relation(
+        name=name, kind=RelationKind.SEQUENCE, knows=True, made_in=situation.file,
+        perhaps_made=bool(tree.get("if_not_exists")),
+    )  # fmt: skip
+
+
+def _namespace(tree: Node, situation: Situation) -> None:
+    name = tree.get("schemaname") or tree.get("authrole", {}).get("rolename", "")
+    if not (tree.get("if_not_exists") and name in situation.model.namespaces):
+        situation.model.namespaces[name] = situation.file
+    kept = situation.search_path
+    situation.search_path = (name, *kept)
+    for element in tree.get("schemaElts", ()):
+        apply_statement(*kind_of(element), situation)
+    situation.search_path = kept
+
+
+def _policy(tree: Node, situation: Situation) -> None:
+    relation = situation.relation(relation_of(tree["table"]))
+    relation.policies = (relation.policies or 0) + 1
+
+
+# --- settings -----------------------------------------------------------------------------------------------------
+
+
+def _setting(tree: Node, situation: Situation) -> None:
+    if tree["kind"] == "VAR_SET_VALUE":
+        values = []
+        for argument in tree.get("args", ()):
+            value = constant_of(argument)
+            values.append("" if value is None else str(value))
+        _set(tree["name"].lower(), values, situation, local=bool(tree.get("is_local")))
+    elif tree["kind"] in ("VAR_SET_DEFAULT", "VAR_RESET"):
+        _set(tree["name"].lower(), None, situation, local=False)
+
+
+def _set(name: str, values: list[str] | None, situation: Situation, *, local: bool) -> None:
+    match name:
+        case "search_path":
+            if values and len(values) == 1:
+                values = [each.strip().strip('"') for each in values[0].split(",")]
+            named = tuple(each for each in values or () if each not in ("", "$user"))
+            situation.search_path = named or situation.default_search_path
+        case "timezone":
+            situation.timezone, situation.local_timezone = (values[0] if values else None), local
+        case "lock_timeout" | "statement_timeout":
+            situation.lock_timeout = bool(values) and values[0] not in ("0", "0s", "0ms") if values else False
+            situation.local_lock_timeout = local
+
+
+def _constraints(tree: Node, situation: Situation) -> None:
+    situation.constraints_immediate = not tree.get("deferred", False)
+    if situation.constraints_immediate:
+        situation.written.clear()
+
+
+def _prepare(tree: Node, situation: Situation) -> None:
+    situation.prepared[tree["name"]] = tree["query"]
+
+
+def _alter_sequence(tree: Node, situation: Situation) -> None:
+    owner = options(tree.get("options")).get("owned_by")
+    if isinstance(owner, dict):
+        items = owner["List"]["items"]
+        relation = situation.relation(relation_of(tree["sequence"]))
+        relation.owned_by = (situation.resolve(name_of(items[:-1])), strings(items)[-1]) if len(items) > 1 else None
+
+
+def _default_privileges(tree: Node, situation: Situation) -> None:
+    action = tree["action"]
+    if action.get("objtype") == "OBJECT_SEQUENCE" and is_on(action.get("is_grant", False)):
+        situation.model.sequences_granted_by_default = True
+
+
+_RULES: dict[str, Callable[[Node, Situation], None]] = {
+    "CreateStmt": _create,
+    "CreateTableAsStmt": _create_as,
+    "ViewStmt": _view,
+    "IndexStmt": _index,
+    "DropStmt": _drop,
+    "TruncateStmt": _truncate,
+    "AlterTableStmt": alter_table,
+    "RenameStmt": _rename,
+    "AlterObjectSchemaStmt": _set_schema,
+    "CreateEnumStmt": _enum,
+    "AlterEnumStmt": _alter_enum,
+    "CreateDomainStmt": _domain,
+    "AlterDomainStmt": _alter_domain,
+    "CompositeTypeStmt": _composite,
+    "CreateTrigStmt": _trigger,
+    "RuleStmt": _rule,
+    "CreateStatsStmt": _statistics,
+    "CreateSeqStmt": _sequence,
+    "AlterSeqStmt": _alter_sequence,
+    "CreateSchemaStmt": _namespace,
+    "CreatePolicyStmt": _policy,
+    "VariableSetStmt": _setting,
+    "ConstraintsSetStmt": _constraints,
+    "PrepareStmt": _prepare,
+    "AlterDefaultPrivilegesStmt": _default_privileges,
+}

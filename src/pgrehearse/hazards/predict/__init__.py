@@ -1,0 +1,87 @@
+"""The rules: what each kind of statement does, told as hits of the catalogue's hazards.
+
+A rule looks at the statement's tree and at the model; it never reads a table's wording.  One module for each thing
+that a DBA would ask about.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from pgrehearse.hazards.hit import Hit
+from pgrehearse.hazards.predict.alter_table import alter_table
+from pgrehearse.hazards.predict.creating import create_table, create_table_as
+from pgrehearse.hazards.predict.dropping import drop, drop_database, drop_owned, truncate
+from pgrehearse.hazards.predict.indexes import create_index, reindex
+from pgrehearse.hazards.predict.maintenance import cluster, lock_table, refresh, vacuum
+from pgrehearse.hazards.predict.objects import (
+    alter_domain,
+    alter_enum,
+    alter_object_schema,
+    alter_policy,
+    alter_sequence,
+    alter_system,
+    create_function,
+    create_rule,
+    create_trigger,
+    create_view,
+    grant,
+)
+from pgrehearse.hazards.predict.renaming import rename
+from pgrehearse.hazards.predict.rows import change_rows
+from pgrehearse.hazards.predict.transactions import for_any_statement, for_file
+from pgrehearse.hazards.situation import Situation
+from pgrehearse.hazards.sql_names import RelationName
+from pgrehearse.hazards.written import Written
+from pgrehearse.migrations.migration import Migration
+from pgrehearse.postgres.locks import LockMode
+
+__all__ = ["predict", "predict_file"]
+
+
+def predict(written: Written, situation: Situation, locks: dict[RelationName, LockMode]) -> Iterator[Hit]:
+    """The hazards of one statement, before it changes the model; `locks`: those that it takes."""
+    rule = _RULES.get(written.kind)
+    if rule is not None:
+        yield from rule(written, situation)
+    yield from for_any_statement(written, situation, locks)
+
+
+def predict_file(
+    statements: Sequence[Written], situation: Situation, migration: Migration
+) -> Iterator[tuple[Hit, int]]:
+    """The hazards of a file as a whole, each with the statement where it stands; after the last of them."""
+    yield from for_file(statements, situation, migration)
+
+
+_RULES: dict[str, Callable[[Written, Situation], Iterable[Hit]]] = {
+    "AlterTableStmt": alter_table,
+    "CreateStmt": create_table,
+    "CreateTableAsStmt": create_table_as,
+    "DropStmt": drop,
+    "DropdbStmt": drop_database,
+    "DropOwnedStmt": drop_owned,
+    "TruncateStmt": truncate,
+    "IndexStmt": create_index,
+    "ReindexStmt": reindex,
+    "RenameStmt": rename,
+    "AlterObjectSchemaStmt": alter_object_schema,
+    "AlterEnumStmt": alter_enum,
+    "AlterDomainStmt": alter_domain,
+    "AlterPolicyStmt": alter_policy,
+    "AlterSeqStmt": alter_sequence,
+    "AlterSystemStmt": alter_system,
+    "CreateFunctionStmt": create_function,
+    "CreateTrigStmt": create_trigger,
+    "RuleStmt": create_rule,
+    "ViewStmt": create_view,
+    "GrantStmt": grant,
+    "GrantRoleStmt": grant,
+    "VacuumStmt": vacuum,
+    "ClusterStmt": cluster,
+    "RefreshMatViewStmt": refresh,
+    "LockStmt": lock_table,
+    "SelectStmt": change_rows,
+    "InsertStmt": change_rows,
+    "UpdateStmt": change_rows,
+    "DeleteStmt": change_rows,
+    "MergeStmt": change_rows,
+}

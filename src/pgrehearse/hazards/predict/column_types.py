@@ -1,0 +1,221 @@
+"""ALTER COLUMN … TYPE: whether the table is rewritten, read again, refused, and whether values come out different."""
+
+from collections.abc import Generator, Iterator
+
+from pgrehearse.hazards.columns import Change, change_of, may_lose_values, type_of
+from pgrehearse.hazards.finding import HazardClass, Level
+from pgrehearse.hazards.hit import Hit
+from pgrehearse.hazards.model import Column, ColumnType, ConstraintKind, Relation
+from pgrehearse.hazards.situation import Situation
+from pgrehearse.hazards.sql_names import RelationName, derived, quoted
+from pgrehearse.hazards.tree import Node, strings
+from pgrehearse.hazards.written import Written
+
+REWRITE = (HazardClass.REWRITES_TABLE, HazardClass.SCANS_UNDER_LOCK)
+_UNSURE = "whether PostgreSQL gets this change of type for free"
+_FAMILIES = (
+    frozenset({"int2", "int4", "int8", "numeric", "float4", "float8"}),
+    frozenset({"text", "varchar", "bpchar", "name"}),
+    frozenset({"timestamp", "timestamptz", "date"}),
+    frozenset({"time", "timetz"}),
+    frozenset({"inet", "cidr"}),
+    frozenset({"bit", "varbit"}),
+    frozenset({"json", "jsonb"}),
+)
+
+
+def change_type(
+    written: Written, situation: Situation, table: RelationName, relation: Relation, command: Node
+) -> Iterator[Hit]:
+    """One ALTER COLUMN … TYPE."""
+    body = command["def"]["ColumnDef"]
+    name = command["name"]
+    new = type_of(body["typeName"])
+    column = relation.columns.get(name)
+    old = column.type if column is not None else None
+    using = body.get("raw_default")
+    if using is not None and _is_bare(using, name, new):
+        using = None
+    names = {
+        "table": table.written,
+        "column": quoted(name),
+        "type": new.written,
+        "new": quoted(derived(name, "new")),
+        "kind": "COLUMN",
+        "object": f"{table.written}.{quoted(name)}",
+    }
+    if column is None and relation.knows and situation.model.complete:
+        yield Hit(hazard="missing-object", relation=table, names=names)
+        return
+    blocked = list(_blocked(situation, relation, name, names, table, body))
+    if blocked:
+        yield from blocked
+        return
+    change = _change(situation, old, new, using=using is not None)
+    if change is Change.REFUSED and using is None:
+        if situation.model.complete:
+            yield Hit(hazard="cast-fails", relation=table, names=names)
+            return
+        change = Change.REWRITE
+    if change is Change.BY_TIMEZONE:
+        change = yield from _by_timezone(situation, table, names, old)
+    yield from _rewriting(situation, table, relation, names, change, old, new)
+    yield from _values(written, situation, table, relation, column, old, new, using, names)
+    if change is Change.FREE:
+        yield from _checked_again(situation, table, relation, column, body, names)
+    yield Hit(hazard="select-star-prepared-plan", relation=table, names=names)
+
+
+def _is_bare(using: Node, name: str, new: ColumnType) -> bool:
+    """USING the column itself, or its cast to the very type: as if it were not there."""
+    node = using
+    if "TypeCast" in node and type_of(node["TypeCast"]["typeName"]) == new:
+        node = node["TypeCast"]["arg"]
+    return "ColumnRef" in node and strings(node["ColumnRef"]["fields"][-1:]) == [name] if _named(node) else False
+
+
+def _named(node: Node) -> bool:
+    return "ColumnRef" in node and "String" in node["ColumnRef"]["fields"][-1]
+
+
+def _change(situation: Situation, old: ColumnType | None, new: ColumnType, *, using: bool) -> Change:
+    if using:
+        return Change.REWRITE
+    if old is None:
+        return Change.UNKNOWN
+    kind, base = _domain(situation, new)
+    if kind == "constrained":
+        return Change.FREE if old.name == new.name else Change.REWRITE
+    old_kind, old_base = _domain(situation, old)
+    if kind is not None or old_kind is not None:
+        return Change.FREE if old.name == new.name else change_of(old_base or old, base or new)
+    if situation.model.types.keys() & {_resolved(situation, old), _resolved(situation, new)}:
+        return Change.FREE if (old.name, old.dimensions) == (new.name, new.dimensions) else Change.REWRITE
+    return change_of(old, new)
+
+
+def _resolved(situation: Situation, written: ColumnType) -> RelationName:
+    return situation.resolve_type(RelationName(written.namespace, written.name))
+
+
+def _domain(situation: Situation, written: ColumnType) -> tuple[str | None, ColumnType | None]:
+    """Whether it is a domain, with constraints or not, and what is below it."""
+    known = situation.model.types.get(_resolved(situation, written))
+    if known is None or known.kind != "d":
+        return None, None
+    if known.base is None:
+        return "constrained" if known.constrained else "plain", None
+    _, below = _domain(situation, known.base)
+    return "constrained" if known.constrained else "plain", below or known.base
+
+
+def _rewriting(
+    situation: Situation, table: RelationName, relation: Relation, names: dict[str, str], change: Change,
+    old: ColumnType | None, new: ColumnType,
+) -> Iterator[Hit]:  # fmt: skip
+    if change is Change.FREE:
+        return
+    breaks = None if old is None else _breaks_sql(old, new)
+    if change is Change.REWRITE and (old is not None or situation.model.complete):
+        yield Hit(hazard="change-column-type", relation=table, names=names, classes=REWRITE)
+    elif change is Change.REWRITE:  # USING makes it certain
+        yield Hit(hazard="change-column-type", relation=table, names=names, classes=REWRITE)
+        breaks = None
+    else:
+        yield Hit(
+            hazard="change-column-type", relation=table, names=names, classes=REWRITE, certain=False, unsure=_UNSURE
+        )
+    if breaks:
+        yield Hit(hazard="type-change-breaks-sql", relation=table, names=names,
+                  level=Level.ERROR if situation.model.complete else Level.WARNING)  # fmt: skip
+
+
+def _breaks_sql(old: ColumnType, new: ColumnType) -> bool:
+    """Whether operators with constants and parameters of the old type are missing for the new one."""
+    if old.dimensions != new.dimensions:
+        return True
+    if old.name == new.name:
+        return False
+    if any(old.name in family and new.name in family for family in _FAMILIES):
+        return old.name in ("json", "jsonb") and False
+    return True
+
+
+def _by_timezone(
+    situation: Situation, table: RelationName, names: dict[str, str], old: ColumnType | None
+) -> Generator[Hit, None, Change]:
+    """Free where the session's TimeZone is UTC; elsewhere a rewrite, and the values are read as local times."""
+    utc = situation.is_utc()
+    if utc:
+        return Change.FREE
+    classes = (HazardClass.DATA_LOSS, *REWRITE)
+    yield Hit(hazard="tz-dependent-type-change", relation=table, names=names, classes=classes, certain=utc is False,
+              unsure="the session's TimeZone: in UTC it is free")  # fmt: skip
+    return Change.FREE
+
+
+def _values(
+    written: Written, situation: Situation, table: RelationName, relation: Relation, column: Column | None,
+    old: ColumnType | None, new: ColumnType, using: Node | None, names: dict[str, str],
+) -> Iterator[Hit]:  # fmt: skip
+    """Whether a value is cut, rounded or refused; the database is asked where it can be."""
+    loses = may_lose_values(old, new, using=using is not None)
+    data = situation.data(relation)
+    told = None
+    if data is not None and old is not None:
+        text = None
+        if using is not None and written.text:
+            at = written.text.lower().rfind("using ") + 6
+            text = written.text[at:].strip() if len(written.tree["cmds"]) == 1 else None
+        if using is None or text is not None:
+            zone = situation.timezone or situation.model.timezone
+            try:
+                told = data.conversion(relation.name, names["column"].strip('"').replace('""', '"'), old.written or old.name,
+                                       new.written, using=text, time_zone=zone)  # fmt: skip
+            except Exception:  # noqa: BLE001 - what cannot be asked is not known
+                told = None
+    if told is not None:
+        if told.value == "fails":
+            yield Hit(hazard="cast-fails", relation=table, names=names, by_rows=True)
+        elif told.value == "changes":
+            yield Hit(hazard="lossy-type-change", relation=table, names=names, classes=(HazardClass.DATA_LOSS,))
+        return
+    if loses or (loses is None and using is not None):
+        yield Hit(hazard="lossy-type-change", relation=table, names=names, classes=(HazardClass.DATA_LOSS,),
+                  certain=False, unsure="whether its values survive")  # fmt: skip
+
+
+def _blocked(
+    situation: Situation, relation: Relation, name: str, names: dict[str, str], table: RelationName, body: Node
+) -> Iterator[Hit]:
+    """A view, a rule or a generated column that uses it refuses every change of type, also one to the same type."""
+    for view in situation.model.using(relation.name, name):
+        used = {column for used, column in view.uses if used == relation.name}
+        if name not in used and None not in used:
+            continue
+        more = {"object": view.name.written, "kind": "MATERIALIZED VIEW" if view.kind and view.kind.value == "m" else "VIEW",
+                "oid": view.name.oid_of("regclass")}  # fmt: skip
+        yield Hit(hazard="view-blocks-type-change", relation=table, names=names | more)
+        return
+
+
+def _checked_again(
+    situation: Situation, table: RelationName, relation: Relation, column: Column | None, body: Node,
+    names: dict[str, str],
+) -> Iterator[Hit]:  # fmt: skip
+    """A change that is free for the table may still verify its CHECKs or build indexes again."""
+    name = column.name if column is not None else ""
+    collation = strings(body["collClause"]["collname"])[-1] if "collClause" in body else None
+    recollated = collation is not None and (column is None or collation != column.collation)
+    recollated = recollated or (collation is None and column is not None and column.collation not in (None, "default"))
+    for target in situation.with_partitions(relation):
+        for constraint in target.constraints.values():
+            if constraint.kind is ConstraintKind.CHECK and name in constraint.columns and constraint.validated:
+                more = {"constraint": quoted(constraint.name), "definition": constraint.definition or "CHECK (…)"}
+                yield Hit(hazard="type-change-rechecks-constraints", relation=table, names=names | more)
+                break
+        for index in target.indexes.values():
+            if name in index.expression_columns or (recollated and name in index.key_columns):
+                more = {"object": quoted(index.name), "new": quoted(derived(index.name, "new"))}
+                yield Hit(hazard="type-change-rebuilds-index", relation=table, names=names | more)
+                break

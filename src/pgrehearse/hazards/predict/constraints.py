@@ -1,0 +1,381 @@
+"""Constraints: added, proved, dropped; and SET NOT NULL, which is one."""
+
+from collections.abc import Iterator, Sequence
+
+from pgrehearse.hazards.hit import Hit
+from pgrehearse.hazards.model import Constraint, ConstraintKind, Relation, RelationKind
+from pgrehearse.hazards.situation import Situation
+from pgrehearse.hazards.sql_names import RelationName, derived, quoted
+from pgrehearse.hazards.tree import Node, relation_of, strings
+from pgrehearse.hazards.written import Written
+from pgrehearse.postgres.locks import LockMode
+
+
+def listed(columns: Sequence[str]) -> str:
+    """``(a, "B")``"""
+    return f"({', '.join(map(quoted, columns))})"
+
+
+def add_constraint(
+    written: Written, situation: Situation, table: RelationName, relation: Relation, body: Node, *,
+    column: str | None = None, column_first: str = "", filled: bool = False,
+) -> Iterator[Hit]:  # fmt: skip
+    """One constraint; `column`: the one of ADD COLUMN at which it stands, `column_first`: how to add that without."""
+    not_valid = body.get("skip_validation", False) or not body.get("is_enforced", False)
+    kind = body["contype"]
+    given = body.get("conname")
+    if given is not None and situation.model.complete and given in relation.constraints:
+        names = {"kind": "CONSTRAINT", "object": quoted(given)}
+        yield Hit(hazard="object-exists", relation=table, names=names)
+        return
+    if kind in ("CONSTR_CHECK", "CONSTR_FOREIGN") and "is_enforced" not in body:
+        if (situation.model.server_major or 18) < 18:
+            yield Hit(hazard="statement-refused", relation=table,
+                      names={"command": "NOT ENFORCED", "object": table.written})  # fmt: skip
+    match kind:
+        case "CONSTR_CHECK":
+            yield from _check(written, situation, table, relation, body, column, column_first, not_valid=not_valid)
+        case "CONSTR_FOREIGN":
+            yield from _foreign(written, situation, table, relation, body, column, column_first, not_valid=not_valid,
+                                filled=filled)  # fmt: skip
+        case "CONSTR_UNIQUE" | "CONSTR_PRIMARY":
+            yield from _key(written, situation, table, relation, body, column, column_first)
+        case "CONSTR_EXCLUSION":
+            text = written.item_at(body["location"]) if written.text else "…"
+            yield Hit(hazard="add-exclusion", relation=table, names={"table": table.written, "definition": text})
+        case "CONSTR_NOTNULL" if column is None:
+            if not body.get("skip_validation"):
+                yield from set_not_null(situation, table, relation, strings(body["keys"])[0])
+
+
+def _definition(written: Written, body: Node, name: str, column: str | None) -> str:
+    """The same constraint, named and NOT VALID."""
+    text = written.item_at(body["location"]) if written.text else "…"
+    if text.lower().startswith("constraint"):
+        text = text.split(None, 2)[2]
+    if column is not None:  # at a column its end is not a comma: other constraints may follow
+        text = _own_part(text, body)
+    if column is not None and body["contype"] == "CONSTR_FOREIGN":
+        text = f"FOREIGN KEY ({quoted(column)}) {text}"
+    return f"CONSTRAINT {quoted(name)} {text} NOT VALID"
+
+
+def _own_part(text: str, body: Node) -> str:
+    if body["contype"] == "CONSTR_CHECK":
+        depth = 0
+        for at, character in enumerate(text):
+            depth += (character == "(") - (character == ")")
+            if character == ")" and depth == 0:
+                return text[: at + 1]
+    pieces: list[str] = []
+    previous = ""
+    for word in text.split():
+        low = word.lower()
+        if low in ("unique", "primary", "check", "constraint", "generated") or (
+            low in ("not", "null") and previous not in ("set",)
+        ):
+            break
+        if low == "default" and previous != "set":
+            break
+        pieces.append(word)
+        previous = low
+    return " ".join(pieces)
+
+
+def _check(
+    written: Written, situation: Situation, table: RelationName, relation: Relation, body: Node, column: str | None,
+    column_first: str, *, not_valid: bool,
+) -> Iterator[Hit]:  # fmt: skip
+    name = body.get("conname") or derived(table.name, *([column] if column else []), "check")
+    names = {
+        "table": table.written,
+        "constraint": quoted(name),
+        "definition": _definition(written, body, name, column),
+        "column_first": column_first,
+        "object": quoted(name),
+        "statement": written.on_one_line,
+    }
+    if not_valid:
+        yield Hit(hazard="set-not-null-breaks-writers", relation=table, names=names)
+        return
+    yield Hit(hazard="add-check", relation=table, names=names)
+    data = situation.data(relation)
+    if data is not None and column is None and written.text:
+        text = written.item_at(body["location"])
+        expression = text[text.index("(") :]
+        if data.violates(relation.name, _balanced(expression)):
+            yield Hit(hazard="check-violated", relation=table, names=names, by_rows=True)
+
+
+def _balanced(text: str) -> str:
+    depth = 0
+    for at, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return text[: at + 1]
+    return text
+
+
+def _foreign(
+    written: Written, situation: Situation, table: RelationName, relation: Relation, body: Node, column: str | None,
+    column_first: str, *, not_valid: bool, filled: bool,
+) -> Iterator[Hit]:  # fmt: skip
+    columns = [column] if column else strings(body.get("fk_attrs"))
+    name = body.get("conname") or derived(table.name, *columns, "fkey")
+    referenced = relation_of(body["pktable"])
+    parent = situation.relation(referenced)
+    theirs = strings(body.get("pk_attrs")) or list(_primary_key(parent))
+    names = {
+        "table": table.written,
+        "constraint": quoted(name),
+        "definition": _definition(written, body, name, column),
+        "referenced": referenced.written,
+        "column_first": column_first,
+        "column": ", ".join(map(quoted, columns)),
+        "index_columns": listed(theirs),
+        "new": quoted(derived(referenced.name, *theirs, "key")),
+        "kind": "TABLE",
+        "object": referenced.written,
+    }
+    if situation.exists(referenced) is False:
+        yield Hit(hazard="missing-object", relation=None, names=names, even_new=True)
+        return
+    if parent.knows and parent.made_in is None or parent.knows and situation.is_recent(parent.made_in):
+        yield from _target(situation, table, relation, parent, columns, theirs, names)
+    if not_valid:
+        if relation.kind is RelationKind.PARTITIONED and body.get("skip_validation"):
+            yield Hit(hazard="fk-on-partitioned-not-valid", relation=table, names=names,
+                      certain=situation.model.server_major is not None,
+                      unsure="whether the server is older than 18")  # fmt: skip
+        yield Hit(hazard="set-not-null-breaks-writers", relation=table, names=names | {"object": quoted(name),
+                  "statement": written.on_one_line})  # fmt: skip
+        return
+    yield Hit(hazard="add-foreign-key", relation=table, names=names)
+    data = situation.data(relation)
+    if data is not None and column is None and theirs and situation.data(parent) is not None:
+        if data.has_orphans(relation.name, columns, parent.name, theirs):
+            yield Hit(hazard="fk-violated", relation=table, names=names, by_rows=True)
+
+
+def _primary_key(relation: Relation) -> tuple[str, ...]:
+    for constraint in relation.constraints.values():
+        if constraint.kind is ConstraintKind.PRIMARY:
+            return constraint.columns
+    return ()
+
+
+def _target(
+    situation: Situation, table: RelationName, relation: Relation, parent: Relation, columns: Sequence[str],
+    theirs: Sequence[str], names: dict[str, str],
+) -> Iterator[Hit]:  # fmt: skip
+    unique = [each for each in parent.indexes.values()
+              if each.unique and not each.partial and not each.expression_columns and each.valid]  # fmt: skip
+    if not any(set(each.key_columns) == set(theirs) for each in unique):
+        yield Hit(hazard="fk-no-unique-target", relation=table, names=names, even_new=True)
+        return
+    for ours, other in zip(columns, theirs, strict=False):
+        mine, its = relation.columns.get(ours), parent.columns.get(other)
+        if mine is None or its is None or mine.type is None or its.type is None:
+            continue
+        if not _comparable(mine.type.name, its.type.name):
+            more = {"column": quoted(ours), "type": its.type.written, "new": quoted(derived(ours, "new"))}
+            yield Hit(hazard="fk-type-mismatch", relation=table, names=names | more, even_new=True)
+
+
+_FAMILIES = (
+    frozenset({"int2", "int4", "int8", "numeric", "float4", "float8", "oid"}),
+    frozenset({"text", "varchar", "bpchar", "name", "citext"}),
+    frozenset({"date", "timestamp", "timestamptz"}),
+    frozenset({"inet", "cidr"}),
+)
+_KNOWN = frozenset({"uuid", "bool", "bytea", "jsonb"}).union(*_FAMILIES)
+
+
+def _comparable(first: str, second: str) -> bool:
+    if first == second or first not in _KNOWN or second not in _KNOWN:
+        return True
+    return any(first in family and second in family for family in _FAMILIES)
+
+
+def _key(
+    written: Written, situation: Situation, table: RelationName, relation: Relation, body: Node, column: str | None,
+    column_first: str,
+) -> Iterator[Hit]:  # fmt: skip
+    primary = body["contype"] == "CONSTR_PRIMARY"
+    columns = [column] if column else strings(body.get("keys"))
+    of_key = [] if primary else columns
+    name = body.get("conname") or derived(table.name, *of_key, "pkey" if primary else "key")
+    index_columns = listed(columns)
+    if body.get("including"):
+        index_columns += f" INCLUDE {listed(strings(body['including']))}"
+    if body.get("nulls_not_distinct"):
+        index_columns += " NULLS NOT DISTINCT"
+    deferrable = (" DEFERRABLE" if body.get("deferrable") else "") + (
+        " INITIALLY DEFERRED" if body.get("initdeferred") else ""
+    )
+    names = {
+        "table": table.written,
+        "constraint": quoted(name),
+        "index_columns": index_columns,
+        "deferrable": deferrable,
+        "column_first": column_first,
+        "column": ", ".join(map(quoted, columns)),
+        "statement": written.on_one_line,
+        "kind": "CONSTRAINT",
+        "object": quoted(name),
+    }
+    if primary and situation.model.complete and _primary_key(relation):
+        yield Hit(hazard="object-exists", relation=table, names=names)
+        return
+    data = situation.data(relation)
+    if "indexname" in body:
+        index = relation.indexes.get(body["indexname"])
+        if index is None and situation.model.complete and relation.knows:
+            more = {"kind": "INDEX", "object": quoted(body["indexname"])}
+            yield Hit(hazard="missing-object", relation=table, names=names | more)
+        if primary and index is not None:
+            for each in index.key_columns:
+                if _maybe_null(relation, each):
+                    check = quoted(derived(table.name, each, "not_null"))
+                    yield Hit(hazard="pk-using-index-nullable", relation=table,
+                              names=names | {"column": quoted(each), "check": check})  # fmt: skip
+        elif primary and relation.made_in is None:
+            more = {"column": "<its columns>", "check": quoted(derived(table.name, "not_null"))}
+            yield Hit(hazard="pk-using-index-nullable", relation=table, names=names | more, certain=False,
+                      unsure="whether the index's columns are NOT NULL already")  # fmt: skip
+        return
+    yield Hit(hazard="add-primary-key" if primary else "add-unique", relation=table, names=names)
+    if data is None or column is not None or not columns:
+        return
+    if data.has_duplicates(relation.name, columns):
+        yield Hit(hazard="unique-on-duplicates", relation=table, names=names, by_rows=True)
+    if primary:
+        for each in columns:
+            if _maybe_null(relation, each) and data.has_null(relation.name, each):
+                yield Hit(hazard="not-null-on-nulls", relation=table, names=names | {"column": quoted(each)},
+                          by_rows=True)  # fmt: skip
+
+
+def _maybe_null(relation: Relation, column: str) -> bool:
+    known = relation.columns.get(column)
+    return known is None or not known.not_null
+
+
+def is_proved_not_null(relation: Relation, column: str) -> bool:
+    """A validated CHECK (column IS NOT NULL) lets SET NOT NULL skip its scan since 12."""
+    return any(
+        constraint.validated and column in constraint.proves_not_null for constraint in relation.constraints.values()
+    )
+
+
+def set_not_null(situation: Situation, table: RelationName, relation: Relation, column: str) -> Iterator[Hit]:
+    """SET NOT NULL, or a NOT NULL constraint that is not NOT VALID."""
+    known = relation.columns.get(column)
+    if known is not None and known.not_null:
+        return
+    names = {
+        "table": table.written,
+        "column": quoted(column),
+        "check": quoted(derived(table.name, column, "not_null")),
+        "object": quoted(column),
+        "kind": "COLUMN",
+        "statement": f"ALTER TABLE {table.written} ALTER COLUMN {quoted(column)} SET NOT NULL",
+    }
+    if relation.knows and situation.model.complete and known is None:
+        yield Hit(hazard="missing-object", relation=table, names=names)
+        return
+    yield Hit(hazard="set-not-null-breaks-writers", relation=table, names=names)
+    if is_proved_not_null(relation, column):
+        return
+    yield Hit(hazard="set-not-null", relation=table, names=names)
+    data = situation.data(relation)
+    if data is not None and data.has_null(relation.name, column):
+        yield Hit(hazard="not-null-on-nulls", relation=table, names=names, by_rows=True)
+
+
+def validate(situation: Situation, table: RelationName, relation: Relation, name: str) -> Iterator[Hit]:
+    """VALIDATE CONSTRAINT: cheap by itself, but not under a lock that an earlier statement took."""
+    known = relation.constraints.get(name)
+    names = {"table": table.written, "constraint": quoted(name), "kind": "CONSTRAINT", "object": quoted(name)}
+    if known is None and relation.knows and situation.model.complete:
+        yield Hit(hazard="missing-object", relation=table, names=names)
+        return
+    if known is not None and known.validated:
+        return
+    held = situation.holds(relation.name)
+    if held is not None and held.strength >= LockMode.SHARE.strength:
+        yield Hit(hazard="validate-in-same-transaction", relation=table, names=names)
+    if known is None:
+        return
+    data = situation.data(relation)
+    if data is not None and known.definition is not None and known.kind is ConstraintKind.CHECK:
+        from pgrehearse.hazards.expressions import check_expression
+
+        if data.violates(relation.name, check_expression(known.definition)):
+            yield Hit(hazard="check-violated", relation=table, by_rows=True,
+                      names=names | {"definition": known.definition})  # fmt: skip
+    if data is not None and known.kind is ConstraintKind.FOREIGN and known.referenced is not None:
+        parent = situation.relation(known.referenced)
+        theirs = known.referenced_columns or _primary_key(parent)
+        if theirs and data.has_orphans(relation.name, known.columns, parent.name, theirs):
+            yield Hit(hazard="fk-violated", relation=table, by_rows=True,
+                      names=names | {"definition": known.definition or "", "referenced": parent.name.written})  # fmt: skip
+
+
+def drop_constraint(situation: Situation, table: RelationName, relation: Relation, command: Node) -> Iterator[Hit]:
+    """DROP CONSTRAINT, by what it guaranteed."""
+    name = command["name"]
+    known = relation.constraints.get(name)
+    names = {
+        "table": table.written,
+        "constraint": quoted(name),
+        "object": quoted(name),
+        "kind": "CONSTRAINT",
+        "oid": f"<the oid of {quoted(name)}>",
+    }
+    cascade = command.get("behavior") == "DROP_CASCADE"
+    if known is None:
+        if relation.knows and situation.model.complete:
+            if not command.get("missing_ok"):
+                yield Hit(hazard="missing-object", relation=table, names=names)
+            return
+        if cascade:
+            yield Hit(hazard="drop-cascade", relation=table, names=names)
+        return
+    if situation.is_recent(known.made_in):
+        return
+    foreign = [(child, each) for child, each in situation.model.referencing(relation.name)
+               if _leads_to(each, known, relation)]  # fmt: skip
+    if known.kind in (ConstraintKind.PRIMARY, ConstraintKind.UNIQUE) and foreign:
+        if not cascade:
+            more = {"object": quoted(name), "referenced": foreign[0][0].name.written}
+            yield Hit(hazard="dependants-remain", relation=table, names=names | more)
+            return
+        from pgrehearse.hazards.finding import HazardClass
+
+        yield Hit(hazard="drop-cascade", relation=table, names=names, classes=(HazardClass.GUARANTEE_LOST,))
+    match known.kind:
+        case ConstraintKind.FOREIGN:
+            yield Hit(hazard="drop-fk", relation=table, names=names)
+        case ConstraintKind.PRIMARY:
+            yield Hit(hazard="drop-primary-key", relation=table, names=names)
+        case ConstraintKind.UNIQUE:
+            new = quoted(derived(table.name, *known.columns, "key2"))
+            yield Hit(hazard="drop-constraint-used-by-upsert", relation=table,
+                      names=names | {"index_columns": listed(known.columns), "new": new})  # fmt: skip
+        case ConstraintKind.NOT_NULL:
+            yield Hit(hazard="drop-not-null", relation=table, names=names | {"column": ", ".join(known.columns)})
+        case _ if not _superfluous(relation, known):
+            yield Hit(hazard="drop-constraint", relation=table, names=names)
+
+
+def _leads_to(foreign: Constraint, key: Constraint, parent: Relation) -> bool:
+    theirs = foreign.referenced_columns or _primary_key(parent)
+    return set(theirs) == set(key.columns)
+
+
+def _superfluous(relation: Relation, check: Constraint) -> bool:
+    """A CHECK (c IS NOT NULL) says no more than the column's NOT NULL."""
+    return bool(check.proves_not_null) and all(
+        (column := relation.columns.get(name)) is not None and column.not_null for name in check.proves_not_null
+    )

@@ -1,0 +1,281 @@
+"""DROP and TRUNCATE: what goes, with what else, and whether the server would refuse it."""
+
+from collections.abc import Iterator
+
+from pgrehearse.hazards.alter_table_locks import references, referencing
+from pgrehearse.hazards.cascade import FUNCTIONS, RELATIONS, TYPES, Dropped, dropped_with, object_name
+from pgrehearse.hazards.hit import Hit
+from pgrehearse.hazards.model import RelationKind
+from pgrehearse.hazards.situation import Situation
+from pgrehearse.hazards.sql_names import RelationName, derived, quoted
+from pgrehearse.hazards.statement_locks import with_referencing
+from pgrehearse.hazards.tree import name_of, relation_of, strings
+from pgrehearse.hazards.written import Written
+
+_CATALOG_TYPES = {
+    "OBJECT_TYPE": "regtype",
+    "OBJECT_DOMAIN": "regtype",
+    "OBJECT_SCHEMA": "regnamespace",
+    "OBJECT_FUNCTION": "regproc",
+    "OBJECT_PROCEDURE": "regproc",
+    **dict.fromkeys(RELATIONS | {"OBJECT_INDEX"}, "regclass"),
+}
+_KINDS = {
+    "OBJECT_MATVIEW": "MATERIALIZED VIEW",
+    "OBJECT_FOREIGN_TABLE": "FOREIGN TABLE",
+    "OBJECT_TABCONSTRAINT": "CONSTRAINT",
+}
+_IN_TABLES = {"OBJECT_TRIGGER": "drop-trigger", "OBJECT_POLICY": "drop-policy"}
+_BREAKING = {
+    "OBJECT_VIEW": "drop-view",
+    "OBJECT_MATVIEW": "drop-view",
+    "OBJECT_SEQUENCE": "drop-sequence",
+    "OBJECT_EXTENSION": "drop-extension",
+    "OBJECT_TYPE": "drop-type",
+    "OBJECT_DOMAIN": "drop-type",
+    **dict.fromkeys(FUNCTIONS, "drop-function"),
+}
+
+
+def kind_text(object_type: str) -> str:
+    """The keyword of an ObjectType."""
+    return _KINDS.get(object_type, object_type.removeprefix("OBJECT_").replace("_", " "))
+
+
+def drop(written: Written, situation: Situation) -> Iterator[Hit]:
+    """One DROP of any kind."""
+    tree = written.tree
+    removed = tree["removeType"]
+    if removed in _IN_TABLES or removed == "OBJECT_RULE":
+        yield from _drop_in_table(written, situation)
+        return
+    cascade = tree.get("behavior") == "DROP_CASCADE"
+    for node in tree["objects"]:
+        name = object_name(node)
+        one = {**tree, "objects": [node]}
+        dropped = dropped_with(one, situation)
+        if name is None:
+            if cascade:
+                shown = written.on_one_line.split(None, 1)[-1]
+                yield Hit(hazard="drop-cascade", relation=None, names={"object": shown, "oid": f"<the oid of {shown}>"})
+            continue
+        exists = _exists(removed, name, situation)
+        if exists is False:
+            if not tree.get("missing_ok"):
+                yield Hit(
+                    hazard="missing-object",
+                    relation=None,
+                    names={"kind": kind_text(removed), "object": name.written},
+                    even_new=True,
+                )
+            continue
+        certain = not (tree.get("missing_ok") and exists is None)
+        yield from _drop_one(written, situation, name, dropped, certain=certain)
+        if not cascade and situation.model.complete:
+            yield from _refused(tree, situation, removed, name, dropped)
+
+
+def _exists(removed: str, name: RelationName, situation: Situation) -> bool | None:
+    if removed in RELATIONS:
+        return situation.exists(name)
+    if not situation.model.complete:
+        return None
+    if removed == "OBJECT_INDEX":
+        return situation.resolve(name) in situation.model.index_tables
+    if removed == "OBJECT_SCHEMA":
+        return name.name in situation.model.namespaces
+    if removed in TYPES:
+        resolved = situation.resolve_type(name)
+        return resolved in situation.model.types or (None if name.namespace else False)
+    return None
+
+
+def _drop_one(
+    written: Written, situation: Situation, name: RelationName, dropped: Dropped, *, certain: bool
+) -> Iterator[Hit]:
+    tree = written.tree
+    removed = tree["removeType"]
+    cascade = tree.get("behavior") == "DROP_CASCADE"
+    relation = name if removed in RELATIONS or removed == "OBJECT_INDEX" else None
+    catalog_type = _CATALOG_TYPES.get(removed)
+    names = {
+        "object": name.written,
+        "kind": kind_text(removed),
+        "oid": name.oid_of(catalog_type) if catalog_type else f"<the oid of {name.written}>",
+    }
+    unsure = None if certain else "whether it exists"
+    match removed:
+        case "OBJECT_TABLE" | "OBJECT_FOREIGN_TABLE":
+            aside = derived(name.name, "unused")
+            names |= {"table": name.written, "aside": quoted(aside), "aside_qualified": name.beside(aside)}
+            yield Hit(hazard="drop-table", relation=relation, names=names, certain=certain, unsure=unsure)
+            known = situation.model.relations.get(situation.resolve(name))
+            if known is not None:
+                for constraint in known.constraints.values():
+                    parent = constraint.referenced
+                    if parent is not None and parent != known.name and not situation.is_new(situation.relation(parent)):
+                        more = {"constraint": quoted(constraint.name), "referenced": parent.written}
+                        yield Hit(hazard="drop-table-many-fks", relation=relation, names=names | more)
+        case "OBJECT_SCHEMA":
+            recent = situation.is_recent(situation.model.namespaces.get(name.name))
+            if not recent and (dropped.relations or dropped.types or not situation.model.complete):
+                names["aside"] = quoted(derived(name.name, "unused"))
+                yield Hit(hazard="drop-schema", relation=None, names=names, certain=certain and cascade,
+                          unsure=unsure or "whether it is empty: only CASCADE drops what is in it")  # fmt: skip
+        case "OBJECT_INDEX":
+            if not tree.get("concurrent"):
+                guard = "IF EXISTS " if tree.get("missing_ok") else ""
+                names["statement"] = f"DROP INDEX CONCURRENTLY {guard}{name.written}"
+                yield Hit(hazard="drop-index", relation=relation, names=names)
+            yield from _upsert(situation, name)
+        case _ if removed in _BREAKING and not _is_recent(situation, removed, name):
+            if not (removed in TYPES and cascade):
+                yield Hit(hazard=_BREAKING[removed], relation=relation, names=names, certain=certain, unsure=unsure)
+        case _ if removed not in _BREAKING:
+            if not (cascade and removed not in FUNCTIONS):
+                text = written.on_one_line
+                yield Hit(hazard="drop-object", relation=None, names=names | {"statement": text})
+    if not cascade:
+        return
+    if removed in TYPES:
+        if dropped.columns or not situation.model.complete:
+            yield Hit(hazard="drop-type-cascade-takes-columns", relation=None, names=names)
+    elif removed != "OBJECT_SCHEMA" or not dropped.relations:
+        yield from _cascade(situation, relation, names, dropped)
+    else:
+        yield Hit(hazard="drop-cascade", relation=None, names=names)
+
+
+def _cascade(
+    situation: Situation, relation: RelationName | None, names: dict[str, str], dropped: Dropped
+) -> Iterator[Hit]:
+    if not situation.model.complete:
+        yield Hit(hazard="drop-cascade", relation=relation, names=names)
+        return
+    more = dropped.relations[dropped.named :]
+    tables = [each for each in more if each in situation.model.relations
+              and situation.model.relations[each].kind not in (RelationKind.VIEW, RelationKind.SEQUENCE)]  # fmt: skip
+    if not (more or dropped.altered):
+        return
+    from pgrehearse.hazards.finding import HazardClass
+
+    if tables or dropped.columns:
+        classes: tuple[HazardClass, ...] | None = None
+    elif more:
+        classes = (HazardClass.BREAKS_RUNNING_APP,)
+    else:  # foreign keys and defaults go, and no value with them
+        classes = (HazardClass.GUARANTEE_LOST,)
+    yield Hit(hazard="drop-cascade", relation=relation, names=names, classes=classes)
+
+
+def _is_recent(situation: Situation, removed: str, name: RelationName) -> bool:
+    """Made by the same file: nobody uses it yet."""
+    model = situation.model
+    if removed in FUNCTIONS:
+        known = model.functions.get(situation.resolve_function(name), [])
+        return bool(known) and all(situation.is_recent(each.made_in) for each in known)
+    if removed in TYPES:
+        user_type = model.types.get(situation.resolve_type(name))
+        return user_type is not None and situation.is_recent(user_type.made_in)
+    return False
+
+
+def _upsert(situation: Situation, name: RelationName) -> Iterator[Hit]:
+    """ON CONFLICT (columns) needs a unique index over just these."""
+    resolved = situation.resolve(name)
+    table = situation.model.index_tables.get(resolved)
+    if table is None:
+        return
+    relation = situation.relation(table)
+    index = relation.indexes[resolved.name]
+    if not index.unique or index.primary:
+        return
+    others = [each for each in relation.indexes.values() if each is not index and each.unique and each.valid]
+    if any(set(each.key_columns) == set(index.key_columns) and not each.partial for each in others):
+        return
+    columns = f"({', '.join(map(quoted, index.key_columns))})"
+    names = {
+        "table": table.written, "object": name.written, "index_columns": columns,
+        "new": quoted(derived(table.name, *index.key_columns, "key2")),
+    }  # fmt: skip
+    yield Hit(hazard="drop-constraint-used-by-upsert", relation=name, names=names)
+
+
+def _refused(tree: object, situation: Situation, removed: str, name: RelationName, dropped: Dropped) -> Iterator[Hit]:
+    """Without CASCADE, the server refuses to drop what something else depends on."""
+    assert isinstance(tree, dict)
+    also = {situation.resolve(each) for node in tree["objects"] if (each := object_name(node)) is not None}
+    resolved = dropped.relations[0] if dropped.relations else situation.resolve_type(name)
+    known = situation.model.relations.get(resolved) if removed in RELATIONS else None
+    partitions = known.partitions if known is not None else set()
+    more = [each for each in dropped.relations[dropped.named :] if each not in also and each not in partitions]
+    if removed == "OBJECT_SCHEMA":
+        more = list(dropped.relations)
+    altered = [each for each in dropped.altered if each not in also]
+    if more or altered:
+        catalog_type = _CATALOG_TYPES.get(removed, "regclass")
+        names = {
+            "object": name.written, "referenced": (more or altered)[0].written, "oid": name.oid_of(catalog_type),
+        }  # fmt: skip
+        yield Hit(hazard="dependants-remain", relation=None, names=names, even_new=True)
+
+
+def _drop_in_table(written: Written, situation: Situation) -> Iterator[Hit]:
+    tree = written.tree
+    removed = tree["removeType"]
+    for node in tree["objects"]:
+        items = node["List"]["items"]
+        table, name = name_of(items[:-1]), quoted(strings(items[-1:])[0])
+        names = {
+            "table": table.written, "object": name, "kind": kind_text(removed), "statement": written.on_one_line,
+            "oid": f"<the oid of {name}>",
+        }  # fmt: skip
+        yield Hit(hazard=_IN_TABLES.get(removed, "drop-object"), relation=table, names=names)
+        if tree.get("behavior") == "DROP_CASCADE" and not situation.model.complete:
+            yield Hit(hazard="drop-cascade", relation=table, names=names)
+
+
+def drop_database(written: Written, situation: Situation) -> Iterator[Hit]:
+    """DROP DATABASE."""
+    yield Hit(hazard="drop-database", relation=None, names={"object": quoted(written.tree["dbname"])})
+
+
+def drop_owned(written: Written, situation: Situation) -> Iterator[Hit]:
+    """DROP OWNED BY."""
+    roles = [each["RoleSpec"].get("rolename", "") for each in written.tree.get("roles", ())]
+    if situation.model.complete:
+        owned = [each for each in situation.model.relations.values() if each.owner in roles]
+        if not owned:
+            return
+    yield Hit(hazard="drop-owned", relation=None, names={"object": ", ".join(map(quoted, roles))})
+
+
+def truncate(written: Written, situation: Situation) -> Iterator[Hit]:
+    """TRUNCATE, and whom CASCADE empties too."""
+    tree = written.tree
+    names_ = [relation_of(each["RangeVar"]) for each in tree["relations"]]
+    resolved = [situation.resolve(each) for each in names_]
+    cascade = tree.get("behavior") == "DROP_CASCADE"
+    for table in names_:
+        names = {
+            "table": table.written,
+            "copy": table.beside(derived(table.name, "kept")),
+            "oid": table.oid_of("regclass"),
+            "kind": "TABLE",
+            "object": table.written,
+        }
+        if situation.exists(table) is False:
+            yield Hit(hazard="missing-object", relation=None, names=names, even_new=True)
+            continue
+        yield Hit(hazard="truncate", relation=table, names=names)
+        others = [each for each in with_referencing(situation, [situation.resolve(table)])[1:] if each not in resolved]
+        if cascade and (others or not situation.model.complete):
+            yield Hit(hazard="truncate-cascade", relation=table, names=names)
+        elif others and not cascade and situation.model.complete:
+            yield Hit(hazard="dependants-remain", relation=table, names=names | {"referenced": others[0].written})
+
+
+def parents_of(situation: Situation, table: RelationName) -> list[RelationName]:
+    """Tables at either end of the table's foreign keys."""
+    known = situation.model.relations.get(situation.resolve(table))
+    return [*references(known), *referencing(situation, known.name)] if known is not None else []

@@ -1,0 +1,105 @@
+"""CREATE INDEX and REINDEX: what is read, under which lock, and what a failed concurrent build leaves behind."""
+
+from collections.abc import Iterator
+
+from pgrehearse.hazards.hit import Hit
+from pgrehearse.hazards.model import Index, Relation, RelationKind
+from pgrehearse.hazards.situation import Situation
+from pgrehearse.hazards.sql_names import RelationName, derived, quoted
+from pgrehearse.hazards.tree import is_on, options, relation_of
+from pgrehearse.hazards.written import Written
+from pgrehearse.postgres.locks import LockMode
+
+
+def create_index(written: Written, situation: Situation) -> Iterator[Hit]:
+    """CREATE [UNIQUE] INDEX [CONCURRENTLY]."""
+    tree = written.tree
+    table = relation_of(tree["relation"])
+    relation = situation.relation(table)
+    columns = [each["IndexElem"].get("name", "expr") for each in tree.get("indexParams", ())]
+    name = tree.get("idxname") or derived(table.name, *columns, "idx")
+    full = RelationName(relation.name.namespace, name)
+    names = {
+        "table": table.written,
+        "object": table.beside(name),
+        "new": quoted(name),
+        "kind": "INDEX",
+        "index_columns": written.on_one_line[written.on_one_line.find("(") :],
+    }
+    concurrent = bool(tree.get("concurrent"))
+    if situation.exists(table) is False:
+        yield Hit(hazard="missing-object", relation=None, names=names | {"kind": "TABLE", "object": table.written},
+                  even_new=True)  # fmt: skip
+        return
+    present = _present(situation, full)
+    if present is not None:
+        if tree.get("if_not_exists"):
+            if not present.valid:
+                statement = f"DROP INDEX CONCURRENTLY IF EXISTS {names['object']}"
+                from pgrehearse.hazards.finding import HazardClass
+
+                yield Hit(hazard="cic-failed-leaves-invalid", relation=table, names=names | {"statement": statement},
+                          classes=(HazardClass.HARD_TO_UNDO,))  # fmt: skip
+        elif tree.get("idxname"):
+            yield Hit(hazard="object-exists", relation=table, names=names)
+        return
+    yield from _duplicates(written, situation, relation, names)
+    if concurrent:
+        if relation.kind is RelationKind.PARTITIONED:
+            refused = {"command": "CREATE INDEX CONCURRENTLY", "object": table.written}
+            yield Hit(hazard="statement-refused", relation=table, names=names | refused)
+        if tree.get("unique") and tree.get("if_not_exists"):
+            from pgrehearse.hazards.finding import HazardClass, Level
+
+            statement = f"DROP INDEX CONCURRENTLY IF EXISTS {names['object']}"
+            yield Hit(hazard="cic-failed-leaves-invalid", relation=table, names=names | {"statement": statement},
+                      classes=(HazardClass.HARD_TO_UNDO,), level=Level.INFO)  # fmt: skip
+        return
+    if not tree["relation"].get("inh"):  # ON ONLY: nothing is built yet
+        return
+    statement = written.with_word("index", "INDEX CONCURRENTLY")
+    if relation.kind is RelationKind.PARTITIONED:
+        yield Hit(hazard="index-on-partitioned", relation=table, names=names)
+    elif situation.holds(relation.name) is LockMode.ACCESS_EXCLUSIVE:
+        yield Hit(hazard="create-index-after-alter", relation=table, names=names | {"statement": statement})
+    else:
+        yield Hit(hazard="create-index", relation=table, names=names | {"statement": statement})
+
+
+def _present(situation: Situation, full: RelationName) -> Index | None:
+    table = situation.model.index_tables.get(full)
+    return situation.relation(table).indexes.get(full.name) if table is not None else None
+
+
+def _duplicates(written: Written, situation: Situation, relation: Relation, names: dict[str, str]) -> Iterator[Hit]:
+    tree = written.tree
+    elements = [each["IndexElem"] for each in tree.get("indexParams", ())]
+    if not tree.get("unique") or tree.get("nulls_not_distinct") or any("name" not in each for each in elements):
+        return
+    data = situation.data(relation)
+    if data is None:
+        return
+    where = None
+    if "whereClause" in tree:
+        text = written.on_one_line
+        where = text[text.lower().rfind(" where ") + 7 :]
+    columns = [each["name"] for each in elements]
+    if data.has_duplicates(relation.name, columns, where):
+        column = ", ".join(map(quoted, columns))
+        yield Hit(hazard="unique-on-duplicates", relation=relation.name, names=names | {"column": column}, by_rows=True)
+
+
+def reindex(written: Written, situation: Situation) -> Iterator[Hit]:
+    """REINDEX without CONCURRENTLY: readers wait too, as planning any query opens the table's indexes."""
+    tree = written.tree
+    if is_on(options(tree.get("params")).get("concurrently", False)):
+        return
+    kind = tree["kind"].removeprefix("REINDEX_OBJECT_")
+    relation = relation_of(tree["relation"]) if "relation" in tree else None
+    shown = relation.written if relation is not None else quoted(tree.get("name", ""))
+    statement = written.with_word("table|index|schema|database|system", f"{kind} CONCURRENTLY")
+    names = {"command": f"REINDEX {kind}", "object": shown, "statement": statement}
+    if relation is not None and situation.exists(relation) is False and kind == "TABLE":
+        yield Hit(hazard="missing-object", relation=None, names=names | {"kind": kind}, even_new=True)
+        return
+    yield Hit(hazard="reindex", relation=relation, names=names)

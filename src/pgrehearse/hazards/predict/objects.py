@@ -1,0 +1,195 @@
+"""Types, functions, views, triggers, rules, sequences, rights: what is no table."""
+
+from collections.abc import Iterator
+
+from pgrehearse.hazards.finding import HazardClass
+from pgrehearse.hazards.hit import Hit
+from pgrehearse.hazards.model import RelationKind
+from pgrehearse.hazards.predict.dropping import kind_text
+from pgrehearse.hazards.situation import Situation
+from pgrehearse.hazards.sql_names import RelationName, quoted
+from pgrehearse.hazards.tree import name_of, options, relation_of, strings
+from pgrehearse.hazards.written import Written
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def alter_enum(written: Written, situation: Situation) -> Iterator[Hit]:
+    """ALTER TYPE … ADD VALUE, RENAME VALUE."""
+    tree = written.tree
+    name = name_of(tree["typeName"])
+    known = situation.model.types.get(situation.resolve_type(name))
+    new_type = known is not None and situation.is_recent(known.made_in)
+    if "oldVal" in tree:
+        if not new_type:
+            names = {"type": name.written, "label": _literal(tree["oldVal"]), "new": _literal(tree["newVal"])}
+            yield Hit(hazard="rename-enum-value", relation=None, names=names)
+    elif "newValNeighbor" in tree:
+        yield Hit(hazard="enum-value-position", relation=None,
+                  names={"type": name.written, "label": _literal(tree["newVal"])})  # fmt: skip
+    if "oldVal" not in tree and known is not None and tree["newVal"] in known.labels:
+        if not tree.get("skipIfNewValExists") and (situation.model.complete or new_type):
+            names = {"kind": "enum value", "object": _literal(tree["newVal"])}
+            yield Hit(hazard="object-exists", relation=None, names=names)
+
+
+def alter_domain(written: Written, situation: Situation) -> Iterator[Hit]:
+    """ALTER DOMAIN reads every table with a column of the domain to prove a constraint."""
+    tree = written.tree
+    name = name_of(tree["typeName"])
+    resolved = situation.resolve_type(name)
+    body = tree.get("def", {}).get("Constraint", {})
+    subtype = tree.get("subtype")
+    scans = subtype == "O" or (subtype == "C" and not body.get("skip_validation"))
+    if not scans:
+        return
+    known = situation.model.types.get(resolved)
+    if known is not None and situation.is_recent(known.made_in):
+        return
+    names = {
+        "object": name.written,
+        "constraint": quoted(body.get("conname", "not_null")),
+        "statement": f"{written.on_one_line} NOT VALID",
+    }
+    users = [relation for relation, _ in situation.model.typed(resolved)]
+    users = [each for each in users if not situation.is_new(each) and not situation.has_no_rows(each)]
+    if situation.model.complete and not users:
+        return
+    yield Hit(hazard="domain-add-constraint", relation=users[0].name if users else None, names=names,
+              certain=bool(users), unsure="which tables use the domain")  # fmt: skip
+
+
+def alter_object_schema(written: Written, situation: Situation) -> Iterator[Hit]:
+    """SET SCHEMA."""
+    tree = written.tree
+    kind = kind_text(tree["objectType"])
+    if "relation" in tree:
+        name = relation_of(tree["relation"])
+    elif "ObjectWithArgs" in tree.get("object", {}):
+        name = name_of(tree["object"]["ObjectWithArgs"]["objname"])
+    elif "List" in tree.get("object", {}):
+        name = name_of(tree["object"]["List"]["items"])
+    else:
+        name = RelationName(None, tree.get("object", {}).get("String", {}).get("sval", ""))
+    schema = quoted(tree["newschema"])
+    moved = RelationName(tree["newschema"], name.name).written
+    names = {
+        "kind": kind, "object": name.written, "schema": schema, "new_qualified": moved,
+        "statement": f"CREATE VIEW {name.written} AS SELECT * FROM {moved}",
+    }  # fmt: skip
+    yield Hit(hazard="set-schema", relation=name if "relation" in tree else None, names=names)
+
+
+def alter_policy(written: Written, situation: Situation) -> Iterator[Hit]:
+    """ALTER POLICY."""
+    table = relation_of(written.tree["table"])
+    names = {"table": table.written, "object": quoted(written.tree["policy_name"]), "statement": written.on_one_line}
+    yield Hit(hazard="alter-policy", relation=table, names=names)
+
+
+def alter_sequence(written: Written, situation: Situation) -> Iterator[Hit]:
+    """ALTER SEQUENCE … RESTART."""
+    if "restart" in options(written.tree.get("options")):
+        name = relation_of(written.tree["sequence"])
+        names = {"sequence": name.written, "oid": name.oid_of("regclass")}
+        yield Hit(hazard="sequence-restart", relation=name, names=names, certain=False,
+                  unsure="whether its next value is above those that are there")  # fmt: skip
+
+
+def alter_system(written: Written, situation: Situation) -> Iterator[Hit]:
+    """ALTER SYSTEM is refused in a transaction; that is `transactions`' to tell."""
+    yield from ()
+
+
+def create_function(written: Written, situation: Situation) -> Iterator[Hit]:
+    """A function under the name of one that this file dropped, or beside one with other arguments."""
+    yield from ()
+
+
+def create_trigger(written: Written, situation: Situation) -> Iterator[Hit]:
+    """CREATE TRIGGER: others' writes wait for it, and then run it."""
+    tree = written.tree
+    table = relation_of(tree["relation"])
+    names = {
+        "table": table.written,
+        "object": quoted(tree["trigname"]),
+        "statement": written.on_one_line,
+        "kind": "TABLE",
+    }
+    if situation.exists(table) is False:
+        yield Hit(hazard="missing-object", relation=None, names=names | {"object": table.written}, even_new=True)
+        return
+    function = situation.resolve_function(name_of(tree["funcname"]))
+    bodies = [each.body or "" for each in situation.model.functions.get(function, [])]
+    raises = any("raise exception" in " ".join(body.lower().split()) for body in bodies)
+    # What the function does to the application's writes shows only when they run; one that raises is a word of warning.
+    classes = None if raises or not bodies else (HazardClass.BLOCKS_WRITES,)
+    yield Hit(hazard="trigger-added-on-hot-table", relation=table, names=names, classes=classes, certain=raises,
+              unsure="what its function does to the application's writes")  # fmt: skip
+
+
+def create_rule(written: Written, situation: Situation) -> Iterator[Hit]:
+    """A rule that does something instead: silently, for who asked for the other thing."""
+    tree = written.tree
+    table = relation_of(tree["relation"])
+    if not tree.get("instead"):
+        return
+    names = {"table": table.written, "object": quoted(tree["rulename"]),
+             "command": tree.get("event", "").removeprefix("CMD_")}  # fmt: skip
+    # The statements go on, without an error and without their effect.
+    yield Hit(hazard="rule-instead", relation=table, names=names, classes=(HazardClass.GUARANTEE_LOST,))
+
+
+def create_view(written: Written, situation: Situation) -> Iterator[Hit]:
+    """CREATE [OR REPLACE] VIEW over another one: a column may not go, nor change its type."""
+    tree = written.tree
+    name = relation_of(tree["view"])
+    if not situation.exists(name):
+        return
+    names = {"object": name.written, "kind": "VIEW", "new_qualified": name.beside(f"{name.name}_new")}
+    if not tree.get("replace"):
+        if situation.model.complete:
+            yield Hit(hazard="object-exists", relation=None, names=names, even_new=True)
+        return
+    known = situation.relation(name)
+    targets = tree["query"].get("SelectStmt", {}).get("targetList", [])
+    columns = [_output_name(each["ResTarget"]) for each in targets]
+    if not known.columns or any(each is None for each in columns) or known.kind is not RelationKind.VIEW:
+        return
+    before = list(known.columns)
+    aliases = strings(tree.get("aliases"))
+    now = [*aliases, *columns[len(aliases) :]]
+    if now[: len(before)] != before:
+        yield Hit(hazard="replace-view-loses-column", relation=name, names=names)
+
+
+def _output_name(target: dict[str, object]) -> str | None:
+    if "name" in target:
+        return str(target["name"])
+    value = target.get("val")
+    while isinstance(value, dict) and "TypeCast" in value and "ColumnRef" in value["TypeCast"]["arg"]:
+        value = value["TypeCast"]["arg"]
+    if isinstance(value, dict) and "ColumnRef" in value:
+        last = value["ColumnRef"]["fields"][-1]
+        return last["String"].get("sval") if "String" in last else None
+    if isinstance(value, dict) and "FuncCall" in value:
+        return strings(value["FuncCall"]["funcname"])[-1]
+    return None
+
+
+def grant(written: Written, situation: Situation) -> Iterator[Hit]:
+    """REVOKE; granting harms nobody."""
+    tree = written.tree
+    if tree.get("is_grant"):
+        return
+    targets = [relation_of(each["RangeVar"]) for each in tree.get("objects", ()) if "RangeVar" in each]
+    text = written.on_one_line
+    if tree.get("behavior") == "DROP_CASCADE" or written.kind == "GrantRoleStmt" or not targets:
+        names = {"command": "REVOKE", "object": text.split(None, 1)[-1], "statement": text}
+        yield Hit(hazard="revoke", relation=None, names=names)
+        return
+    for table in targets:
+        names = {"command": "REVOKE", "object": table.written, "statement": text}
+        yield Hit(hazard="revoke", relation=table, names=names)

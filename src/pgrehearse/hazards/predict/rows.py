@@ -1,0 +1,207 @@
+"""INSERT, UPDATE, DELETE, MERGE: which values are lost, here and where foreign keys reach."""
+
+from collections.abc import Iterator
+
+from pgrehearse.hazards.finding import HazardClass
+from pgrehearse.hazards.hit import Hit
+from pgrehearse.hazards.model import Relation
+from pgrehearse.hazards.predict.creating import used_label
+from pgrehearse.hazards.situation import Situation
+from pgrehearse.hazards.sql_names import RelationName, derived, quoted
+from pgrehearse.hazards.tree import Node, constant_of, is_null, kind_of, name_of, relation_of, strings, walk
+from pgrehearse.hazards.written import Written
+
+_LOSS = (HazardClass.DATA_LOSS, HazardClass.HARD_TO_UNDO)
+_CHANGES = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+
+
+def change_rows(written: Written, situation: Situation) -> Iterator[Hit]:
+    """Every change of rows in one statement, also in its WITH."""
+    for kind, body in [(written.kind, written.tree), *walk(written.tree)]:
+        if kind not in _CHANGES:
+            continue
+        table = relation_of(body["relation"])
+        relation = situation.relation(table)
+        if situation.exists(table) is False:
+            if not written.conditional:
+                names = {"kind": "TABLE", "object": table.written}
+                yield Hit(hazard="missing-object", relation=None, names=names, even_new=True)
+            continue
+        whole = kind == written.kind and body is written.tree
+        names = {
+            "table": table.written,
+            "copy": table.beside(derived(table.name, "kept")),
+            "command": kind.removesuffix("Stmt").upper(),
+            "statement": written.on_one_line,
+        }
+        if kind == "DeleteStmt":
+            yield from _delete(written, situation, table, relation, body, names, whole=whole)
+        elif kind == "UpdateStmt":
+            yield from _update(written, situation, table, relation, body, names, whole=whole)
+        elif kind == "MergeStmt":
+            yield from _merge(table, body, names)
+        else:
+            yield Hit(hazard="dml-in-migration", relation=table, names=names)
+        situation.written.setdefault(relation.name, names["command"].lower())
+    yield from _labels(written, situation)
+    yield from _sequences(written, situation)
+
+
+def _always_true(where: Node | None) -> bool:
+    if where is None:
+        return True
+    kind, body = kind_of(where)
+    if kind == "A_Const":
+        return constant_of(where) is True
+    if kind == "A_Expr" and "lexpr" in body and strings(body.get("name")) == ["="]:
+        left, right = constant_of(body["lexpr"]), constant_of(body["rexpr"])
+        return left is not None and left == right
+    if kind == "BoolExpr" and body.get("boolop") == "OR_EXPR":
+        return any(_always_true(each) for each in body["args"])
+    return False
+
+
+def _delete(
+    written: Written, situation: Situation, table: RelationName, relation: Relation, body: Node, names: dict[str, str],
+    *, whole: bool,
+) -> Iterator[Hit]:  # fmt: skip
+    everything = _always_true(body.get("whereClause")) and "usingClause" not in body
+    finds: bool | None = True if everything else None
+    data = situation.data(relation)
+    if data is not None and whole and written.text and not everything:
+        finds = _asked(lambda: data.delete_finds(written.text, relation.name))
+        if finds is False:
+            yield Hit(hazard="dml-in-migration", relation=table, names=names)
+            return
+    yield Hit(hazard="delete-all" if everything else "delete-rows", relation=table, names=names, certain=finds is True,
+              unsure=None if finds else "whether it finds a row")  # fmt: skip
+    yield from _cascades(situation, relation, names, {relation.name})
+
+
+def _cascades(situation: Situation, parent: Relation, names: dict[str, str], seen: set[RelationName]) -> Iterator[Hit]:
+    for child, constraint in list(situation.model.referencing(parent.name)):
+        if constraint.on_delete not in ("c", "n", "d") or child.name in seen:
+            continue
+        seen.add(child.name)
+        if situation.has_no_rows(child):
+            continue
+        more = {
+            "table": parent.name.written, "object": quoted(constraint.name), "referenced": child.name.written,
+            "copy": child.name.beside(derived(child.name.name, "kept")),
+        }  # fmt: skip
+        yield Hit(hazard="cascade-delete-elsewhere", relation=child.name, names=names | more, certain=False,
+                  unsure="whether rows there refer to those that go")  # fmt: skip
+        if constraint.on_delete == "c":
+            yield from _cascades(situation, child, names, seen)
+
+
+def _update(
+    written: Written, situation: Situation, table: RelationName, relation: Relation, body: Node, names: dict[str, str],
+    *, whole: bool,
+) -> Iterator[Hit]:  # fmt: skip
+    targets = [each["ResTarget"] for each in body.get("targetList", ())]
+    changed = [each["name"] for each in targets if not _keeps_value(situation, relation, each, body)]
+    doubled = {each["name"] for each in targets if [one["name"] for one in targets].count(each["name"]) > 1}
+    if doubled and not any("indirection" in each for each in targets):
+        more = {"column": quoted(sorted(doubled)[0])}
+        yield Hit(hazard="duplicate-assignments", relation=table, names=names | more, even_new=True)
+        return
+    if not changed:
+        yield Hit(hazard="dml-in-migration", relation=table, names=names)
+        return
+    everything = _always_true(body.get("whereClause")) and "fromClause" not in body
+    loses: bool | None = None
+    data = situation.data(relation)
+    if data is not None and whole and written.text:
+        loses = _asked(lambda: data.update_loses(written.text, relation.name))
+        if loses is False:
+            yield Hit(hazard="dml-in-migration", relation=table, names=names)
+            return
+    more = {"column": ", ".join(map(quoted, changed))}
+    known = [relation.columns.get(each) for each in changed]
+    certain = loses is True or (everything and loses is None and all(
+        column is not None and column.not_null for column in known
+    ))  # fmt: skip
+    if everything and loses is None and not situation.model.complete:
+        certain = True  # every row gets it, whatever it held
+    yield Hit(hazard="update-all" if everything else "update-rows", relation=table, names=names | more, certain=certain,
+              unsure=None if certain else "whether values that are there become others", classes=_LOSS)  # fmt: skip
+
+
+def _asked(question: object) -> bool | None:
+    """What cannot be asked is not known."""
+    assert callable(question)
+    try:
+        answer = question()
+    except Exception:  # noqa: BLE001 - a statement that the asking cannot write again
+        return None
+    return answer if isinstance(answer, bool) else None
+
+
+def _keeps_value(situation: Situation, relation: Relation, target: Node, body: Node) -> bool:
+    """Fills only NULLs, sets what is there already, or a column that the same file added."""
+    name = target.get("name", "")
+    column = relation.columns.get(name)
+    if column is not None and situation.is_recent(column.made_in):
+        return True
+    value = target.get("val", {})
+    if _is_column(value, name):
+        return True
+    if "CoalesceExpr" in value and value["CoalesceExpr"].get("args") and _is_column(
+        value["CoalesceExpr"]["args"][0], name
+    ):  # fmt: skip
+        return True
+    return _only_null(body.get("whereClause"), name)
+
+
+def _is_column(node: Node, name: str) -> bool:
+    reference = node.get("ColumnRef", {}).get("fields", [])
+    return bool(reference) and "String" in reference[-1] and reference[-1]["String"].get("sval") == name
+
+
+def _only_null(where: Node | None, name: str) -> bool:
+    """WHERE … AND name IS NULL."""
+    if where is None:
+        return False
+    kind, body = kind_of(where)
+    if kind == "NullTest":
+        return body.get("nulltesttype") == "IS_NULL" and _is_column(body["arg"], name)
+    if kind == "BoolExpr" and body.get("boolop") == "AND_EXPR":
+        return any(_only_null(each, name) for each in body["args"])
+    return False
+
+
+def _merge(table: RelationName, body: Node, names: dict[str, str]) -> Iterator[Hit]:
+    commands = {each["MergeWhenClause"].get("commandType") for each in body.get("mergeWhenClauses", ())}
+    hazard = "delete-rows" if "CMD_DELETE" in commands else "update-rows" if "CMD_UPDATE" in commands else None
+    if hazard is None:
+        yield Hit(hazard="dml-in-migration", relation=table, names=names)
+    else:
+        yield Hit(hazard=hazard, relation=table, names=names | {"column": "its columns"}, certain=False, classes=_LOSS,
+                  unsure="whether it finds a row")  # fmt: skip
+
+
+def _labels(written: Written, situation: Situation) -> Iterator[Hit]:
+    """An enum's label that this very transaction added."""
+    if not situation.new_labels:
+        return
+    labels = {label: name for name, label in situation.new_labels}
+    for kind, body in walk(written.tree):
+        if kind == "A_Const" and body.get("sval", {}).get("sval") in labels:
+            label = body["sval"]["sval"]
+            yield from used_label(situation, labels[label], label)
+            return
+
+
+def _sequences(written: Written, situation: Situation) -> Iterator[Hit]:
+    """setval() to a constant: perhaps below what is there."""
+    for kind, body in walk(written.tree):
+        if kind != "FuncCall" or name_of(body["funcname"]).name != "setval" or len(body.get("args", ())) < 2:
+            continue
+        name, value = constant_of(body["args"][0]), constant_of(body["args"][1])
+        if isinstance(name, str) and isinstance(value, int) and not is_null(body["args"][1]):
+            *before, last = name.split(".")
+            sequence = RelationName(before[-1] if before else None, last.strip('"'))
+            names = {"sequence": sequence.written, "oid": sequence.oid_of("regclass")}
+            yield Hit(hazard="sequence-restart", relation=sequence, names=names, certain=False,
+                      unsure="whether its next value is above those that are there")  # fmt: skip

@@ -1,0 +1,129 @@
+"""What follows from where a statement stands: in which transaction, behind which locks, in which file."""
+
+from collections.abc import Iterator, Sequence
+
+from pgrehearse.hazards.finding import HazardClass, Level
+from pgrehearse.hazards.hit import Hit
+from pgrehearse.hazards.situation import Situation
+from pgrehearse.hazards.sql_names import RelationName
+from pgrehearse.hazards.tree import Node, kind_of, relation_of, walk
+from pgrehearse.hazards.written import Written
+from pgrehearse.migrations.migration import Migration
+from pgrehearse.migrations.statements import DRIZZLE_KINDS, TransactionNeed
+from pgrehearse.postgres.locks import LockMode
+
+_CONTROL = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, TransactionNeed.ROLLS_BACK})
+_READS_ROWS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CreateTableAsStmt"})
+
+
+def for_any_statement(written: Written, situation: Situation, locks: dict[RelationName, LockMode]) -> Iterator[Hit]:
+    """Rules that hold for statements of every kind."""
+    if written.need is TransactionNeed.REFUSES and situation.in_block and (
+        situation.opened_by_file or situation.wrapped
+    ):  # fmt: skip
+        text = written.on_one_line
+        yield Hit(hazard="concurrently-in-transaction", relation=None, even_new=True,
+                  names={"command": _keywords(written, text), "statement": text})  # fmt: skip
+    if written.kind in _READS_ROWS:
+        yield from _under_lock(written, situation)
+
+
+def _keywords(written: Written, text: str) -> str:
+    words = text.split()
+    if "CONCURRENTLY" in text.upper():
+        head = words[0].upper() if words[0].upper() != "ALTER" else "DETACH PARTITION"
+        noun = "INDEX" if head in ("CREATE", "DROP") else ""
+        return " ".join(each for each in (head, noun, "CONCURRENTLY") if each)
+    return " ".join(words[:2]).upper()
+
+
+def _under_lock(written: Written, situation: Situation) -> Iterator[Hit]:
+    """Rows are read or changed while the transaction holds a lock that others wait for."""
+    told: set[RelationName] = set()
+    for table, where in _tables(written.kind, written.tree):
+        name = situation.resolve(table)
+        held = situation.holds(name)
+        if held is None or held.strength < LockMode.SHARE.strength or name in told:
+            continue
+        relation = situation.relation(table)
+        if where is not None and _by_key(where, relation.name, situation):
+            continue
+        told.add(name)
+        names = {
+            "table": table.written,
+            "command": written.kind.removesuffix("Stmt").upper().replace("CREATETABLEAS", "CREATE TABLE AS"),
+            "statement": written.on_one_line,
+        }
+        yield Hit(hazard="backfill-in-ddl-transaction", relation=table, names=names)
+
+
+def _tables(kind: str, tree: Node) -> Iterator[tuple[RelationName, Node | None]]:
+    """The tables that are read, each with the condition that narrows it where it stands alone."""
+    if kind in ("UpdateStmt", "DeleteStmt"):
+        yield relation_of(tree["relation"]), tree.get("whereClause")
+    elif kind == "SelectStmt" and len(tree.get("fromClause", ())) == 1 and "RangeVar" in tree["fromClause"][0]:
+        yield relation_of(tree["fromClause"][0]["RangeVar"]), tree.get("whereClause")
+        for each, body in walk({key: value for key, value in tree.items() if key != "fromClause"}):
+            if each == "RangeVar":
+                yield relation_of(body), None
+        return
+    elif kind == "InsertStmt" and "selectStmt" in tree:
+        yield from _tables(*kind_of(tree["selectStmt"]))
+        return
+    for each, body in walk(tree):
+        if each == "RangeVar":
+            yield relation_of(body), None
+        elif each in ("UpdateStmt", "DeleteStmt"):
+            yield relation_of(body["relation"]), body.get("whereClause")
+
+
+def _by_key(where: Node, name: RelationName, situation: Situation) -> bool:
+    """One row, by equality with an indexed column (or with ``id``, where the indexes are not known)."""
+    relation = situation.relation(name)
+    first = {each.key_columns[0] for each in relation.indexes.values() if each.key_columns and not each.partial}
+    if not relation.knows:
+        first.add("id")
+    kind, body = kind_of(where)
+    if kind == "BoolExpr" and body.get("boolop") == "AND_EXPR":
+        return any(_by_key(each, name, situation) for each in body["args"])
+    if kind != "A_Expr" or body.get("kind") not in ("AEXPR_OP", "AEXPR_IN"):
+        return False
+    if body.get("name", [{}])[0].get("String", {}).get("sval") != "=":
+        return False
+    for side, other in (("lexpr", "rexpr"), ("rexpr", "lexpr")):
+        reference = body.get(side, {})
+        if isinstance(reference, dict) and "ColumnRef" in reference:
+            last = reference["ColumnRef"]["fields"][-1]
+            value = body.get(other, {})
+            constant = isinstance(value, dict) and ("ColumnRef" not in str(value))
+            if "String" in last and last["String"].get("sval") in first and constant:
+                return True
+    return False
+
+
+def for_file(statements: Sequence[Written], situation: Situation, migration: Migration) -> Iterator[tuple[Hit, int]]:
+    """Rules about a file as a whole."""
+    yield from _own_transactions(statements, situation, migration)
+
+
+def _own_transactions(
+    statements: Sequence[Written], situation: Situation, migration: Migration
+) -> Iterator[tuple[Hit, int]]:
+    """The file's own BEGIN inside its tool's transaction; the others of its commands belong to the first."""
+    first = next((at for at, each in enumerate(statements) if each.need in _CONTROL), None)
+    if first is None:
+        return
+    names = {"command": " ".join(statements[first].text.split()).upper()}
+    if migration.kind in DRIZZLE_KINDS:
+        yield Hit(hazard="nested-transaction", relation=None, names=names), first
+    elif situation.tool_wraps:
+        # It runs, but the COMMIT ends the tool's transaction, and what follows is not taken back.
+        yield (
+            Hit(hazard="nested-transaction", relation=None, names=names, level=Level.WARNING,
+                classes=(HazardClass.HARD_TO_UNDO,)),
+            first,
+        )  # fmt: skip
+    last = [each.need for each in statements if each.need in _CONTROL][-1]
+    if last is TransactionNeed.BEGINS and migration.kind not in DRIZZLE_KINDS:
+        at = max(at for at, each in enumerate(statements) if each.need is TransactionNeed.BEGINS)
+        yield Hit(hazard="uncommitted-transaction", relation=None, names=names), at

@@ -1,0 +1,194 @@
+"""Where a reader of the files stands: the model, the file, the transaction and its locks, the session's settings."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pgrehearse.hazards.model import Model, Relation, RelationKind
+
+if TYPE_CHECKING:
+    from pgrehearse.hazards.data_questions import DataQuestions
+from pgrehearse.hazards.sql_names import DEFAULT_NAMESPACE, RelationName
+from pgrehearse.postgres.locks import LockMode, strongest
+
+UTC = frozenset(
+    {"utc", "etc/utc", "gmt", "etc/gmt", "zulu", "etc/zulu", "universal", "uct", "etc/uct", "0", "+00", "+00:00"}
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Situation:
+    """Grows statement by statement; `changes.apply_statement` keeps it true."""
+
+    model: Model
+    one_plan: bool = False  # all files are pending: what one makes is new to the others
+    file: int = 0
+    in_block: bool = False  # several statements share this transaction
+    opened_by_file: bool = False  # by its own BEGIN
+    transaction: int = 0  # counts transactions; a statement by itself is one
+    held: dict[RelationName, LockMode] = field(default_factory=dict)  # by this transaction, on what was there before
+    written: dict[RelationName, str] = field(
+        default_factory=dict
+    )  # rows changed in this transaction -> by what command
+    new_labels: set[tuple[RelationName, str]] = field(default_factory=set)  # of enums, in this transaction
+    timezone: str | None = None  # None: the model's
+    local_timezone: bool = False
+    lock_timeout: bool = False
+    local_lock_timeout: bool = False
+    constraints_immediate: bool = False
+    search_path: tuple[str, ...] = (DEFAULT_NAMESPACE,)
+    default_search_path: tuple[str, ...] = (DEFAULT_NAMESPACE,)
+    prepared: dict[str, object] = field(default_factory=dict)
+    at_begin: Model | None = None  # for a ROLLBACK
+    tool_wraps: bool = False  # as it was asked for: each file in a transaction
+    wrapped: bool = False  # a tool opened the transaction, and a statement that refuses one fails
+    touched: set[RelationName] = field(default_factory=set)  # its rows or columns are no longer those of the catalog
+    bridges: set[RelationName] = field(default_factory=set)  # views that the file made under the old name of a table
+    sizes: dict[RelationName, Relation] = field(default_factory=dict)  # as they were before the files
+
+    def __post_init__(self) -> None:
+        if self.model.complete:
+            self.sizes.update(self.model.relations)
+
+    def begin_file(self) -> None:
+        """Another file: its settings and what it makes are its own."""
+        self.file += 1
+        self.search_path = self.default_search_path
+        self.timezone, self.lock_timeout = None, False
+        self.opened_by_file = self.wrapped = False
+        self.bridges.clear()
+
+    # --- names ---------------------------------------------------------------------------------------------
+
+    def resolve(self, name: RelationName) -> RelationName:
+        """With its namespace: where search_path finds it, or would make it."""
+        if name.namespace is not None:
+            return name
+        for namespace in ("pg_temp", *self.search_path):
+            found = RelationName(namespace, name.name)
+            if found in self.model.relations or found in self.model.index_tables:
+                return found
+        return RelationName(self.search_path[0] if self.search_path else DEFAULT_NAMESPACE, name.name)
+
+    def resolve_type(self, name: RelationName) -> RelationName:
+        """As `resolve`, for types."""
+        if name.namespace is not None:
+            return name
+        for namespace in self.search_path:
+            if (found := RelationName(namespace, name.name)) in self.model.types:
+                return found
+        return RelationName(self.search_path[0] if self.search_path else DEFAULT_NAMESPACE, name.name)
+
+    def resolve_statistics(self, name: RelationName) -> RelationName:
+        """As `resolve`, for extended statistics."""
+        if name.namespace is not None:
+            return name
+        for namespace in self.search_path:
+            if (found := RelationName(namespace, name.name)) in self.model.statistics:
+                return found
+        return RelationName(self.search_path[0] if self.search_path else DEFAULT_NAMESPACE, name.name)
+
+    def resolve_function(self, name: RelationName) -> RelationName:
+        """As `resolve`, for functions."""
+        if name.namespace is not None:
+            return name
+        for namespace in self.search_path:
+            if (found := RelationName(namespace, name.name)) in self.model.functions:
+                return found
+        return RelationName(self.search_path[0] if self.search_path else DEFAULT_NAMESPACE, name.name)
+
+    # --- relations -----------------------------------------------------------------------------------------
+
+    def relation(self, name: RelationName) -> Relation:
+        """What is known of it; where nothing is, an empty Relation that is remembered from here on."""
+        resolved = self.resolve(name)
+        found = self.model.relations.get(resolved)
+        if found is None:
+            found = Relation(name=resolved, kind=None if not self.model.complete else RelationKind.TABLE)
+            if not self.model.complete:
+                self.model.relations[resolved] = found
+        return found
+
+    def exists(self, name: RelationName) -> bool | None:
+        """Whether there is such a relation; None: not known."""
+        resolved = self.resolve(name)
+        found = self.model.relations.get(resolved)
+        if found is not None and (found.knows or found.made_in is not None):
+            return None if found.perhaps_made else True
+        return False if self.model.complete else None
+
+    def is_new(self, relation: Relation) -> bool:
+        """Nobody uses it yet: the same file made it, or the same plan."""
+        return (
+            relation.temporary
+            or relation.name.namespace == "pg_temp"
+            or (self.is_recent(relation.made_in) and not relation.perhaps_made)
+        )
+
+    def is_recent(self, made_in: int | None) -> bool:
+        """Made by what runs together with this statement."""
+        return made_in is not None and (self.one_plan or made_in == self.file)
+
+    def has_no_rows(self, relation: Relation) -> bool:
+        """Exactly known to be empty, so nothing is lost, scanned for long, or refused."""
+        if relation.is_empty is not True or (relation.made_in is not None and not self.is_recent(relation.made_in)):
+            return False  # one of an earlier file has been in use since
+        below = [self.model.relations[name] for name in relation.partitions if name in self.model.relations]
+        return len(below) == len(relation.partitions) and all(self.has_no_rows(each) for each in below)
+
+    def with_partitions(self, relation: Relation) -> Iterator[Relation]:
+        """The relation and all below it."""
+        yield relation
+        for name in sorted(relation.partitions, key=lambda each: each.name):
+            below = self.model.relations.get(name)
+            if below is not None:
+                yield from self.with_partitions(below)
+
+    # --- the transaction -------------------------------------------------------------------------------------
+
+    def begin(self, *, in_block: bool) -> None:
+        """A transaction of its own begins."""
+        self.transaction += 1
+        self.in_block = in_block
+        self.held.clear()
+        self.written.clear()
+        self.new_labels.clear()
+        self.constraints_immediate = False
+        if self.local_timezone:
+            self.timezone, self.local_timezone = None, False
+        if self.local_lock_timeout:
+            self.lock_timeout, self.local_lock_timeout = False, False
+
+    def remember(self) -> None:
+        """For a ROLLBACK to come."""
+        self.at_begin = copy.deepcopy(self.model)
+
+    def roll_back(self) -> None:
+        """What the transaction did to the model is undone."""
+        if self.at_begin is not None:
+            self.model, self.at_begin = self.at_begin, None
+
+    def take(self, locks: dict[RelationName, LockMode]) -> None:
+        """Locks are kept until the transaction ends."""
+        for name, mode in locks.items():
+            self.held[name] = strongest(self.held.get(name), mode)
+
+    def touch(self, locks: dict[RelationName, LockMode]) -> None:
+        """What was changed is not what the database would answer for."""
+        self.touched.update(name for name, mode in locks.items() if mode.strength >= LockMode.ROW_EXCLUSIVE.strength)
+
+    def data(self, relation: Relation) -> "DataQuestions | None":
+        """To ask the database about this table's rows; None where it cannot, or where they may have changed since."""
+        if relation.made_in is not None or not relation.knows or relation.name in self.touched:
+            return None
+        return self.model.data
+
+    def holds(self, name: RelationName) -> LockMode | None:
+        """The strongest lock that earlier statements of this transaction took on it."""
+        return self.held.get(name) if self.in_block else None
+
+    def is_utc(self) -> bool | None:
+        """Whether the session's TimeZone is UTC; None: not known."""
+        timezone = self.timezone or self.model.timezone
+        return None if timezone is None else timezone.lower() in UTC
