@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 PEERS  := .peers
 
-.PHONY: demo test soak mutations bench lint types contracts check clean help drizzle-peers data-diff-peer squawk-peer hazard-score
+.PHONY: demo test soak mutations bench lint types contracts check clean help drizzle-peers data-diff-peer squawk-peer hazard-score hazard-pages
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 14
@@ -67,7 +67,7 @@ squawk-peer: $(PEERS)/squawk/.ready  ## squawk for benchmarks/hazard_score.py an
 
 # HAZARD_SCORE: "--explain", "--rehearse", "--pg 18"; see the script.
 hazard-score: $(READY) squawk-peer  ## per class, right and wrong: lint, lint with a catalog, rehearsal, squawk on 236 labelled migrations
-	@$(BIN)/python benchmarks/hazard_score.py $(HAZARD_SCORE)
+	@$(BIN)/python -m benchmarks.hazard_score $(HAZARD_SCORE)
 
 data-diff-peer: $(PEERS)/data-diff/.ready  ## data-diff for benchmarks/loss_report.py, in a venv of its own
 
@@ -87,6 +87,9 @@ $(PEERS)/%/.ready: tests/drizzle/peers/%/package.json tests/drizzle/peers/%/pack
 	@mkdir -p $(@D) && cp $^ $(@D)
 	@cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
+
+hazard-pages: $(READY)  ## write docs/hazards.md and docs/hazards/ from the catalogue
+	@$(BIN)/python -m pgrehearse.hazards.pages docs
 
 clean:           ## remove the environment and caches
 	rm -rf $(VENV) $(PEERS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -145,7 +145,7 @@ def test_what_depends_on_what(model: Model) -> None:
     assert volatilities == {
         "tier": Volatility.STABLE, "touch": Volatility.VOLATILE, "total": Volatility.IMMUTABLE,
     }  # fmt: skip
-    assert "$1 * 2" in str(model.functions[public("total")][0].body)
+    assert "$1 * 2" in str(model.functions[public("total")][0].definition)
 
 
 @pytest.mark.pg("== 18")

@@ -12,8 +12,11 @@ from typing import Any
 
 import psycopg
 
+from pgrehearse.errors import UnreadableSql
+from pgrehearse.hazards.against import read_catalog
 from pgrehearse.hazards.finding import HazardClass, Level
-from pgrehearse.hazards.lint import LintResult
+from pgrehearse.hazards.lint import LintResult, lint_files
+from pgrehearse.hazards.model import Model
 from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migration import Migration, SourceKind
 from pgrehearse.postgres.connect import Connection, connect
@@ -21,6 +24,7 @@ from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.postgres.locks import LockMode
 
 FOLDER = Path(__file__).parents[1] / "hazards" / "corpus"
+KNOWN_WRONG = FOLDER / "known_wrong.json"  # answers of lint that are wrong; `make hazard-score HAZARD_SCORE=--keep`
 MAJORS = (15, 18)  # on which the labels were measured
 MODES = {"tx": TransactionMode.FILE, "auto": TransactionMode.STATEMENT}
 # As the labels were measured: parallel workers' reads do not reach the session's own counters.
@@ -106,14 +110,32 @@ def _truth(expect: Mapping[str, Any]) -> Verdict:
     return Verdict(labels=frozenset(label for label in CLASSES if expect[label]), lock=lock)
 
 
-def lint_verdict(result: LintResult, level: Level) -> Verdict:
-    """What the findings at or over this level, and the statements' locks, say."""
+def lint_verdict(result: LintResult | None, level: Level) -> Verdict:
+    """What the findings at or over this level, and the statements' locks, say; None: it cannot even be read."""
+    if result is None:
+        return Verdict(labels=frozenset({"fails"}), lock=None)
     told = {each for finding in result.findings if finding.level.reaches(level) for each in finding.classes}
+    if HazardClass.REWRITES_TABLE in told:  # which reads it all
+        told.add(HazardClass.SCANS_UNDER_LOCK)
     modes = [mode for statement in result.statements for mode in statement.locks.values()]
     return Verdict(
         labels=frozenset(label for label, hazard_class in CLASSES.items() if hazard_class in told),
         lock=max(modes, key=lambda mode: mode.strength, default=None),
     )
+
+
+def lint_case(case: Case, model: Model | None = None) -> LintResult | None:
+    """The file judged by its text, and by a model if there is one; None: PostgreSQL's parser refuses it."""
+    try:
+        return lint_files([case.as_migration()], model=model, transaction=case.mode)
+    except UnreadableSql:
+        return None
+
+
+def lint_against(case: Case, connection: Connection) -> LintResult | None:
+    """The file judged by the catalog of the case's tables, on this session's server; nothing remains of them."""
+    with set_up(connection, case.setup):
+        return lint_case(case, read_catalog(connection))
 
 
 @dataclass(slots=True)
@@ -151,6 +173,15 @@ class Score:
             self._add(label, case_id, told=label in told.labels, true=label in truth.labels)
         said, real = (-1 if mode is None else mode.strength for mode in (told.lock, truth.lock))
         self._add(LOCK, case_id, told=said >= real and said >= 0, true=real >= said and real >= 0)
+
+    @property
+    def wrong(self) -> dict[str, dict[str, list[str]]]:
+        """The ids of the wrong answers, by label."""
+        return {
+            label: {"missed": tally.false_negatives, "false": tally.false_positives}
+            for label, tally in self.tallies.items()
+            if tally.false_negatives or tally.false_positives
+        }
 
     def _add(self, label: str, case_id: str, *, told: bool, true: bool) -> None:
         tally = self.tallies[label]

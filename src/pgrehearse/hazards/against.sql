@@ -29,10 +29,12 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.reltuples::bigint, c.relp
        EXISTS (SELECT FROM pg_catalog.pg_attribute a
                 WHERE a.atttypid IN (c.reltype, ty.typarray) AND a.attrelid <> c.oid AND NOT a.attisdropped)
            AND c.reltype <> 0,
-       pg_catalog.pg_get_userbyid(c.relowner)
+       pg_catalog.pg_get_userbyid(c.relowner), ofn.nspname, oft.typname
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_catalog.pg_type ty ON ty.oid = c.reltype
+  LEFT JOIN pg_catalog.pg_type oft ON oft.oid = c.reloftype AND c.reloftype <> 0
+  LEFT JOIN pg_catalog.pg_namespace ofn ON ofn.oid = oft.typnamespace
   LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
   LEFT JOIN pg_catalog.pg_tablespace t ON t.oid = c.reltablespace
   LEFT JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = c.oid
@@ -88,7 +90,7 @@ SELECT k.conrelid, k.contypid, k.conname, k.contype::text,
        ARRAY(SELECT a.attname FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY u (attnum, place)
                JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.attnum ORDER BY u.place),
        k.confdeltype::text, k.confupdtype::text, k.condeferrable, k.condeferred, i.relname,
-       pg_catalog.pg_get_constraintdef(k.oid)
+       pg_catalog.pg_get_constraintdef(k.oid), k.conparentid <> 0
   FROM pg_catalog.pg_constraint k
   JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace
   LEFT JOIN pg_catalog.pg_class i ON i.oid = k.conindid AND k.contype IN ('p', 'u', 'x')
@@ -153,6 +155,11 @@ SELECT d.objid, d.refobjid, a.attname
  WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
    AND d.deptype IN ('a', 'i');
 
+-- name: statistics
+SELECT n.nspname, s.stxname, s.stxrelid
+  FROM pg_catalog.pg_statistic_ext s
+  JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace;
+
 -- name: types
 -- Composite types that are a table's rows are left out.
 SELECT t.oid, n.nspname, t.typname, t.typtype::text, t.typnotnull, pg_catalog.format_type(t.typbasetype, t.typtypmod),
@@ -169,10 +176,11 @@ SELECT t.oid, n.nspname, t.typname, t.typtype::text, t.typnotnull, pg_catalog.fo
    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast');
 
 -- name: functions
--- A body BEGIN ATOMIC is a tree, not a text; pg_get_function_sqlbody writes it (14).
+-- A body BEGIN ATOMIC is a tree, not a text: it shows in the definition alone.
 SELECT n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid), p.prokind::text, l.lanname,
        p.provolatile::text,
-       CASE WHEN l.lanname IN ('sql', 'plpgsql') THEN COALESCE(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END,
+       CASE WHEN l.lanname IN ('sql', 'plpgsql') AND p.prosqlbody IS NULL THEN p.prosrc END,
+       CASE WHEN l.lanname IN ('sql', 'plpgsql') AND p.prokind IN ('f', 'p') THEN pg_catalog.pg_get_functiondef(p.oid) END,
        p.prorettype = 'pg_catalog.trigger'::regtype
   FROM pg_catalog.pg_proc p
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace

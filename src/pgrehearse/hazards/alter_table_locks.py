@@ -31,6 +31,7 @@ _WEAKER = {  # AlterTableGetLockLevel; every other command takes ACCESS EXCLUSIV
     "AT_DisableTrigUser": SRE,
 }
 _TRIGGERS = ("Trig", "TrigAll", "TrigUser")
+_LOOK_BELOW = frozenset({"AT_DropConstraint", "AT_DropColumn"})
 _STRONG_OPTIONS = frozenset({"user_catalog_table"})
 _NOT_RECURSING = frozenset({
     "AT_SetRelOptions", "AT_ResetRelOptions", "AT_ChangeOwner", "AT_SetTableSpace", "AT_SetAccessMethod", "AT_SetLogged",
@@ -51,9 +52,8 @@ def alter_table_locks(tree: Node, situation: Situation) -> Iterator[Lock]:
     relation = situation.relation(table)
     if all(command["subtype"].endswith(_TRIGGERS) for command in commands):
         recursing = relation.kind is RelationKind.PARTITIONED  # its triggers are its partitions' too
-    if not tree["relation"].get("inh"):  # ONLY; since 18 a constraint's other parts are looked for all the same
-        drops = any(command["subtype"] == "AT_DropConstraint" for command in commands)
-        recursing = drops and (situation.model.server_major or 18) >= 18
+    if not tree["relation"].get("inh"):  # ONLY; the children's parts are looked for all the same
+        recursing = any(command["subtype"] in _LOOK_BELOW for command in commands)
     if recursing:
         yield from ((each.name, mode) for each in below(situation, table))
     for command in commands:

@@ -53,6 +53,9 @@ def fill_relations(model: Model, rows: Callable[[str], Rows]) -> dict[int, Relat
             by_oid[view].calls.add(RelationName(namespace, function))
         elif used in by_oid and used != view:
             by_oid[view].uses.add((by_oid[used].name, column))
+    for namespace, name, table in rows("statistics"):
+        if table in by_oid:
+            model.statistics[RelationName(namespace, name)] = by_oid[table].name
     for sequence, table, column in rows("sequence_owners"):
         if sequence in by_oid and table in by_oid:
             by_oid[sequence].owned_by = (by_oid[table].name, column)
@@ -73,9 +76,8 @@ def column_type(written: str, name: str, namespace: str, *, is_array: bool) -> C
 
 def table_constraint(name: str, kind: str, rest: Sequence[Any], referenced: RelationName | None) -> Constraint:
     """A row of the query `constraints` from its fifth column on."""
-    columns, validated, enforced, _, parent_columns, on_delete, on_update, deferrable, deferred, index, definition = (
-        rest
-    )
+    columns, validated, enforced, _, parent_columns, on_delete, on_update, deferrable, deferred, *more = rest
+    index, definition, inherited = more
     return Constraint(
         name=name,
         kind=ConstraintKind(kind),
@@ -90,6 +92,7 @@ def table_constraint(name: str, kind: str, rest: Sequence[Any], referenced: Rela
         initially_deferred=deferred,
         index=index,
         definition=definition,
+        inherited=inherited,
     )
 
 
@@ -110,6 +113,7 @@ def _relation(row: Sequence[Any]) -> Relation:
         policies,
         typed,
         owner,
+        *of_type,
     ) = row
     return Relation(
         name=RelationName(namespace, name),
@@ -127,6 +131,7 @@ def _relation(row: Sequence[Any]) -> Relation:
         rows=rows if rows >= 0 and kind in "rmp" else None,
         row_type_used=typed,
         owner=owner,
+        of_type=RelationName(*of_type) if of_type[1] is not None else None,
     )
 
 

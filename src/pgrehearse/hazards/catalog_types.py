@@ -49,7 +49,7 @@ def read_types(rows: Rows, constraint_rows: Rows) -> dict[RelationName, UserType
 def read_functions(rows: Rows) -> dict[RelationName, list[Function]]:
     """Every overload by its name."""
     functions: dict[RelationName, list[Function]] = {}
-    for namespace, name, arguments, kind, language, volatility, body, returns_trigger in rows:
+    for namespace, name, arguments, kind, language, volatility, body, definition, returns_trigger in rows:
         function = Function(
             name=RelationName(namespace, name),
             arguments=arguments,
@@ -57,6 +57,7 @@ def read_functions(rows: Rows) -> dict[RelationName, list[Function]]:
             language=language,
             volatility=Volatility(volatility),
             body=body,
+            definition=definition,
             returns_trigger=returns_trigger,
         )
         functions.setdefault(function.name, []).append(function)

@@ -65,6 +65,8 @@ def change_locks(situation: Situation, name: RelationName, command: str, body: N
             # A row that this very transaction wrote is looked at again (RI_FKey_fk_upd_check_required).
             again = relation.name in situation.written
             yield from _parents(relation, _assigned(body) if command == "update" and not again else None)
+        if command == "update" and relation.partition_of is not None:  # its foreign keys are its parent's
+            yield relation.partition_of, LockMode.ACCESS_SHARE
         if command in ("update", "delete", "merge"):
             assigned = _assigned(body) if command == "update" else None
             yield from _children(situation, relation, assigned, {relation.name})

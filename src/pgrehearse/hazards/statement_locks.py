@@ -131,7 +131,7 @@ def _reindex(tree: Node, situation: Situation) -> Iterator[Lock]:
     mode = SUE if concurrent else SHARE
     match tree["kind"]:
         case "REINDEX_OBJECT_TABLE":
-            for relation in below(situation, situation.resolve(relation_of(tree["relation"]))):
+            for relation in _partitions_too(situation, relation_of(tree["relation"])):
                 yield relation.name, mode
         case "REINDEX_OBJECT_INDEX":
             table = situation.model.index_tables.get(situation.resolve(relation_of(tree["relation"])))
@@ -149,13 +149,24 @@ def _maintenance(tree: Node, situation: Situation) -> Iterator[Lock]:
     full = tree.get("is_vacuumcmd") and is_on(options(tree.get("options")).get("full", False))
     named = [relation_of(each["VacuumRelation"]["relation"]) for each in tree.get("rels", ())]
     for name in named or [each.name for each in situation.model.relations.values()]:
-        for relation in below(situation, situation.resolve(name)):
+        # Since 18 children by INHERITS are processed with their parent, too; before, ANALYZE only reads them.
+        newer = (situation.model.server_major or 18) >= 18
+        known = below(situation, situation.resolve(name)) if newer else _partitions_too(situation, name)
+        for relation in known:
             yield relation.name, AEL if full else SUE
+            if not newer and not full and relation.kind is RelationKind.TABLE:  # children by INHERITS are read with it
+                yield from ((each, ACCESS_SHARE) for each in relation.partitions)
+
+
+def _partitions_too(situation: Situation, name: RelationName) -> list[Relation]:
+    """A partitioned table with all below it; children by INHERITS are let alone."""
+    relation = situation.relation(name)
+    return below(situation, relation.name) if relation.kind is RelationKind.PARTITIONED else [relation]
 
 
 def _cluster(tree: Node, situation: Situation) -> Iterator[Lock]:
     if "relation" in tree:
-        for relation in below(situation, situation.resolve(relation_of(tree["relation"]))):
+        for relation in _partitions_too(situation, relation_of(tree["relation"])):
             yield relation.name, AEL
 
 
