@@ -37,6 +37,7 @@ from pgrehearse.rehearsal.application_queries import NOT_MIGRATED, plan_queries,
 from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_checks
 from pgrehearse.rehearsal.commits import CommitRecorder
 from pgrehearse.rehearsal.document import Seen, receipt_of
+from pgrehearse.rehearsal.failed_locks import with_locks_of_failure
 from pgrehearse.rehearsal.integrity import rehearse_integrity
 from pgrehearse.rehearsal.intent import plan_failed
 from pgrehearse.rehearsal.moments import Moments
@@ -210,6 +211,8 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress, application: Ru
         tracer.close()
         if application is not None:
             application.ask_prepared()
+    if seen.failure is not None:
+        seen.traces = with_locks_of_failure(pair, seen.traces, seen.commits, ignored=ignored)
     plan_session.end()
     seen.unmeasured += plan_session.unmeasured
     seen.lowered += plan_session.lowered
