@@ -1,0 +1,291 @@
+"""Where a database can be asked: what its rows say to the hits of one statement.
+
+A NULL, a duplicate or an orphan in the way is a failure, known beforehand; a DELETE that would find nothing loses
+nothing.  What is not known stays as the text has it.  Rows and tables that earlier statements of the files change are
+not asked about: the database shows them as they are, not as they will be.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pglast import ast, parse_sql
+from pglast.enums import AlterTableType, ConstrType, ObjectType
+from pglast.stream import RawStream
+
+from pgrehearse.hazards.catalogue import CATALOGUE
+from pgrehearse.hazards.data_questions import Conversion, DataQuestions
+from pgrehearse.hazards.expressions import check_expression
+from pgrehearse.hazards.finding import HazardClass, Level
+from pgrehearse.hazards.hit import Hit
+from pgrehearse.hazards.model import Constraint, ConstraintKind, Relation, RelationKind
+from pgrehearse.hazards.situation import Situation
+from pgrehearse.hazards.sql_names import RelationName, derived, quoted
+
+# Of a statement that fails nothing else happens.
+_UNDONE = frozenset(
+    {HazardClass.DATA_LOSS, HazardClass.REWRITES_TABLE, HazardClass.SCANS_UNDER_LOCK, HazardClass.BREAKS_RUNNING_APP}
+)
+_ROWS_CHANGED = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt, ast.CopyStmt, ast.TruncateStmt)
+# What follows may meet other rows, or other rows under the same name.
+_SHAPE_KEPT = frozenset(
+    {
+        AlterTableType.AT_AddColumn, AlterTableType.AT_AddConstraint, AlterTableType.AT_ValidateConstraint,
+        AlterTableType.AT_DropConstraint, AlterTableType.AT_SetNotNull, AlterTableType.AT_DropNotNull,
+        AlterTableType.AT_ColumnDefault, AlterTableType.AT_SetStatistics, AlterTableType.AT_SetRelOptions,
+        AlterTableType.AT_AlterConstraint, AlterTableType.AT_AddIndexConstraint, AlterTableType.AT_AddIdentity,
+    }
+)  # fmt: skip
+_TABLES = (RelationKind.TABLE, RelationKind.PARTITIONED)
+
+
+def settle(hits: Sequence[Hit], text: str, situation: Situation) -> list[Hit]:
+    """The hits of the statement `text`, after its tables' rows were asked.  Cost: some queries of at most a second."""
+    data = situation.model.data
+    if data is None:
+        return list(hits)
+    node: Any = parse_sql(text)[0].stmt
+    failing = list(_failing(node, situation, data))
+    if failing:
+        return [*_only_failures(hits), *failing]
+    if any(hit.certain and _classes(hit) == (HazardClass.FAILS,) and _is_error(hit) for hit in hits):
+        return _only_failures(hits)
+    return [kept for hit in hits if (kept := _asked(hit, node, text, situation, data)) is not None]
+
+
+def note_touched(text: str, situation: Situation, *, may_do_anything: bool) -> None:
+    """After a statement: of which tables the database no longer shows what later statements will meet."""
+    model = situation.model
+    if model.data is None:
+        return
+    node: Any = parse_sql(text)[0].stmt
+    if may_do_anything or _changes_rows_in_with(node):
+        model.data = None
+    elif isinstance(node, _ROWS_CHANGED):
+        targets = node.relations if isinstance(node, ast.TruncateStmt) else [node.relation]
+        for target in targets:
+            _touch(situation, target)
+        if isinstance(node, ast.DeleteStmt | ast.UpdateStmt | ast.TruncateStmt):  # rows of others may go with them
+            model.touched |= {child.name for name in set(model.touched) for child, _ in model.referencing(name)}
+    elif isinstance(node, ast.AlterTableStmt):
+        if any(command.subtype not in _SHAPE_KEPT for command in node.cmds):
+            _touch(situation, node.relation)
+    elif isinstance(node, ast.RenameStmt) and node.relation is not None:
+        _touch(situation, node.relation)
+        if node.renameType is ObjectType.OBJECT_TABLE:
+            model.touched.add(
+                RelationName(situation.resolve(RelationName.of_range(node.relation)).namespace, node.newname)
+            )
+
+
+def _changes_rows_in_with(node: Any) -> bool:
+    """WITH … AS (DELETE …)."""
+    clause = getattr(node, "withClause", None)
+    return clause is not None and any(isinstance(cte.ctequery, _ROWS_CHANGED) for cte in clause.ctes)
+
+
+def _touch(situation: Situation, target: Any) -> None:
+    if target is not None:
+        name = situation.resolve(RelationName.of_range(target))
+        situation.model.touched.add(name)
+        relation = situation.model.relations.get(name)
+        for below in relation.partitions if relation is not None else ():
+            situation.model.touched.add(below)
+        if relation is not None and relation.partition_of is not None:
+            situation.model.touched.add(relation.partition_of)
+
+
+def _asked_about(target: Any, situation: Situation) -> Relation | None:
+    """The table, where the database shows it as the statement will meet it."""
+    relation = situation.model.relations.get(situation.resolve(RelationName.of_range(target)))
+    if relation is None or relation.made_in is not None or relation.kind not in _TABLES or not relation.knows:
+        return None
+    return None if relation.name in situation.model.touched else relation
+
+
+# --- failures that the rows cause ------------------------------------------------------------------------
+
+
+def _failing(node: Any, situation: Situation, data: DataQuestions) -> Iterator[Hit]:
+    match node:
+        case ast.IndexStmt() if node.unique and not node.if_not_exists:
+            relation = _asked_about(node.relation, situation)
+            keys = [element.name for element in node.indexParams]
+            if relation is not None and all(keys) and not node.nulls_not_distinct:
+                yield from _duplicates(relation, keys, data, _text(node.whereClause), node)
+        case ast.AlterTableStmt() if node.objtype is ObjectType.OBJECT_TABLE:
+            relation = _asked_about(node.relation, situation)
+            if relation is not None:
+                for command in node.cmds:
+                    yield from _failing_command(command, relation, situation, data)
+
+
+def _failing_command(command: Any, relation: Relation, situation: Situation, data: DataQuestions) -> Iterator[Hit]:
+    match command.subtype:
+        case AlterTableType.AT_SetNotNull:
+            yield from _nulls(relation, command.name, data)
+        case AlterTableType.AT_AddConstraint if not command.def_.skip_validation:
+            yield from _failing_constraint(command.def_, relation, situation, data)
+        case AlterTableType.AT_ValidateConstraint:
+            constraint = relation.constraints.get(command.name)
+            if constraint is not None and not constraint.validated and constraint.made_in is None:
+                yield from _failing_validation(constraint, relation, data)
+        case AlterTableType.AT_AlterColumnType:
+            yield from _failing_conversion(command, relation, situation, data)
+
+
+def _failing_constraint(node: Any, relation: Relation, situation: Situation, data: DataQuestions) -> Iterator[Hit]:
+    name = node.conname or derived(relation.name.name, "check")
+    names = {"constraint": quoted(name), "definition": f"CONSTRAINT {quoted(name)} {_definition(node)} NOT VALID"}
+    match node.contype:
+        case ConstrType.CONSTR_CHECK:
+            if data.violates(relation.name, _text(node.raw_expr) or "true"):
+                yield _hit("check-violated", relation, names)
+        case ConstrType.CONSTR_NOTNULL:
+            for key in node.keys or ():
+                yield from _nulls(relation, key.sval, data)
+        case ConstrType.CONSTR_PRIMARY | ConstrType.CONSTR_UNIQUE if node.keys:
+            keys = [key.sval for key in node.keys]
+            if node.contype is ConstrType.CONSTR_PRIMARY:
+                for key in keys:
+                    yield from _nulls(relation, key, data)
+            if not node.nulls_not_distinct:
+                yield from _duplicates(relation, keys, data, None, node)
+        case ConstrType.CONSTR_FOREIGN:
+            parent = _asked_about(node.pktable, situation)
+            ours = [key.sval for key in node.fk_attrs or ()]
+            if parent is not None and ours:
+                theirs = [key.sval for key in node.pk_attrs or ()] or _primary_key(parent)
+                if len(ours) == len(theirs) and data.has_orphans(relation.name, ours, parent.name, theirs):
+                    yield _hit("fk-violated", relation, {**names, "referenced": parent.name.written})
+
+
+def _failing_validation(constraint: Constraint, relation: Relation, data: DataQuestions) -> Iterator[Hit]:
+    names = {"constraint": quoted(constraint.name)}
+    names["definition"] = f"CONSTRAINT {names['constraint']} {constraint.definition}"
+    if constraint.kind is ConstraintKind.CHECK and constraint.definition is not None:
+        if data.violates(relation.name, check_expression(constraint.definition)):
+            yield _hit("check-violated", relation, names)
+    elif constraint.kind is ConstraintKind.NOT_NULL:
+        for column in constraint.columns:
+            yield from _nulls(relation, column, data)
+    elif constraint.kind is ConstraintKind.FOREIGN and constraint.referenced is not None:
+        parent = constraint.referenced
+        if data.has_orphans(relation.name, constraint.columns, parent, constraint.referenced_columns):
+            yield _hit("fk-violated", relation, {**names, "referenced": parent.written})
+
+
+def _nulls(relation: Relation, column: str, data: DataQuestions) -> Iterator[Hit]:
+    known = relation.columns.get(column)
+    if known is not None and not known.not_null and data.has_null(relation.name, column):
+        yield _hit("not-null-on-nulls", relation, {"column": quoted(column)})
+
+
+def _duplicates(
+    relation: Relation, columns: Sequence[str], data: DataQuestions, condition: str | None, node: Any
+) -> Iterator[Hit]:
+    if data.has_duplicates(relation.name, columns, condition):
+        listed = ", ".join(quoted(column) for column in columns)
+        yield _hit("unique-on-duplicates", relation, {"column": listed, "statement": _text(node) or ""})
+
+
+def _failing_conversion(command: Any, relation: Relation, situation: Situation, data: DataQuestions) -> Iterator[Hit]:
+    if _conversion(command, relation, situation, data) is Conversion.FAILS:
+        new_type = _text(command.def_.typeName) or ""
+        new = quoted(derived(command.name, "new"))
+        yield _hit("cast-fails", relation, {"column": quoted(command.name), "type": new_type, "new": new})
+
+
+def _conversion(command: Any, relation: Relation, situation: Situation, data: DataQuestions) -> Conversion | None:
+    column = relation.columns.get(command.name)
+    if column is None or column.type is None or column.made_in is not None:
+        return None
+    new = _text(command.def_.typeName) or ""
+    using = _text(command.def_.raw_default)
+    timezone = situation.timezone or situation.model.timezone
+    return data.conversion(relation.name, command.name, column.type.written, new, using=using, time_zone=timezone)
+
+
+# --- losses that the rows make none of ---------------------------------------------------------------------
+
+
+def _asked(hit: Hit, node: Any, text: str, situation: Situation, data: DataQuestions) -> Hit | None:
+    """The hit, narrowed or dropped where the rows say that nothing is lost."""
+    match hit.hazard, node:
+        case (("delete-all" | "delete-rows" | "cascade-delete-elsewhere"), ast.DeleteStmt()):
+            relation = _asked_about(node.relation, situation)
+            if relation is not None and data.delete_finds(text, relation.name) is False:
+                return None
+        case (("update-all" | "update-rows"), ast.UpdateStmt()):
+            relation = _asked_about(node.relation, situation)
+            loses = data.update_loses(text, relation.name) if relation is not None else None
+            if loses is not None:
+                return replace(hit, certain=True) if loses else None
+        case "drop-column", ast.AlterTableStmt():
+            relation = _asked_about(node.relation, situation)
+            column = _dropped_column(hit, node)
+            has_value = data.has_value(relation.name, column) if relation is not None and column is not None else None
+            if has_value is False:
+                return replace(hit, classes=(HazardClass.BREAKS_RUNNING_APP,))
+        case (("lossy-type-change" | "enum-value-removal"), ast.AlterTableStmt()):
+            return _asked_of_types(hit, node, situation, data)
+    return hit
+
+
+def _dropped_column(hit: Hit, node: Any) -> str | None:
+    for command in node.cmds:
+        if command.subtype is AlterTableType.AT_DropColumn and quoted(command.name) == hit.names.get("column"):
+            name: str = command.name
+            return name
+    return None
+
+
+def _asked_of_types(hit: Hit, node: Any, situation: Situation, data: DataQuestions) -> Hit | None:
+    relation = _asked_about(node.relation, situation)
+    for command in node.cmds:
+        if command.subtype is AlterTableType.AT_AlterColumnType and quoted(command.name) == hit.names.get("column"):
+            outcome = _conversion(command, relation, situation, data) if relation is not None else None
+            if outcome is Conversion.KEEPS:
+                return replace(hit, classes=(HazardClass.REWRITES_TABLE,), hazard="change-column-type")
+            if outcome is Conversion.CHANGES:
+                return replace(hit, certain=True)
+    return hit
+
+
+# --- parts -----------------------------------------------------------------------------------------------
+
+
+def _only_failures(hits: Sequence[Hit]) -> list[Hit]:
+    """Without what the statement would do if it did not fail."""
+    return [hit for hit in hits if not _UNDONE & set(_classes(hit))]
+
+
+def _classes(hit: Hit) -> tuple[HazardClass, ...]:
+    return hit.classes if hit.classes is not None else CATALOGUE[hit.hazard].classes
+
+
+def _is_error(hit: Hit) -> bool:
+    return (hit.level or CATALOGUE[hit.hazard].level) is Level.ERROR
+
+
+def _hit(hazard: str, relation: Relation, names: dict[str, str]) -> Hit:
+    return Hit(hazard=hazard, relation=relation.name, names={"table": relation.name.written, **names})
+
+
+def _primary_key(relation: Relation) -> list[str]:
+    for constraint in relation.constraints.values():
+        if constraint.kind is ConstraintKind.PRIMARY:
+            return list(constraint.columns)
+    return []
+
+
+def _text(node: Any) -> str | None:
+    if node is None:
+        return None
+    text: str = RawStream()(node)
+    return text
+
+
+def _definition(node: Any) -> str:
+    text = _text(node) or ""
+    return text.partition(f"CONSTRAINT {quoted(node.conname)} ")[2] if node.conname else text
