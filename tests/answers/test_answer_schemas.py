@@ -66,6 +66,8 @@ LINT = {
         }
     ],
     "not_visible": [{"file": "drizzle/0007_drop.sql", "line": 5, "reason": "a DO block"}],
+    "suppressed": [{"finding": FINDING, "by": "comment", "reason": "nothing reads it"}],
+    "unused_allows": [{"file": "drizzle/0007_drop.sql", "line": 1, "hazard": "truncate", "reason": "none left"}],
 }
 ERROR = {
     "format": 1,

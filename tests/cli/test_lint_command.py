@@ -1,13 +1,17 @@
 """`pgrehearse lint` as a user runs it."""
 
+import contextlib
+import io
 import json
 import subprocess
-import sys
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+
+from pgrehearse.cli.main import run_command
 
 SCHEMAS = {
     name: json.loads((files("pgrehearse.answers") / f"{name}.schema.json").read_text(encoding="utf-8"))
@@ -18,13 +22,15 @@ INDEX = "CREATE INDEX ON users (email);\n"
 
 
 def lint(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pgrehearse", "lint", *arguments],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """As the program would, in this process: starting Python takes longer than a lint."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(directory), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run_command(["lint", *arguments])
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def errors_of(answer: dict[str, Any]) -> list[str]:
+    return sorted(finding["hazard"] for finding in answer["findings"] if finding["level"] == "error")
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def test_a_folder_gives_its_files_in_the_journal_or_not(drizzle: Path) -> None:
     assert ended.returncode == 1
     answer = json.loads(ended.stdout)
     Draft202012Validator(SCHEMAS["lint"]).validate(answer)
-    assert [finding["hazard"] for finding in answer["findings"]] == ["nested-transaction", "drop-column"]
+    assert errors_of(answer) == ["drop-column", "nested-transaction"]
     assert {statement["file"] for statement in answer["statements"]} == {
         "drizzle/0000_init.sql",
         "drizzle/0001_by_hand.sql",
@@ -68,7 +74,7 @@ def test_a_folder_gives_its_files_in_the_journal_or_not(drizzle: Path) -> None:
 
 def test_a_file_named_alone_is_judged_as_its_folders_tool_would_run_it(drizzle: Path) -> None:
     answer = json.loads(lint(drizzle, "0001_by_hand.sql", "--json").stdout)
-    assert [finding["hazard"] for finding in answer["findings"]] == ["nested-transaction", "drop-column"]
+    assert errors_of(answer) == ["drop-column", "nested-transaction"]
 
 
 def test_a_file_named_twice_is_read_once(drizzle: Path) -> None:
@@ -85,28 +91,29 @@ def test_drizzle_1_folders_and_plain_folders_are_read(tmp_path: Path) -> None:
     numbered.mkdir()
     (numbered / "0001_drop.sql").write_text(f"BEGIN;{DROP}COMMIT;")
     for path, hazards in {
-        "one": ["nested-transaction", "drop-column"],
-        "one/20240101000000_init/migration.sql": ["nested-transaction", "drop-column"],
+        "one": ["drop-column", "nested-transaction"],
+        "one/20240101000000_init/migration.sql": ["drop-column", "nested-transaction"],
         "numbered": ["drop-column"],
         "numbered/0001_drop.sql": ["drop-column"],
     }.items():
         answer = json.loads(lint(tmp_path, path, "--json").stdout)
-        assert [finding["hazard"] for finding in answer["findings"]] == hazards, path
+        assert errors_of(answer) == hazards, path
 
 
 def test_without_a_path_the_configured_folder_is_read(drizzle: Path) -> None:
     (drizzle.parent / "pgrehearse.toml").write_text('[migrations]\npath = "drizzle"\n')
     (drizzle.parent / "app").mkdir()
     ended = lint(drizzle.parent, "--json")
-    assert {finding["file"] for finding in json.loads(ended.stdout)["findings"]} == {"drizzle/0001_by_hand.sql"}
+    errors = [finding for finding in json.loads(ended.stdout)["findings"] if finding["level"] == "error"]
+    assert {finding["file"] for finding in errors} == {"drizzle/0001_by_hand.sql"}
     assert lint(drizzle.parent / "app").returncode == 1
 
 
 def test_what_the_text_cannot_show_is_listed(tmp_path: Path) -> None:
-    (tmp_path / "do.sql").write_text("DO $$ BEGIN PERFORM 1; END $$;")
+    (tmp_path / "do.sql").write_text("DO $$ DECLARE t text; BEGIN EXECUTE 'DROP TABLE ' || t; END $$;")
     ended = lint(tmp_path, "do.sql")
     assert ended.returncode == 0
-    assert "do.sql:1: a DO block" in ended.stdout
+    assert "do.sql:1: " in ended.stdout
     assert "pgrehearse run" in ended.stdout
 
 

@@ -1,143 +1,167 @@
-"""Every hazard: its bad script is found, its good one is not, and a server agrees; the remedy runs as it is printed.
-
-A case is a folder: ``setup.sql``, ``bad.sql`` and ``good.sql``.  A script whose first line is
-``-- fails: SQLSTATE`` must fail so on the tables of the setup.
-"""
+"""Every hazard: its bad script is found, its good one is not, and a server agrees; the safe way runs as printed."""
 
 import re
-from pathlib import Path
+from importlib.resources import files
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from pgrehearse.hazards.against import read_catalog
 from pgrehearse.hazards.catalogue import CATALOGUE
+from pgrehearse.hazards.examples import Example, for_tests
+from pgrehearse.hazards.finding import Finding, Level
 from pgrehearse.hazards.lint import LintResult, lint_files
 from pgrehearse.migrations.migration import Migration, SourceKind
-from pgrehearse.migrations.statements import Statement, TransactionNeed, split_file
+from pgrehearse.migrations.statements import split_file
 from pgrehearse.postgres.connect import Connection
-from pgrehearse.postgres.locks import LockMode
 
-CASES = Path(__file__).parent / "cases"
-HAZARDS = sorted(folder.name for folder in CASES.iterdir())
-LATER_STEP = re.compile(r"^-- (?=(?:ALTER|CREATE|DROP|UPDATE)\b)", re.MULTILINE)
+EXAMPLES = {hazard: Example.read(hazard) for hazard in sorted(CATALOGUE)}
+FROM_TEXT = [hazard for hazard, example in EXAMPLES.items() if "needs" not in for_tests(example.bad)]
+LATER_STEP = re.compile(r"^-- (?=(?:ALTER|CREATE|DROP|UPDATE|DELETE|SET|RESET|SELECT|REINDEX|GRANT)\b)", re.MULTILINE)
+GAP = re.compile(r"<[a-z'][^>\n]*>|…")
+# What a person does between the steps, or a lock that no recipe can avoid.
+BETWEEN = {
+    "add-not-null-no-default": "UPDATE users SET status = 'x'",
+    "pk-using-index-nullable": "DROP INDEX payments_pkey; CREATE UNIQUE INDEX payments_pkey ON payments (order_id)",
+}
+# These refuse a transaction, or mean something else when another stands around them.
+BY_ITSELF = re.compile(r"\b(CONCURRENTLY|VACUUM|BEGIN|COMMIT|ADD VALUE|SYSTEM|DEFERRED|DELETE)\b")
 RESET = """
     SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
 """
-STRONGEST = """
-    SELECT mode FROM pg_catalog.pg_locks
-    WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND granted AND relation = %s
-"""
 
 
-def script(hazard: str, name: str) -> str:
-    return (CASES / hazard / f"{name}.sql").read_text(encoding="utf-8")
+def bad_findings(hazard: str) -> list[Finding]:
+    example = EXAMPLES[hazard]
+    return [finding for finding in example.lint(example.bad).findings if finding.hazard == hazard]
 
 
-def migration(text: str, kind: SourceKind = SourceKind.DRIZZLE_JOURNAL) -> Migration:
-    return Migration(version="case", name="case", path="case.sql", kind=kind, content=text.encode())
+def test_every_hazard_has_its_scripts_and_every_folder_its_hazard() -> None:
+    folders = {entry.name for entry in (files("pgrehearse.hazards") / "cases").iterdir() if entry.is_dir()}
+    assert folders == CATALOGUE.keys()
 
 
-def lint(text: str) -> LintResult:
-    return lint_files([migration(text)])
-
-
-def hazards_in(text: str) -> set[str]:
-    return {finding.hazard for finding in lint(text).findings}
-
-
-def statements_of(text: str) -> tuple[Statement, ...]:
-    return split_file(text.encode(), path="case.sql", kind=SourceKind.AD_HOC)
-
-
-def test_every_case_has_a_hazard() -> None:
-    assert set(HAZARDS) <= CATALOGUE.keys()
-
-
-@pytest.mark.parametrize("hazard", HAZARDS)
-def test_the_bad_script_is_found_and_the_good_one_is_not(hazard: str) -> None:
-    assert hazard in hazards_in(script(hazard, "bad"))
-    assert hazard not in hazards_in(script(hazard, "good"))
-
-
-@pytest.mark.parametrize("hazard", HAZARDS)
-def test_texts_are_filled_in_with_the_users_own_names(hazard: str) -> None:
-    for finding in lint(script(hazard, "bad")).findings:
-        assert "{" not in finding.message + finding.remedy
+@pytest.mark.parametrize("hazard", FROM_TEXT)
+def test_the_bad_script_is_found(hazard: str) -> None:
+    findings = bad_findings(hazard)
+    assert findings
+    for finding in findings:
+        assert not re.search(r"[{}]", finding.message.replace("{table}", ""))
         assert finding.remedy
-        if finding.relation is not None:
-            assert finding.relation.split(".")[1] in finding.message
-            assert finding.relation.split(".")[1] in finding.remedy
 
 
-@pytest.mark.parametrize("hazard", HAZARDS)
-def test_the_remedy_does_not_repeat_the_hazard(hazard: str) -> None:
-    """Its later steps stand in comments.  An exclusion constraint has no better way, and says so."""
-    for finding in lint(script(hazard, "bad")).findings:
-        if finding.hazard == hazard != "add-exclusion":
-            assert hazard not in hazards_in(finding.remedy)
+@pytest.mark.parametrize("hazard", EXAMPLES)
+def test_the_good_script_has_neither_that_hazard_nor_any_error(hazard: str) -> None:
+    example = EXAMPLES[hazard]
+    findings = example.lint(example.good).findings
+    assert hazard not in {finding.hazard for finding in findings}
+    assert [finding.hazard for finding in findings if finding.level is Level.ERROR] == []
 
 
-@pytest.mark.pg(">= 14")
-@pytest.mark.parametrize("hazard", HAZARDS)
-def test_scripts_and_remedy_do_on_a_server_what_lint_says(hazard: str, connection: Connection) -> None:
-    bad, good = script(hazard, "bad"), script(hazard, "good")
-    for text in (bad, good):
-        reset(connection, script(hazard, "setup"))
-        expected = re.match(r"-- fails: (\w+)", text)
-        if expected is None:
-            run(connection, text)
-        else:
-            with pytest.raises(psycopg.Error) as caught:
-                run(connection, text)
-            assert caught.value.sqlstate == expected[1]
-    for finding in lint(bad).findings:
-        if finding.hazard == hazard:
-            reset(connection, script(hazard, "setup"))
-            run_whole_recipe(connection, finding.remedy)
+@pytest.mark.parametrize("hazard", FROM_TEXT)
+def test_a_rule_gives_every_name_that_its_texts_ask_for(hazard: str) -> None:
+    """A name that is lacking is shown as its own word in angle brackets."""
+    gaps = {f"<{name.replace('_', ' ')}>" for name in CATALOGUE[hazard].names}
+    for finding in bad_findings(hazard):
+        assert [gap for gap in gaps if gap in finding.message + finding.remedy] == []
 
 
-def reset(connection: Connection, setup: str) -> None:
-    for (name,) in connection.execute(RESET).fetchall():
-        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
-    connection.execute("CREATE SCHEMA public")
-    connection.execute(setup.encode())
+@pytest.mark.parametrize("hazard", FROM_TEXT)
+def test_the_safe_way_does_not_repeat_the_hazard(hazard: str) -> None:
+    """Its later steps stand in comments.  What PostgreSQL has no better way for says so."""
+    for finding in bad_findings(hazard):
+        found = {each.hazard for each in EXAMPLES[hazard].lint(finding.remedy).findings}
+        assert hazard not in found - {"add-exclusion"}
 
 
-def run(connection: Connection, text: str) -> None:
-    """Statement by statement, each in its own transaction, its locks compared with what lint says of it."""
-    linted = lint_files([migration(text, SourceKind.AD_HOC)]).statements
-    statements = statements_of(text)
-    assert [each.sql for each in linted] == [each.text for each in statements]
-    for statement, predicted in zip(statements, linted, strict=True):
-        if statement.need is not TransactionNeed.ANY:
-            connection.execute(statement.text.encode())
-            continue
-        oids = {name: oid_of(connection, name) for name in predicted.locks}
-        with connection.transaction():
-            connection.execute(statement.text.encode())
-            for name, mode in predicted.locks.items():
-                assert strongest_lock(connection, oids[name]) == mode, (statement.text, name)
+@pytest.mark.pg("== 18")
+def test_scripts_and_safe_ways_do_on_a_server_what_is_said(connection: Connection) -> None:
+    wrong: list[str] = []
+    shop = Shop(connection)
+    for hazard, example in sorted(EXAMPLES.items(), key=lambda item: item[1].setup):
+        for script in (example.bad, example.good):
+            wrong += [f"{hazard}: {each}" for each in _run_script(shop, example, script)]
+        findings = bad_findings(hazard)
+        if "needs" in for_tests(example.bad):
+            shop.open(example.setup)
+            findings = [each for each in _lint_against(connection, example.bad).findings if each.hazard == hazard]
+            wrong += [] if findings else [f"{hazard}: not found with the catalog"]
+            told = _lint_against(connection, example.good).findings
+            wrong += [f"{hazard}: good: {each.hazard}" for each in told if each.level is Level.ERROR]
+        if "not run" not in for_tests(example.bad):
+            for finding in findings[:1]:
+                problem = shop.run(example.setup, _recipe(hazard, finding.remedy))
+                wrong += [] if problem is None else [f"{hazard}: the safe way: {problem[1]}"]
+    assert wrong == []
 
 
-def run_whole_recipe(connection: Connection, remedy: str) -> None:
-    """The later steps too; what a person must fill in (<the type of …>) is filled in here."""
-    recipe = LATER_STEP.sub("", remedy).replace("<the type of nick>", "varchar(20)")
-    if "status IS NOT NULL" in recipe:  # "fill the old rows in batches" is the application's part
-        recipe = recipe.replace("CHECK", "/* filled */ CHECK", 1)
-        added, _, rest = recipe.partition("\n")
-        recipe = f"{added}\nUPDATE users SET status = 'x';\n{rest}"
-    for statement in statements_of(recipe):
-        connection.execute(statement.text.encode())
+class Shop:
+    """A database with a setup's tables; made anew only where a script could not be rolled back."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._setup: str | None = None
+
+    def open(self, setup: str) -> None:
+        """The setup's tables, as they were."""
+        if self._setup == setup:
+            return
+        self._setup = setup
+        for (name,) in self._connection.execute(RESET).fetchall():
+            self._connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+        self._connection.execute("CREATE SCHEMA public")
+        self._connection.execute(setup.encode())
+
+    def run(self, setup: str, script: str) -> tuple[str | None, str] | None:
+        """SQLSTATE and text of the first error; each statement by itself, or all in one transaction and rolled back."""
+        self.open(setup)
+        alone = BY_ITSELF.search(script) is not None
+        if not alone:
+            self._connection.execute("BEGIN")
+        try:
+            for statement in _statements(script):
+                self._connection.execute(statement.encode())
+        except psycopg.Error as error:
+            return error.sqlstate, f"{statement}: {error.sqlstate} {error.diag.message_primary}"
+        finally:
+            if self._connection.info.transaction_status:
+                self._connection.execute("ROLLBACK")
+            if alone:
+                self._connection.execute("RESET ALL")
+                self._setup = None
+        return None
 
 
-def oid_of(connection: Connection, name: str) -> int:
-    row = connection.execute("SELECT pg_catalog.to_regclass(%s)::oid", (name,)).fetchone()
-    assert row is not None
-    assert isinstance(row[0], int), f"{name} did not exist before the statement"
-    return row[0]
+def _run_script(shop: Shop, example: Example, script: str) -> list[str]:
+    """What is otherwise than its first lines say."""
+    told = for_tests(script)
+    if "not run" in told:
+        return []
+    problem = shop.run(example.setup, script)
+    if problem is None:
+        return [f"does not fail with {told['fails']}"] if "fails" in told else []
+    return [] if problem[0] == told.get("fails") else [problem[1]]
 
 
-def strongest_lock(connection: Connection, oid: int) -> LockMode | None:
-    modes = [LockMode(mode) for (mode,) in connection.execute(STRONGEST, (oid,)).fetchall()]
-    return max(modes, key=lambda mode: mode.strength, default=None)
+def _recipe(hazard: str, remedy: str) -> str:
+    """The later steps too, as far as nobody has to fill something in, and what a person does between them."""
+    recipe = "\n".join(line for line in LATER_STEP.sub("", remedy).splitlines() if not GAP.search(line))
+    if hazard in BETWEEN:
+        first, _, rest = recipe.partition(";\n")
+        recipe = f"{first};\n{BETWEEN[hazard]};\n{rest}"
+    return recipe
+
+
+def _lint_against(connection: Connection, script: str) -> LintResult:
+    with connection.transaction():
+        model = read_catalog(connection)
+        return lint_files([_migration(script)], model=model)
+
+
+def _migration(text: str) -> Migration:
+    return Migration(version="x", name="x", path="bad.sql", kind=SourceKind.DRIZZLE_JOURNAL, content=text.encode())
+
+
+def _statements(text: str) -> list[str]:
+    return [each.text for each in split_file(text.encode(), path="x.sql", kind=SourceKind.AD_HOC)]

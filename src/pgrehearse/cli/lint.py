@@ -1,4 +1,4 @@
-"""``pgrehearse lint``: what migration files would do, told without a database."""
+"""``pgrehearse lint``: what migration files would do, told without running them."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:  # the parser is imported when lint runs, not when --help is printed
-    from pgrehearse.hazards.finding import Finding
-    from pgrehearse.hazards.lint import LintResult
+    from pgrehearse.hazards.finding import Finding, Level
+    from pgrehearse.hazards.suppress import Judged
 
 _COLOURS = {"error": "red", "warning": "yellow", "info": "blue"}
 
@@ -19,7 +19,9 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "blue"}
 Examples:
   pgrehearse lint                               the folder that pgrehearse.toml names
   pgrehearse lint drizzle/0007_drop_nick.sql
-  pgrehearse lint drizzle --level warning --json""",
+  pgrehearse lint --against prd                 what is pending there, judged by its tables and sizes
+  pgrehearse lint drizzle --level warning --format sarif > lint.sarif
+  pgrehearse lint --baseline lint.json --write-baseline   accept what is there today""",
 )
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
@@ -27,49 +29,92 @@ Examples:
     type=click.Choice(["error", "warning", "info"]),
     default="error",
     show_default=True,
-    help="Findings at or over this level make the exit code 1; all are shown.",
+    help="Findings at or over this level make the exit code 1.  As text, those of level info are shown only if asked.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (lint.schema.json).")
+@click.option(
+    "--against",
+    metavar="ENV|URL",
+    help="Judge by this database's tables, sizes and dependants; read-only.  Without PATH: what is pending there.",
+)
+@click.option("--baseline", metavar="FILE", type=click.Path(path_type=Path), help="Pass over the findings in FILE.")
+@click.option("--write-baseline", is_flag=True, help="Write today's findings to the baseline's file first.")
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(["text", "json", "sarif", "github"]),
+    help="text (default), json (lint.schema.json), sarif (2.1.0), or github (annotations of a workflow).",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.pass_obj
-def command(config_file: str | None, *, paths: tuple[Path, ...], level: str, as_json: bool) -> int:
+def command(
+    config_file: str | None,
+    *,
+    paths: tuple[Path, ...],
+    level: str,
+    against: str | None,
+    baseline: Path | None,
+    write_baseline: bool,
+    shape: str | None,
+    as_json: bool,
+) -> int:
     """Tell what migration files would do: files, or folders of them.
 
-    Reads the text alone.  A table that the same file creates is nobody's yet, so nothing is said about it.
-    What the text cannot show (DO blocks, functions) is listed: `pgrehearse run` sees it.
+    Reads the text alone, or holds it against a database.  A table that the same file creates is nobody's yet, so
+    nothing is said about it.  What the text cannot show is listed: `pgrehearse run` sees it.
 
-    Exit code 0: no finding at or over --level.  1: there is one.  2: a file, or a line
-    `-- pgrehearse: expect …` in it, cannot be read.
+    `-- pgrehearse: allow HAZARD because REASON` above a statement, or behind it, accepts a finding.
+    `pgrehearse explain HAZARD` says more about one.
+
+    Exit code 0: no finding at or over --level.  1: there is one.  2: a file, or a comment
+    `-- pgrehearse: …` in it, cannot be read.  4: the database of --against cannot be reached.
     """
+    if as_json and shape not in (None, "json"):
+        raise click.UsageError(f"--json and --format {shape} exclude each other")
     from pgrehearse.hazards.finding import Level
-    from pgrehearse.hazards.lint import lint_files
-    from pgrehearse.hazards.scripts import read_scripts
+    from pgrehearse.linting import LintOptions, lint
 
-    result = lint_files(read_scripts(paths or [_configured_folder(config_file)]))
-    if as_json:
-        print(json.dumps(result.as_json(), ensure_ascii=False, indent=2))
+    options = LintOptions(paths=paths, against=against, baseline=baseline, write_baseline=write_baseline)
+    judged, written = lint(config_file, options)
+    _print(judged, "json" if as_json else shape or "text", Level(level))
+    if written is not None:
+        click.echo(f"note: {_count(written, 'finding')} written to the baseline", err=True)
+    return 1 if judged.result.reaches(Level(level)) else 0
+
+
+def _print(judged: "Judged", shape: str, level: "Level") -> None:
+    if shape == "json":
+        print(json.dumps(judged.as_json(), ensure_ascii=False, indent=2))
+    elif shape == "sarif":
+        from pgrehearse.hazards.sarif import as_sarif
+
+        print(json.dumps(as_sarif(judged), ensure_ascii=False, indent=2))
+    elif shape == "github":
+        from pgrehearse.hazards.sarif import as_github
+
+        for line in as_github(judged):
+            print(line)
     else:
-        _show(result)
-    return 1 if result.reaches(Level(level)) else 0
+        _show(judged, level)
 
 
-def _configured_folder(config_file: str | None) -> Path:
-    from pgrehearse.config import require_migrations_folder
-
-    return require_migrations_folder(config_file)
-
-
-def _show(result: "LintResult") -> None:
+def _show(judged: "Judged", level: "Level") -> None:
+    result = judged.result
     for finding in result.findings:
-        _show_finding(finding)
+        if finding.level.value != "info" or level.value == "info":
+            _show_finding(finding)
     if result.not_visible:
         click.secho("Not visible in the text:", bold=True)
         for each in result.not_visible:
             click.echo(f"  {each.file}:{each.line}: {each.reason}")
         click.echo("  -> `pgrehearse run` rehearses the files on a clone and sees what they do.\n")
+    for allow in judged.unused_allows:
+        click.echo(f"{allow.file}:{allow.line}: note: allows {allow.hazard}, which is not found there")
     levels = [finding.level.value for finding in result.findings]
-    counted = ", ".join(_count(levels.count(level), level) for level in _COLOURS if level in levels)
+    counted = ", ".join(_count(levels.count(each), each) for each in _COLOURS if each in levels)
+    accepted = f", {len(judged.suppressed)} accepted" if judged.suppressed else ""
     read = f"{_count(len(result.files), 'file')}, {_count(len(result.statements), 'statement')}"
-    click.echo(f"{counted or 'nothing found'} in {read}")
+    hidden = "; --level info shows those of level info" if "info" in levels and level.value != "info" else ""
+    click.echo(f"{counted or 'nothing found'}{accepted} in {read}{hidden}")
 
 
 def _show_finding(finding: "Finding") -> None:
@@ -82,4 +127,4 @@ def _show_finding(finding: "Finding") -> None:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number} {what}{'' if number == 1 or what == 'info' else 's'}"

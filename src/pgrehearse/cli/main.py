@@ -26,7 +26,8 @@ COMMANDS = {
     "demo": ("demo", "The whole story on two embedded PostgreSQL servers; nothing to set up."),
     "init": ("init", "Write pgrehearse.toml from what the folder holds."),
     "status": ("status", "What is applied, pending, edited, skipped or missing.  Read-only."),
-    "lint": ("lint", "What migration files would do, told without a database."),
+    "lint": ("lint", "What migration files would do, told without running them."),
+    "explain": ("explain", "What a hazard does, an example of it, and the safe way."),
     "migrate": ("migrate", "Apply pending migrations to an environment that is not protected."),
     "clone": ("clone", "Copy an environment as it is at one instant, and keep the copy."),
     "clones": ("clones", "List, drop or prune the copies that pgrehearse made."),
@@ -106,14 +107,14 @@ def run_command(arguments: Sequence[str]) -> int:
         code = cli.main(args=list(arguments), prog_name="pgrehearse", standalone_mode=False)
         sys.stdout.flush()
     except PgRehearseError as error:
-        code = _tell(error, as_json="--json" in arguments)
+        code = _tell(error, as_json=_asks_json(arguments))
     except click.exceptions.Exit as error:
         code = error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         code = INTERRUPTED
     except click.ClickException as error:
-        if "--json" in arguments:
+        if _asks_json(arguments):
             wrong = WrongUsage(_without_secrets(error.format_message()))
             print(json.dumps(error_document(wrong), ensure_ascii=False, indent=2))
         shown = io.StringIO()
@@ -126,8 +127,14 @@ def run_command(arguments: Sequence[str]) -> int:
     except Exception as error:  # whatever nobody foresaw is told in one line too, and is never a yes
         if TRACEBACK_VARIABLE in os.environ:
             raise
-        code = _tell(_unforeseen(error), as_json="--json" in arguments)
+        code = _tell(_unforeseen(error), as_json=_asks_json(arguments))
     return code if isinstance(code, int) else 0
+
+
+def _asks_json(arguments: Sequence[str]) -> bool:
+    """Whether the answer, and so an error, is to be JSON: ``--json``, or ``--format json``."""
+    pairs = zip(arguments, arguments[1:], strict=False)
+    return "--json" in arguments or "--format=json" in arguments or ("--format", "json") in pairs
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:

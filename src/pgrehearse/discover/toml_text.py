@@ -19,6 +19,12 @@ _TAIL = """\
 # directory = "/var/tmp"     # where dumps and private servers live; needs the size of the database
 # keep = false               # true: keep the clone after a rehearsal
 
+[lint]
+# What single hazards weigh here; `pgrehearse explain --list` names them.
+# ignore = ["prefer-text"]
+# levels = { create-index = "error" }
+# baseline = "lint-baseline.json"   # findings that are accepted as they are: pgrehearse lint --write-baseline
+
 [checks]
 # Each *.sql file here must return no rows on the rehearsed clone, or the same as before.
 # directory = "checks"

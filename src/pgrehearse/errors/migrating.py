@@ -57,6 +57,15 @@ class MalformedExpectation(UnreadableSql):
     default_remedy = "See docs/declared-intent.md for what can be declared, and how."
 
 
+class MalformedAllow(UnreadableSql):
+    """A line `-- pgrehearse: allow …` of a migration that cannot be read, gives no reason, or names no hazard.
+
+    The message begins with ``FILE:LINE:COLUMN:``.
+    """
+
+    default_remedy = "Write `-- pgrehearse: allow HAZARD because REASON` above the statement, or behind it on its line."
+
+
 class MigrationFailed(PgRehearseError):
     """The server refused a statement, or a transaction at its COMMIT.
 
@@ -101,6 +110,16 @@ class LockNotAcquired(MigrationFailed):
     """A lock was not to be had within lock_timeout, or a deadlock came back, in every attempt."""
 
     default_remedy = "The holder is named above: let it finish or end it, then run again; or raise --lock-timeout."
+
+
+class ConnectionLost(MigrationFailed):
+    """The connection broke while a migration ran: the server went down, ended the session, or the line was cut."""
+
+    exit_code = 4
+    default_remedy = (
+        "What of the plan is in the database is not known until the server answers.  Then run the same command again, "
+        "or `pgrehearse resume` for a promotion: it looks there first, and goes on with what is left."
+    )
 
 
 class CommitOutcomeUnknown(MigrationFailed):

@@ -36,6 +36,12 @@ class UnknownClone(ConfigurationError):
     default_remedy = "See `pgrehearse clones list`."
 
 
+class UnknownHazard(ConfigurationError):
+    """No hazard of the catalogue has that id."""
+
+    default_remedy = "`pgrehearse explain --list` names them all."
+
+
 # --- schema and data
 
 

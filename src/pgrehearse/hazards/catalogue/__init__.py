@@ -20,8 +20,10 @@ column_first      a line that adds the column without its constraint, or nothing
 deferrable        `` DEFERRABLE INITIALLY DEFERRED``, or nothing
 """
 
+import difflib
 from collections.abc import Mapping
 
+from pgrehearse.errors import UnknownHazard
 from pgrehearse.hazards.catalogue.broken_application import BROKEN_APPLICATION
 from pgrehearse.hazards.catalogue.failures import FAILURES
 from pgrehearse.hazards.catalogue.hazard import Hazard
@@ -31,7 +33,7 @@ from pgrehearse.hazards.catalogue.rewrites import REWRITES
 from pgrehearse.hazards.catalogue.scans import SCANS
 from pgrehearse.hazards.catalogue.waiting import WAITING
 
-__all__ = ["CATALOGUE", "SECTIONS", "Hazard"]
+__all__ = ["CATALOGUE", "SECTIONS", "Hazard", "require_hazard"]
 
 SECTIONS: Mapping[str, tuple[Hazard, ...]] = {
     "Data is lost": LOST_DATA,
@@ -43,3 +45,16 @@ SECTIONS: Mapping[str, tuple[Hazard, ...]] = {
     "Style and policy": POLICY,
 }
 CATALOGUE: Mapping[str, Hazard] = {hazard.id: hazard for section in SECTIONS.values() for hazard in section}
+
+
+def require_hazard(name: str) -> Hazard:
+    """The hazard of that id.  Raises `UnknownHazard` (exit 2) with the nearest ids."""
+    found = CATALOGUE.get(name)
+    if found is not None:
+        return found
+    # Its words count too: `fk` alone is near to nothing, and `add-fk` is near to `drop-fk`.
+    words = set(name.lower().split("-"))
+    near = difflib.get_close_matches(name.lower(), CATALOGUE, n=3)
+    near += [each for each in CATALOGUE if words & set(each.split("-")) and each not in near]
+    remedy = f"Did you mean {', '.join(near[:5])}?  " if near else ""
+    raise UnknownHazard(f"there is no hazard {name}", remedy=remedy + UnknownHazard.default_remedy)

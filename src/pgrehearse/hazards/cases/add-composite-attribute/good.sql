@@ -1,0 +1,1 @@
+CREATE TYPE triple AS (a integer, b integer, c integer);

@@ -1,0 +1,1 @@
+CREATE TABLE orders_kept AS SELECT * FROM orders;

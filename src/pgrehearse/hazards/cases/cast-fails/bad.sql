@@ -1,0 +1,2 @@
+-- fails: 42804
+ALTER TABLE users ALTER COLUMN email TYPE integer;

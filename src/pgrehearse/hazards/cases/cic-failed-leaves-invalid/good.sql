@@ -1,0 +1,2 @@
+DROP INDEX CONCURRENTLY IF EXISTS users_joined;
+CREATE INDEX CONCURRENTLY users_joined ON users (joined);

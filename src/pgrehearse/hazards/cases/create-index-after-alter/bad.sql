@@ -1,0 +1,4 @@
+BEGIN;
+ALTER TABLE users ADD COLUMN city text;
+CREATE INDEX users_city ON users (city);
+COMMIT;

@@ -1,0 +1,1 @@
+CREATE TABLE days_new (LIKE days INCLUDING ALL);

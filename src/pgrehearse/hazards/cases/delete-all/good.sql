@@ -1,0 +1,1 @@
+CREATE TABLE days_kept AS SELECT * FROM days;

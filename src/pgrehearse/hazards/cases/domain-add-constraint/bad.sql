@@ -1,0 +1,1 @@
+ALTER DOMAIN positive ADD CONSTRAINT not_huge CHECK (VALUE < 1000);

@@ -1,0 +1,2 @@
+CREATE VIEW minors AS SELECT id FROM users WHERE age < 18;
+DROP VIEW minors;

@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY orders_only_status ON orders (status);

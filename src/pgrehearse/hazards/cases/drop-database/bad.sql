@@ -1,0 +1,2 @@
+-- not run: it drops a database
+DROP DATABASE shop;

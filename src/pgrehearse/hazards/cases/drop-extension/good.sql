@@ -1,0 +1,2 @@
+-- not run: it needs the extension's files
+CREATE EXTENSION IF NOT EXISTS pgcrypto;

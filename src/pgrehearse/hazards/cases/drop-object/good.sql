@@ -1,0 +1,1 @@
+CREATE STATISTICS lines_both ON order_id, user_id FROM lines;

@@ -1,0 +1,2 @@
+-- not run: it drops what the tests stand on
+DROP OWNED BY intern;

@@ -1,0 +1,2 @@
+CREATE SEQUENCE receipt;
+DROP SEQUENCE receipt;

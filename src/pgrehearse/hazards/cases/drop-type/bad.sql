@@ -1,0 +1,2 @@
+-- fails: 2BP01
+DROP TYPE mood;

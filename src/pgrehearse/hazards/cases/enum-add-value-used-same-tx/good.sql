@@ -1,0 +1,2 @@
+ALTER TYPE mood ADD VALUE 'calm' AFTER 'happy';
+INSERT INTO users (email, feeling) VALUES ('calm@example.com', 'calm');

@@ -1,0 +1,1 @@
+ALTER TABLE events ADD CONSTRAINT events_id_fkey FOREIGN KEY (id) REFERENCES users NOT VALID;

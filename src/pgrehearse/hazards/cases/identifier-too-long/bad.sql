@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY users_by_the_day_on_which_they_joined_and_by_the_points_they_have ON users (joined, points);

@@ -1,0 +1,4 @@
+BEGIN;
+ALTER TABLE users ADD COLUMN city text;
+SELECT count(*) FROM orders;
+COMMIT;

@@ -1,0 +1,4 @@
+BEGIN;
+ALTER TABLE users ADD COLUMN city text;
+ALTER TABLE orders ADD COLUMN city text;
+COMMIT;

@@ -1,0 +1,6 @@
+BEGIN;
+ALTER TABLE users ADD COLUMN city text;
+COMMIT;
+BEGIN;
+ALTER TABLE orders ADD COLUMN city text;
+COMMIT;

@@ -1,0 +1,4 @@
+-- tool: drizzle
+BEGIN;
+ALTER TABLE users ADD COLUMN comment text;
+COMMIT;

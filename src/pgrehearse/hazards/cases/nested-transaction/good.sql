@@ -1,0 +1,2 @@
+-- tool: drizzle
+ALTER TABLE users ADD COLUMN comment text;

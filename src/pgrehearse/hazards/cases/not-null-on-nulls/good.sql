@@ -1,0 +1,1 @@
+ALTER TABLE payments ADD CONSTRAINT has_amount CHECK (amount IS NOT NULL) NOT VALID;

@@ -1,0 +1,2 @@
+-- fails: 42P07
+CREATE TABLE users (id integer);

@@ -1,0 +1,2 @@
+CREATE UNIQUE INDEX CONCURRENTLY lines_pkey ON lines (number);
+ALTER TABLE lines ADD CONSTRAINT lines_pkey PRIMARY KEY USING INDEX lines_pkey;

@@ -1,0 +1,1 @@
+CREATE TABLE guests (id bigint PRIMARY KEY, came timestamp);

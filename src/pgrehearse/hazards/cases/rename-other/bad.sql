@@ -1,0 +1,1 @@
+ALTER FUNCTION greet(text) RENAME TO welcome;

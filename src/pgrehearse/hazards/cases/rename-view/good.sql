@@ -1,0 +1,1 @@
+CREATE VIEW grown_ups AS SELECT * FROM adults;

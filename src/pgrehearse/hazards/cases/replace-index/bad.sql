@@ -1,0 +1,2 @@
+DROP INDEX CONCURRENTLY users_age;
+CREATE INDEX CONCURRENTLY users_age_new ON users (age);

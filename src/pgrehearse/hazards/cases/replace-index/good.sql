@@ -1,0 +1,2 @@
+CREATE INDEX CONCURRENTLY users_age_new ON users (age);
+DROP INDEX CONCURRENTLY users_age;

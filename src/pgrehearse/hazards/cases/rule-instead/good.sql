@@ -1,0 +1,2 @@
+CREATE TABLE guests (id integer);
+CREATE RULE keep AS ON DELETE TO guests DO INSTEAD NOTHING;

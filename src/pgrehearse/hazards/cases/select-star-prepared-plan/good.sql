@@ -1,0 +1,2 @@
+CREATE TABLE guests (id integer);
+ALTER TABLE guests ADD COLUMN city text;

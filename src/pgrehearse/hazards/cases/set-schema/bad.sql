@@ -1,0 +1,1 @@
+ALTER TABLE days SET SCHEMA archive;

@@ -1,0 +1,1 @@
+CREATE VIEW archive.days AS SELECT * FROM days;

@@ -1,0 +1,2 @@
+-- fails: 0A000
+ALTER TABLE events ADD PRIMARY KEY (id);

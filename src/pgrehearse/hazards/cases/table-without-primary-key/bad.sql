@@ -1,0 +1,1 @@
+CREATE TABLE guests (name text);

@@ -1,0 +1,2 @@
+CREATE TABLE guests (id integer);
+CREATE TRIGGER guests_touch BEFORE INSERT ON guests FOR EACH ROW EXECUTE FUNCTION touch();

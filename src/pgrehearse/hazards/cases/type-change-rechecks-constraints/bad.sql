@@ -1,0 +1,2 @@
+DROP VIEW adults;
+ALTER TABLE users ALTER COLUMN nick TYPE varchar(40);

@@ -1,0 +1,3 @@
+SET timezone = 'UTC';
+ALTER TABLE users ALTER COLUMN joined TYPE timestamptz;
+RESET timezone;

@@ -1,0 +1,3 @@
+-- needs: catalog
+-- fails: 23505
+CREATE UNIQUE INDEX days_day ON days (day);

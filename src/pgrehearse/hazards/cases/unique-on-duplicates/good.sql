@@ -1,0 +1,1 @@
+CREATE UNIQUE INDEX CONCURRENTLY orders_number ON orders (id);

@@ -1,0 +1,1 @@
+CREATE TABLE public.guests (id bigint PRIMARY KEY);

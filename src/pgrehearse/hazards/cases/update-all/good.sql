@@ -1,0 +1,1 @@
+UPDATE users SET nick = 'anonymous' WHERE nick IS NULL;

@@ -1,0 +1,1 @@
+UPDATE users SET nick = 'grown-up' WHERE age >= 18;

@@ -1,0 +1,1 @@
+UPDATE users SET nick = 'grown-up' WHERE nick IS NULL AND age >= 18;

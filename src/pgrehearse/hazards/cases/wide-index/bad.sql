@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY users_much ON users (nick, age, joined, points);

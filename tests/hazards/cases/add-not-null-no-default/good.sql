@@ -1,4 +1,0 @@
-ALTER TABLE users ADD COLUMN status text NOT NULL DEFAULT 'new';
-ALTER TABLE users ADD COLUMN serial_number serial NOT NULL;
-ALTER TABLE users ADD COLUMN number integer GENERATED ALWAYS AS IDENTITY NOT NULL;
-ALTER TABLE users ADD COLUMN comment text;

@@ -1,1 +1,0 @@
-DROP VIEW grown_up;

@@ -1,1 +1,0 @@
-ALTER SCHEMA "Old shop" RENAME TO old_shop;
