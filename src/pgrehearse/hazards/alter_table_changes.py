@@ -114,6 +114,7 @@ def _apply(situation: Situation, relation: Relation, command: Node, *, is_child:
                 return
             child = situation.relation(relation_of(command["def"]["PartitionCmd"]["name"]))
             child.partition_of = relation.name
+            child.partition_bound = child.partition_bound or "FOR VALUES …"
             relation.partitions.add(child.name)
             if relation.is_empty and not child.is_empty:
                 relation.is_empty = None

@@ -46,11 +46,22 @@ def apply_statement(kind: str, tree: Node, situation: Situation, text: str = "")
     elif rule is not None:
         rule(tree, situation)
     elif kind in ("InsertStmt", "CopyStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
+        if kind == "InsertStmt" and "onConflictClause" not in tree and "cols" not in tree:
+            _note_copy(tree.get("selectStmt", {}), situation)
         for relation in _written(kind, tree, situation):
             if relation.is_empty:
                 relation.is_empty = None
     elif kind == "SelectStmt":
         _select(tree, situation)
+
+
+def _note_copy(query: Node, situation: Situation) -> None:
+    """SELECT * FROM one table, with nothing else: all of its rows."""
+    body = query.get("SelectStmt", {})
+    sources, targets = body.get("fromClause", []), body.get("targetList", [])
+    if len(sources) == len(targets) == 1 and "RangeVar" in sources[0] and _names_all(targets[0]):
+        if not {"whereClause", "limitCount", "limitOffset", "distinctClause", "groupClause"} & body.keys():
+            situation.copied.add(situation.resolve(relation_of(sources[0]["RangeVar"])))
 
 
 def _written(kind: str, tree: Node, situation: Situation) -> Iterable[Relation]:
@@ -130,6 +141,8 @@ def situation_name(name: RelationName, situation: Situation) -> RelationName:
 def _create_as(tree: Node, situation: Situation) -> None:
     name = situation_name(relation_of(tree["into"]["rel"]), situation)
     _new_from_query(name, tree, situation)
+    if "whereClause" not in tree["query"].get("SelectStmt", {}) and name.namespace != "pg_temp":
+        _note_copy(tree["query"], situation)
     if tree.get("objtype") == "OBJECT_MATVIEW":
         relation = situation.model.relations[name]
         relation.kind = RelationKind.MATERIALIZED_VIEW

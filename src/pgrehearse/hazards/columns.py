@@ -71,6 +71,12 @@ _STRICT = frozenset({
     "inet", "bytea", "cidr", "xml",
 })  # fmt: skip
 _BUILT_IN = _STRICT | _TEXTS | {"bpchar", "varbit", "bit", "money", "char", "name", "oid"}
+COMMON_TYPES = _BUILT_IN | {
+    "timestamptz", "tsvector", "tsquery", "point", "line", "box", "path", "polygon", "circle", "lseg", "macaddr", "oid",
+    "macaddr8", "regclass", "regtype", "regproc", "pg_lsn", "xid", "xid8", "tid", "cid", "int4range", "int8range", "jsonpath",
+    "numrange", "tsrange", "tstzrange", "daterange", "int4multirange", "int8multirange", "nummultirange", "tsmultirange",
+    "tstzmultirange", "datemultirange", "citext", "hstore", "ltree", "vector", "halfvec", "geometry", "geography",
+}  # fmt: skip
 # Assignment or implicit casts beside those among the numbers and those to text types (pg_cast, PostgreSQL 15 to 18).
 _CASTS = frozenset({
     ("date", "timestamp"), ("date", "timestamptz"), ("timestamp", "date"), ("timestamp", "timestamptz"),

@@ -15,7 +15,7 @@ from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import Model, Relation
 from pgrehearse.hazards.parsed import ParsedFile, ParsedStatement, parse_file
-from pgrehearse.hazards.predict import predict, predict_file
+from pgrehearse.hazards.predict import predict, predict_file, refused
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.hazards.statement_locks import find_locks
@@ -207,11 +207,11 @@ class _Reader:
     ) -> dict[RelationName, LockMode]:
         """Judge one statement and what it makes run, then let it change the model."""
         situation = self.situation
+        if situation.model.data is not None:  # its driver is loaded already
+            from pgrehearse.hazards.rows_in_the_way import note_touched, settle
         inside = look_inside(written.kind, written.tree, written.text, situation)
         for reason in inside.blind:
             self.not_visible.append(NotVisible(file=migration.path, line=at.statement.line, reason=reason))
-        if inside.blind:
-            situation.model.data = None  # it may have changed any row
         taken: dict[RelationName, LockMode] = {}
         parts = [
             *(
@@ -222,8 +222,11 @@ class _Reader:
         ]
         told: set[tuple[str, RelationName | None, str]] = set()
         for part in parts:
-            locks = find_locks(part.kind, part.tree, situation)
-            for hit in predict(part, situation, locks):
+            locks = {} if refused(part, situation) else find_locks(part.kind, part.tree, situation)
+            hits = _at_once(predict(part, situation), situation)
+            if situation.model.data is not None and part.text:
+                hits = settle(hits, part.text, situation)
+            for hit in hits:
                 if hit.relation is not None:  # now: search_path, or a temporary table, may change what it names
                     hit = replace(hit, relation=situation.resolve(hit.relation))
                 key = (hit.hazard, hit.relation, str(hit.names))
@@ -233,8 +236,9 @@ class _Reader:
             situation.take(locks)
             for name, mode in locks.items():
                 taken[name] = strongest(taken.get(name), mode)
+            if situation.model.data is not None and part.text:
+                note_touched(part.text, situation, may_do_anything=bool(inside.blind))
             apply_statement(part.kind, part.tree, situation, part.text)
-        situation.touch(taken)
         return taken
 
     def _finding(self, hit: Hit, migration: Migration, at: ParsedStatement) -> Finding:
@@ -272,6 +276,31 @@ class _Reader:
         if hit.relation is None or not _BY_SIZE & set(hit.classes or CATALOGUE[hit.hazard].classes):
             return None
         return self.situation.sizes.get(self.situation.resolve(hit.relation))
+
+
+def _at_once(hits: Iterable[Hit], situation: Situation) -> list[Hit]:
+    """A statement that is certain to fail does nothing else: where a catalog shows it, only that is told."""
+    found = list(hits)
+    if not situation.model.complete:
+        return found
+    failing = [
+        hit
+        for hit in found
+        if hit.certain
+        and hit.level is None
+        and HazardClass.FAILS in (hit.classes or CATALOGUE[hit.hazard].classes)
+        and CATALOGUE[hit.hazard].level is Level.ERROR
+        and not _harmless(hit, situation)
+    ]
+    return failing or found
+
+
+def _harmless(hit: Hit, situation: Situation) -> bool:
+    """It fails by rows, and the table has none, or is not known to have any."""
+    if hit.relation is None:
+        return False
+    relation = situation.relation(hit.relation)
+    return _kept(hit, situation) is None or (hit.by_rows and relation.is_empty is not False)
 
 
 def size_text(relation: Relation) -> str:

@@ -226,7 +226,7 @@ def _asked(hit: Hit, node: Any, text: str, situation: Situation, data: DataQuest
             column = _dropped_column(hit, node)
             has_value = data.has_value(relation.name, column) if relation is not None and column is not None else None
             if has_value is False:
-                return replace(hit, classes=(HazardClass.BREAKS_RUNNING_APP,))
+                return replace(hit, classes=(HazardClass.BREAKS_RUNNING_APP,), level=Level.WARNING)
         case (("lossy-type-change" | "enum-value-removal"), ast.AlterTableStmt()):
             return _asked_of_types(hit, node, situation, data)
     return hit

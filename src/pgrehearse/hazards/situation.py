@@ -3,12 +3,8 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from pgrehearse.hazards.model import Model, Relation, RelationKind
-
-if TYPE_CHECKING:
-    from pgrehearse.hazards.data_questions import DataQuestions
 from pgrehearse.hazards.sql_names import DEFAULT_NAMESPACE, RelationName
 from pgrehearse.postgres.locks import LockMode, strongest
 
@@ -43,7 +39,7 @@ class Situation:
     at_begin: Model | None = None  # for a ROLLBACK
     tool_wraps: bool = False  # as it was asked for: each file in a transaction
     wrapped: bool = False  # a tool opened the transaction, and a statement that refuses one fails
-    touched: set[RelationName] = field(default_factory=set)  # its rows or columns are no longer those of the catalog
+    copied: set[RelationName] = field(default_factory=set)  # all of its rows stand in another table, by this file
     bridges: set[RelationName] = field(default_factory=set)  # views that the file made under the old name of a table
     sizes: dict[RelationName, Relation] = field(default_factory=dict)  # as they were before the files
 
@@ -58,6 +54,7 @@ class Situation:
         self.timezone, self.lock_timeout = None, False
         self.opened_by_file = self.wrapped = False
         self.bridges.clear()
+        self.copied.clear()
 
     # --- names ---------------------------------------------------------------------------------------------
 
@@ -173,16 +170,6 @@ class Situation:
         """Locks are kept until the transaction ends."""
         for name, mode in locks.items():
             self.held[name] = strongest(self.held.get(name), mode)
-
-    def touch(self, locks: dict[RelationName, LockMode]) -> None:
-        """What was changed is not what the database would answer for."""
-        self.touched.update(name for name, mode in locks.items() if mode.strength >= LockMode.ROW_EXCLUSIVE.strength)
-
-    def data(self, relation: Relation) -> "DataQuestions | None":
-        """To ask the database about this table's rows; None where it cannot, or where they may have changed since."""
-        if relation.made_in is not None or not relation.knows or relation.name in self.touched:
-            return None
-        return self.model.data
 
     def holds(self, name: RelationName) -> LockMode | None:
         """The strongest lock that earlier statements of this transaction took on it."""

@@ -44,6 +44,13 @@ def find_locks(kind: str, tree: Node, situation: Situation) -> dict[RelationName
     return found
 
 
+def _is_catalog(name: RelationName, resolved: RelationName) -> bool:
+    """PostgreSQL's own, which pg_locks is not asked about."""
+    if resolved.namespace in ("pg_catalog", "information_schema"):
+        return True
+    return name.namespace is None and name.name.startswith("pg_")
+
+
 def _locks(kind: str, tree: Node, situation: Situation) -> Iterable[Lock]:
     if kind in _QUERIES:
         return query_locks(kind, tree, situation)
@@ -76,7 +83,8 @@ def _drop(tree: Node, situation: Situation) -> Iterator[Lock]:
         return
     dropped = dropped_with(tree, situation)
     for name in dropped.relations:
-        yield name, AEL
+        if removed in _HAVE_TABLES or name in situation.model.relations:
+            yield name, AEL
         known = situation.model.relations.get(name)
         if known is None:
             continue

@@ -27,22 +27,20 @@ from pgrehearse.hazards.predict.objects import (
 )
 from pgrehearse.hazards.predict.renaming import rename
 from pgrehearse.hazards.predict.rows import change_rows
-from pgrehearse.hazards.predict.transactions import for_any_statement, for_file
+from pgrehearse.hazards.predict.transactions import for_any_statement, for_file, refused
 from pgrehearse.hazards.situation import Situation
-from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.hazards.written import Written
 from pgrehearse.migrations.migration import Migration
-from pgrehearse.postgres.locks import LockMode
 
-__all__ = ["predict", "predict_file"]
+__all__ = ["predict", "predict_file", "refused"]
 
 
-def predict(written: Written, situation: Situation, locks: dict[RelationName, LockMode]) -> Iterator[Hit]:
-    """The hazards of one statement, before it changes the model; `locks`: those that it takes."""
+def predict(written: Written, situation: Situation) -> Iterator[Hit]:
+    """The hazards of one statement, before it changes the model."""
     rule = _RULES.get(written.kind)
     if rule is not None:
         yield from rule(written, situation)
-    yield from for_any_statement(written, situation, locks)
+    yield from for_any_statement(written, situation)
 
 
 def predict_file(

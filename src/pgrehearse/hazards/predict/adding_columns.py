@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from pgrehearse.hazards.columns import SERIALS, type_of
+from pgrehearse.hazards.columns import COMMON_TYPES, SERIALS, type_of
 from pgrehearse.hazards.finding import HazardClass
 from pgrehearse.hazards.functions import is_volatile
 from pgrehearse.hazards.hit import Hit
-from pgrehearse.hazards.model import Relation
+from pgrehearse.hazards.model import ColumnType, Relation
 from pgrehearse.hazards.predict.constraints import add_constraint
 from pgrehearse.hazards.predict.style import column_style
 from pgrehearse.hazards.situation import Situation
@@ -46,14 +46,13 @@ def add_column(
     identity = "CONSTR_IDENTITY" in constraints
     filled = serial or identity or generated is not None or (default is not None and not null_default)
     domain = situation.model.types.get(situation.resolve_type(RelationName(written_type.namespace, written_type.name)))
-    if domain is not None and domain.kind == "d" and default is None:
-        filled = filled or False
     yield from _filling(written, situation, table, names, default, serial=serial, identity=identity,
                         stored=generated is not None and not virtual)  # fmt: skip
     if domain is not None and domain.kind == "d" and domain.constrained:
         yield Hit(hazard="add-column-constrained-domain", relation=table, names=names, classes=REWRITE)
-    elif domain is None and not _is_builtin_type(written_type.namespace, written_type.name, situation):
-        pass  # a type that nobody knows: it may be a domain with a constraint, which is rare
+    elif domain is None and not situation.model.complete and not _is_known_type(written_type):
+        yield Hit(hazard="add-column-constrained-domain", relation=table, names=names, classes=REWRITE, certain=False,
+                  unsure="whether the type is a domain with a constraint")  # fmt: skip
     if virtual and (situation.model.server_major or 18) < 18:
         yield Hit(hazard="statement-refused", relation=table, names=names | {"command": "GENERATED … VIRTUAL"})
     if not filled and {"CONSTR_NOTNULL", "CONSTR_PRIMARY"} & constraints.keys():
@@ -71,8 +70,11 @@ def add_column(
         )
 
 
-def _is_builtin_type(namespace: str | None, name: str, situation: Situation) -> bool:
-    return namespace is None and situation.resolve_type(RelationName(None, name)) not in situation.model.types
+def _is_known_type(written: ColumnType) -> bool:
+    """PostgreSQL's own, or of an extension that many have: no domain."""
+    return written.namespace is None and (
+        written.name in SERIALS or written.name in COMMON_TYPES or bool(written.dimensions)
+    )
 
 
 def _filling(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pgrehearse.hazards.finding import HazardClass
+from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import ConstraintKind, Relation
 from pgrehearse.hazards.predict.adding_columns import add_column
@@ -71,7 +71,7 @@ def _command(
         case "AT_DropColumn":
             yield from _drop_column(situation, table, relation, command)
         case "AT_AlterColumnType":
-            yield from change_type(written, situation, table, relation, command)
+            yield from change_type(situation, table, relation, command)
         case "AT_SetNotNull":
             yield from set_not_null(situation, table, relation, name)
         case "AT_DropNotNull":
@@ -99,7 +99,7 @@ def _command(
         case "AT_DropExpression":
             # What it generated stays; old INSERTs leave the column NULL from now on.
             yield Hit(hazard="drop-expression", relation=table, names=names,
-                      classes=(HazardClass.GUARANTEE_LOST,))  # fmt: skip
+                      classes=(HazardClass.GUARANTEE_LOST,), level=Level.WARNING)  # fmt: skip
         case "AT_AddConstraint":
             yield from add_constraint(written, situation, table, relation, command["def"]["Constraint"])
         case "AT_DropConstraint":
@@ -142,12 +142,8 @@ def _drop_column(situation: Situation, table: RelationName, relation: Relation, 
         more = {"referenced": (views or foreign)[0].name.written}
         yield Hit(hazard="dependants-remain", relation=table, names=names | more)
         return
-    classes: tuple[HazardClass, ...] | None = None
-    data = situation.data(relation)
-    if known is not None and data is not None and data.has_value(relation.name, name) is False:
-        classes = (HazardClass.BREAKS_RUNNING_APP,)
     certain = not (command.get("missing_ok") and known is None)
-    yield Hit(hazard="drop-column", relation=table, names=names, classes=classes, certain=certain,
+    yield Hit(hazard="drop-column", relation=table, names=names, certain=certain,
               unsure=None if certain else "whether it exists")  # fmt: skip
     for index in relation.indexes.values():
         if name in (*index.columns, *index.expression_columns) and len(index.columns) > 1:
@@ -181,9 +177,16 @@ def _default(
         return
     if column is None or column.has_default is not False:
         # A column that may be NULL takes NULL instead: INSERTs go on, with another value.
-        nullable = column is not None and column.not_null is False
-        yield Hit(hazard="drop-default", relation=table, names=names,
-                  classes=(HazardClass.GUARANTEE_LOST,) if nullable else None)  # fmt: skip
+        nullable = column.not_null is False if column is not None else None
+        yield Hit(
+            hazard="drop-default",
+            relation=table,
+            names=names,
+            classes=(HazardClass.GUARANTEE_LOST,) if nullable else None,
+            level=Level.WARNING if nullable else None,
+            certain=column is not None and column.not_null is not None,
+            unsure="whether the column may be NULL",
+        )
 
 
 def _add_identity(
@@ -231,7 +234,7 @@ def _of_table(
             if now != wanted and not (now is None and wanted == "heap"):
                 yield Hit(hazard="set-access-method", relation=table, names=names, classes=REWRITE)
         case "AT_ChangeOwner":
-            yield Hit(hazard="change-owner", relation=table, names=names)
+            yield Hit(hazard="change-owner", relation=table, names=names, level=Level.INFO)
         case "AT_EnableRowSecurity":
             if not relation.policies and not relation.row_security:
                 yield Hit(hazard="enable-row-security", relation=table, names=names)

@@ -3,16 +3,18 @@
 from collections.abc import Generator, Iterator
 
 from pgrehearse.hazards.columns import Change, change_of, may_lose_values, type_of
-from pgrehearse.hazards.finding import HazardClass, Level
+from pgrehearse.hazards.finding import HazardClass
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import Column, ColumnType, ConstraintKind, Relation
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived, quoted
 from pgrehearse.hazards.tree import Node, strings
-from pgrehearse.hazards.written import Written
 
 REWRITE = (HazardClass.REWRITES_TABLE, HazardClass.SCANS_UNDER_LOCK)
 _UNSURE = "whether PostgreSQL gets this change of type for free"
+_TEXTS = frozenset({"text", "varchar", "bpchar", "name"})
+# Casts to these round, cut or refuse what comes from a wider type.
+_MAY_CUT = frozenset({"int2", "int4", "date", "time", "float4", "jsonb", "cidr", "timestamp"})
 _FAMILIES = (
     frozenset({"int2", "int4", "int8", "numeric", "float4", "float8"}),
     frozenset({"text", "varchar", "bpchar", "name"}),
@@ -24,9 +26,7 @@ _FAMILIES = (
 )
 
 
-def change_type(
-    written: Written, situation: Situation, table: RelationName, relation: Relation, command: Node
-) -> Iterator[Hit]:
+def change_type(situation: Situation, table: RelationName, relation: Relation, command: Node) -> Iterator[Hit]:
     """One ALTER COLUMN … TYPE."""
     body = command["def"]["ColumnDef"]
     name = command["name"]
@@ -47,20 +47,23 @@ def change_type(
     if column is None and relation.knows and situation.model.complete:
         yield Hit(hazard="missing-object", relation=table, names=names)
         return
-    blocked = list(_blocked(situation, relation, name, names, table, body))
+    blocked = list(_blocked(situation, relation, name, names, table))
     if blocked:
         yield from blocked
         return
     change = _change(situation, old, new, using=using is not None)
-    if change is Change.REFUSED and using is None:
+    if change not in (Change.FREE, Change.BY_TIMEZONE) and "raw_default" in body:
+        using = body["raw_default"]
+        change = Change.REWRITE
+    if change is Change.REFUSED:
         if situation.model.complete:
             yield Hit(hazard="cast-fails", relation=table, names=names)
             return
         change = Change.REWRITE
     if change is Change.BY_TIMEZONE:
-        change = yield from _by_timezone(situation, table, names, old)
-    yield from _rewriting(situation, table, relation, names, change, old, new)
-    yield from _values(written, situation, table, relation, column, old, new, using, names)
+        change = yield from _by_timezone(situation, table, names)
+    yield from _rewriting(situation, table, names, change, old, new)
+    yield from _values(situation, table, old, new, using, names)
     if change is Change.FREE:
         yield from _checked_again(situation, table, relation, column, body, names)
     yield Hit(hazard="select-star-prepared-plan", relation=table, names=names)
@@ -110,40 +113,52 @@ def _domain(situation: Situation, written: ColumnType) -> tuple[str | None, Colu
 
 
 def _rewriting(
-    situation: Situation, table: RelationName, relation: Relation, names: dict[str, str], change: Change,
-    old: ColumnType | None, new: ColumnType,
+    situation: Situation, table: RelationName, names: dict[str, str], change: Change, old: ColumnType | None,
+    new: ColumnType,
 ) -> Iterator[Hit]:  # fmt: skip
+    if old is not None and (why := _breaks_sql(situation, old, new)) is not None:
+        yield Hit(
+            hazard="type-change-breaks-sql",
+            relation=table,
+            names=names,
+            certain=why == "",
+            unsure=why or None,
+        )
     if change is Change.FREE:
         return
-    breaks = None if old is None else _breaks_sql(old, new)
-    if change is Change.REWRITE and (old is not None or situation.model.complete):
-        yield Hit(hazard="change-column-type", relation=table, names=names, classes=REWRITE)
-    elif change is Change.REWRITE:  # USING makes it certain
-        yield Hit(hazard="change-column-type", relation=table, names=names, classes=REWRITE)
-        breaks = None
-    else:
-        yield Hit(
-            hazard="change-column-type", relation=table, names=names, classes=REWRITE, certain=False, unsure=_UNSURE
-        )
-    if breaks:
-        yield Hit(hazard="type-change-breaks-sql", relation=table, names=names,
-                  level=Level.ERROR if situation.model.complete else Level.WARNING)  # fmt: skip
+    certain = change is Change.REWRITE
+    yield Hit(
+        hazard="change-column-type",
+        relation=table,
+        names=names,
+        classes=REWRITE,
+        certain=certain,
+        unsure=None if certain else _UNSURE,
+    )
 
 
-def _breaks_sql(old: ColumnType, new: ColumnType) -> bool:
-    """Whether operators with constants and parameters of the old type are missing for the new one."""
-    if old.dimensions != new.dimensions:
-        return True
-    if old.name == new.name:
-        return False
-    if any(old.name in family and new.name in family for family in _FAMILIES):
-        return old.name in ("json", "jsonb") and False
-    return True
+def _breaks_sql(situation: Situation, old: ColumnType, new: ColumnType) -> str | None:
+    """Whether statements of the application fail; "" where that is certain, else what it hangs on; None: they do not.
+
+    A constant in quotes has no type of its own and is read as the column's; numbers have one.
+    """
+    first, second = (_domain(situation, each)[1] or each for each in (old, new))
+    types = situation.model.types
+    if {_resolved(situation, first), _resolved(situation, second)} & types.keys():
+        return None  # an enum's labels are written like texts
+    if first.dimensions != second.dimensions:
+        return ""
+    if first.name in _TEXTS and second.name in _TEXTS:
+        narrower = bool(second.modifiers) and (not first.modifiers or second.modifiers[0] < first.modifiers[0])
+        return "whether it writes longer values" if narrower else None
+    if first.name == second.name or any(first.name in family and second.name in family for family in _FAMILIES):
+        return None
+    if first.name in _TEXTS:
+        return "whether it compares it with texts that are no such values"
+    return ""
 
 
-def _by_timezone(
-    situation: Situation, table: RelationName, names: dict[str, str], old: ColumnType | None
-) -> Generator[Hit, None, Change]:
+def _by_timezone(situation: Situation, table: RelationName, names: dict[str, str]) -> Generator[Hit, None, Change]:
     """Free where the session's TimeZone is UTC; elsewhere a rewrite, and the values are read as local times."""
     utc = situation.is_utc()
     if utc:
@@ -155,38 +170,36 @@ def _by_timezone(
 
 
 def _values(
-    written: Written, situation: Situation, table: RelationName, relation: Relation, column: Column | None,
-    old: ColumnType | None, new: ColumnType, using: Node | None, names: dict[str, str],
+    situation: Situation, table: RelationName, old: ColumnType | None, new: ColumnType, using: Node | None,
+    names: dict[str, str],
 ) -> Iterator[Hit]:  # fmt: skip
-    """Whether a value is cut, rounded or refused; the database is asked where it can be."""
+    """Whether a value may be cut, rounded or shifted: what the rows say of it is `rows_in_the_way`'s to ask."""
+    new_type = situation.model.types.get(_resolved(situation, new))
+    if new_type is not None and new_type.kind == "e" and using is not None and _is_cast(using):
+        return  # a label is the very text, or the cast fails
     loses = may_lose_values(old, new, using=using is not None)
-    data = situation.data(relation)
-    told = None
-    if data is not None and old is not None:
-        text = None
-        if using is not None and written.text:
-            at = written.text.lower().rfind("using ") + 6
-            text = written.text[at:].strip() if len(written.tree["cmds"]) == 1 else None
-        if using is None or text is not None:
-            zone = situation.timezone or situation.model.timezone
-            try:
-                told = data.conversion(relation.name, names["column"].strip('"').replace('""', '"'), old.written or old.name,
-                                       new.written, using=text, time_zone=zone)  # fmt: skip
-            except Exception:  # noqa: BLE001 - what cannot be asked is not known
-                told = None
-    if told is not None:
-        if told.value == "fails":
-            yield Hit(hazard="cast-fails", relation=table, names=names, by_rows=True)
-        elif told.value == "changes":
-            yield Hit(hazard="lossy-type-change", relation=table, names=names, classes=(HazardClass.DATA_LOSS,))
-        return
-    if loses or (loses is None and using is not None):
-        yield Hit(hazard="lossy-type-change", relation=table, names=names, classes=(HazardClass.DATA_LOSS,),
-                  certain=False, unsure="whether its values survive")  # fmt: skip
+    if loses is None:
+        loses = using is not None or new.name in _MAY_CUT or (new.name == "numeric" and bool(new.modifiers))
+    if loses:
+        yield Hit(
+            hazard="lossy-type-change",
+            relation=table,
+            names=names,
+            classes=(HazardClass.DATA_LOSS,),
+            certain=False,
+            unsure="whether its values survive",
+        )
+
+
+def _is_cast(node: Node) -> bool:
+    """A column under casts alone."""
+    while "TypeCast" in node:
+        node = node["TypeCast"]["arg"]
+    return "ColumnRef" in node
 
 
 def _blocked(
-    situation: Situation, relation: Relation, name: str, names: dict[str, str], table: RelationName, body: Node
+    situation: Situation, relation: Relation, name: str, names: dict[str, str], table: RelationName
 ) -> Iterator[Hit]:
     """A view, a rule or a generated column that uses it refuses every change of type, also one to the same type."""
     for view in situation.model.using(relation.name, name):

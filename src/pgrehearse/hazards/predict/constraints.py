@@ -1,7 +1,9 @@
 """Constraints: added, proved, dropped; and SET NOT NULL, which is one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
+from pgrehearse.hazards.expressions import not_null_columns
+from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import Constraint, ConstraintKind, Relation, RelationKind
 from pgrehearse.hazards.situation import Situation
@@ -96,24 +98,9 @@ def _check(
         "statement": written.on_one_line,
     }
     if not_valid:
-        yield Hit(hazard="set-not-null-breaks-writers", relation=table, names=names)
+        yield _breaks_writers(relation, table, names, not_null_columns(body.get("raw_expr", {})))
         return
     yield Hit(hazard="add-check", relation=table, names=names)
-    data = situation.data(relation)
-    if data is not None and column is None and written.text:
-        text = written.item_at(body["location"])
-        expression = text[text.index("(") :]
-        if data.violates(relation.name, _balanced(expression)):
-            yield Hit(hazard="check-violated", relation=table, names=names, by_rows=True)
-
-
-def _balanced(text: str) -> str:
-    depth = 0
-    for at, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if depth == 0:
-            return text[: at + 1]
-    return text
 
 
 def _foreign(
@@ -151,10 +138,6 @@ def _foreign(
                   "statement": written.on_one_line})  # fmt: skip
         return
     yield Hit(hazard="add-foreign-key", relation=table, names=names)
-    data = situation.data(relation)
-    if data is not None and column is None and theirs and situation.data(parent) is not None:
-        if data.has_orphans(relation.name, columns, parent.name, theirs):
-            yield Hit(hazard="fk-violated", relation=table, names=names, by_rows=True)
 
 
 def _primary_key(relation: Relation) -> tuple[str, ...]:
@@ -227,7 +210,6 @@ def _key(
     if primary and situation.model.complete and _primary_key(relation):
         yield Hit(hazard="object-exists", relation=table, names=names)
         return
-    data = situation.data(relation)
     if "indexname" in body:
         index = relation.indexes.get(body["indexname"])
         if index is None and situation.model.complete and relation.knows:
@@ -245,15 +227,6 @@ def _key(
                       unsure="whether the index's columns are NOT NULL already")  # fmt: skip
         return
     yield Hit(hazard="add-primary-key" if primary else "add-unique", relation=table, names=names)
-    if data is None or column is not None or not columns:
-        return
-    if data.has_duplicates(relation.name, columns):
-        yield Hit(hazard="unique-on-duplicates", relation=table, names=names, by_rows=True)
-    if primary:
-        for each in columns:
-            if _maybe_null(relation, each) and data.has_null(relation.name, each):
-                yield Hit(hazard="not-null-on-nulls", relation=table, names=names | {"column": quoted(each)},
-                          by_rows=True)  # fmt: skip
 
 
 def _maybe_null(relation: Relation, column: str) -> bool:
@@ -284,13 +257,26 @@ def set_not_null(situation: Situation, table: RelationName, relation: Relation, 
     if relation.knows and situation.model.complete and known is None:
         yield Hit(hazard="missing-object", relation=table, names=names)
         return
-    yield Hit(hazard="set-not-null-breaks-writers", relation=table, names=names)
+    yield _breaks_writers(relation, table, names, {column})
     if is_proved_not_null(relation, column):
         return
     yield Hit(hazard="set-not-null", relation=table, names=names)
-    data = situation.data(relation)
-    if data is not None and data.has_null(relation.name, column):
-        yield Hit(hazard="not-null-on-nulls", relation=table, names=names, by_rows=True)
+
+
+def _breaks_writers(relation: Relation, table: RelationName, names: dict[str, str], columns: Collection[str]) -> Hit:
+    """INSERTs that leave such a column out put NULL there, where it has no default."""
+    known = [relation.columns.get(each) for each in columns]
+    complied = any(
+        set(columns) <= each.proves_not_null and each.kind is ConstraintKind.CHECK
+        for each in relation.constraints.values()
+    )
+    bare = any(each is not None and each.has_default is False and each.not_null is False for each in known)
+    return Hit(
+        hazard="set-not-null-breaks-writers",
+        relation=table,
+        names=names,
+        level=Level.WARNING if bare and not complied else None,
+    )
 
 
 def validate(situation: Situation, table: RelationName, relation: Relation, name: str) -> Iterator[Hit]:
@@ -305,21 +291,6 @@ def validate(situation: Situation, table: RelationName, relation: Relation, name
     held = situation.holds(relation.name)
     if held is not None and held.strength >= LockMode.SHARE.strength:
         yield Hit(hazard="validate-in-same-transaction", relation=table, names=names)
-    if known is None:
-        return
-    data = situation.data(relation)
-    if data is not None and known.definition is not None and known.kind is ConstraintKind.CHECK:
-        from pgrehearse.hazards.expressions import check_expression
-
-        if data.violates(relation.name, check_expression(known.definition)):
-            yield Hit(hazard="check-violated", relation=table, by_rows=True,
-                      names=names | {"definition": known.definition})  # fmt: skip
-    if data is not None and known.kind is ConstraintKind.FOREIGN and known.referenced is not None:
-        parent = situation.relation(known.referenced)
-        theirs = known.referenced_columns or _primary_key(parent)
-        if theirs and data.has_orphans(relation.name, known.columns, parent.name, theirs):
-            yield Hit(hazard="fk-violated", relation=table, by_rows=True,
-                      names=names | {"definition": known.definition or "", "referenced": parent.name.written})  # fmt: skip
 
 
 def drop_constraint(situation: Situation, table: RelationName, relation: Relation, command: Node) -> Iterator[Hit]:
@@ -340,7 +311,7 @@ def drop_constraint(situation: Situation, table: RelationName, relation: Relatio
                 yield Hit(hazard="missing-object", relation=table, names=names)
             return
         if cascade:
-            yield Hit(hazard="drop-cascade", relation=table, names=names)
+            yield _cascade(table, names)
         return
     if situation.is_recent(known.made_in):
         return
@@ -351,9 +322,7 @@ def drop_constraint(situation: Situation, table: RelationName, relation: Relatio
             more = {"object": quoted(name), "referenced": foreign[0][0].name.written}
             yield Hit(hazard="dependants-remain", relation=table, names=names | more)
             return
-        from pgrehearse.hazards.finding import HazardClass
-
-        yield Hit(hazard="drop-cascade", relation=table, names=names, classes=(HazardClass.GUARANTEE_LOST,))
+        yield _cascade(table, names)
     match known.kind:
         case ConstraintKind.FOREIGN:
             yield Hit(hazard="drop-fk", relation=table, names=names)
@@ -367,6 +336,12 @@ def drop_constraint(situation: Situation, table: RelationName, relation: Relatio
             yield Hit(hazard="drop-not-null", relation=table, names=names | {"column": ", ".join(known.columns)})
         case _ if not _superfluous(relation, known):
             yield Hit(hazard="drop-constraint", relation=table, names=names)
+
+
+def _cascade(table: RelationName, names: dict[str, str]) -> Hit:
+    """Foreign keys that lead to it go too; no value does."""
+    classes = (HazardClass.GUARANTEE_LOST,)
+    return Hit(hazard="drop-cascade", relation=table, names=names, classes=classes, level=Level.WARNING)
 
 
 def _leads_to(foreign: Constraint, key: Constraint, parent: Relation) -> bool:

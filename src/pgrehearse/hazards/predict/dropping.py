@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from pgrehearse.hazards.alter_table_locks import references, referencing
 from pgrehearse.hazards.cascade import FUNCTIONS, RELATIONS, TYPES, Dropped, dropped_with, object_name
+from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
-from pgrehearse.hazards.model import RelationKind
+from pgrehearse.hazards.model import Relation, RelationKind
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived, quoted
 from pgrehearse.hazards.statement_locks import with_referencing
@@ -108,8 +109,11 @@ def _drop_one(
         case "OBJECT_TABLE" | "OBJECT_FOREIGN_TABLE":
             aside = derived(name.name, "unused")
             names |= {"table": name.written, "aside": quoted(aside), "aside_qualified": name.beside(aside)}
-            yield Hit(hazard="drop-table", relation=relation, names=names, certain=certain, unsure=unsure)
             known = situation.model.relations.get(situation.resolve(name))
+            classes = _lost_with_table(situation, known)
+            yield Hit(
+                hazard="drop-table", relation=relation, names=names, classes=classes, certain=certain, unsure=unsure
+            )
             if known is not None:
                 for constraint in known.constraints.values():
                     parent = constraint.referenced
@@ -128,6 +132,9 @@ def _drop_one(
                 names["statement"] = f"DROP INDEX CONCURRENTLY {guard}{name.written}"
                 yield Hit(hazard="drop-index", relation=relation, names=names)
             yield from _upsert(situation, name)
+        case _ if removed in FUNCTIONS and _used_inside(situation, name):
+            yield Hit(hazard="drop-function", relation=None, names=names, classes=(HazardClass.GUARANTEE_LOST,),
+                      level=Level.WARNING)  # fmt: skip
         case _ if removed in _BREAKING and not _is_recent(situation, removed, name):
             if not (removed in TYPES and cascade):
                 yield Hit(hazard=_BREAKING[removed], relation=relation, names=names, certain=certain, unsure=unsure)
@@ -139,33 +146,59 @@ def _drop_one(
         return
     if removed in TYPES:
         if dropped.columns or not situation.model.complete:
-            yield Hit(hazard="drop-type-cascade-takes-columns", relation=None, names=names)
+            classes = (HazardClass.DATA_LOSS, HazardClass.BREAKS_RUNNING_APP)
+            yield Hit(hazard="drop-type-cascade-takes-columns", relation=None, names=names, classes=classes)
     elif removed != "OBJECT_SCHEMA" or not dropped.relations:
         yield from _cascade(situation, relation, names, dropped)
     else:
         yield Hit(hazard="drop-cascade", relation=None, names=names)
 
 
+def _lost_with_table(situation: Situation, known: Relation | None) -> tuple[HazardClass, ...] | None:
+    """A partition's rows are reached by its parent's name; what was copied as a whole is not lost."""
+    if known is None:
+        return None
+    if known.name in situation.copied:
+        return (HazardClass.BREAKS_RUNNING_APP,)
+    if known.partition_of is not None or known.partition_bound is not None:
+        return (HazardClass.DATA_LOSS,)
+    return None
+
+
+def _used_inside(situation: Situation, name: RelationName) -> bool:
+    """A trigger's function cannot be called by the application; one of a default is the schema's own."""
+    resolved = situation.resolve_function(name)
+    known = situation.model.functions.get(resolved, [])
+    if known and all(each.returns_trigger for each in known):
+        return True
+    return any(
+        resolved in column.default_calls
+        for relation in situation.model.relations.values()
+        for column in relation.columns.values()
+    )
+
+
 def _cascade(
     situation: Situation, relation: RelationName | None, names: dict[str, str], dropped: Dropped
 ) -> Iterator[Hit]:
     if not situation.model.complete:
-        yield Hit(hazard="drop-cascade", relation=relation, names=names)
+        certain = relation is not None
+        yield Hit(hazard="drop-cascade", relation=relation, names=names, certain=certain,
+                  unsure=None if certain else "what depends on it")  # fmt: skip
         return
     more = dropped.relations[dropped.named :]
     tables = [each for each in more if each in situation.model.relations
               and situation.model.relations[each].kind not in (RelationKind.VIEW, RelationKind.SEQUENCE)]  # fmt: skip
     if not (more or dropped.altered):
         return
-    from pgrehearse.hazards.finding import HazardClass
-
+    level = None
     if tables or dropped.columns:
         classes: tuple[HazardClass, ...] | None = None
     elif more:
         classes = (HazardClass.BREAKS_RUNNING_APP,)
     else:  # foreign keys and defaults go, and no value with them
-        classes = (HazardClass.GUARANTEE_LOST,)
-    yield Hit(hazard="drop-cascade", relation=relation, names=names, classes=classes)
+        classes, level = (HazardClass.GUARANTEE_LOST,), Level.WARNING
+    yield Hit(hazard="drop-cascade", relation=relation, names=names, classes=classes, level=level)
 
 
 def _is_recent(situation: Situation, removed: str, name: RelationName) -> bool:
@@ -270,7 +303,8 @@ def truncate(written: Written, situation: Situation) -> Iterator[Hit]:
         yield Hit(hazard="truncate", relation=table, names=names)
         others = [each for each in with_referencing(situation, [situation.resolve(table)])[1:] if each not in resolved]
         if cascade and (others or not situation.model.complete):
-            yield Hit(hazard="truncate-cascade", relation=table, names=names)
+            classes = (HazardClass.DATA_LOSS, HazardClass.BREAKS_RUNNING_APP)
+            yield Hit(hazard="truncate-cascade", relation=table, names=names, classes=classes)
         elif others and not cascade and situation.model.complete:
             yield Hit(hazard="dependants-remain", relation=table, names=names | {"referenced": others[0].written})
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
-from pgrehearse.hazards.model import Index, Relation, RelationKind
+from pgrehearse.hazards.model import Index, RelationKind
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived, quoted
 from pgrehearse.hazards.tree import is_on, options, relation_of
@@ -36,21 +37,16 @@ def create_index(written: Written, situation: Situation) -> Iterator[Hit]:
         if tree.get("if_not_exists"):
             if not present.valid:
                 statement = f"DROP INDEX CONCURRENTLY IF EXISTS {names['object']}"
-                from pgrehearse.hazards.finding import HazardClass
-
                 yield Hit(hazard="cic-failed-leaves-invalid", relation=table, names=names | {"statement": statement},
                           classes=(HazardClass.HARD_TO_UNDO,))  # fmt: skip
         elif tree.get("idxname"):
             yield Hit(hazard="object-exists", relation=table, names=names)
         return
-    yield from _duplicates(written, situation, relation, names)
     if concurrent:
         if relation.kind is RelationKind.PARTITIONED:
             refused = {"command": "CREATE INDEX CONCURRENTLY", "object": table.written}
             yield Hit(hazard="statement-refused", relation=table, names=names | refused)
         if tree.get("unique") and tree.get("if_not_exists"):
-            from pgrehearse.hazards.finding import HazardClass, Level
-
             statement = f"DROP INDEX CONCURRENTLY IF EXISTS {names['object']}"
             yield Hit(hazard="cic-failed-leaves-invalid", relation=table, names=names | {"statement": statement},
                       classes=(HazardClass.HARD_TO_UNDO,), level=Level.INFO)  # fmt: skip
@@ -69,24 +65,6 @@ def create_index(written: Written, situation: Situation) -> Iterator[Hit]:
 def _present(situation: Situation, full: RelationName) -> Index | None:
     table = situation.model.index_tables.get(full)
     return situation.relation(table).indexes.get(full.name) if table is not None else None
-
-
-def _duplicates(written: Written, situation: Situation, relation: Relation, names: dict[str, str]) -> Iterator[Hit]:
-    tree = written.tree
-    elements = [each["IndexElem"] for each in tree.get("indexParams", ())]
-    if not tree.get("unique") or tree.get("nulls_not_distinct") or any("name" not in each for each in elements):
-        return
-    data = situation.data(relation)
-    if data is None:
-        return
-    where = None
-    if "whereClause" in tree:
-        text = written.on_one_line
-        where = text[text.lower().rfind(" where ") + 7 :]
-    columns = [each["name"] for each in elements]
-    if data.has_duplicates(relation.name, columns, where):
-        column = ", ".join(map(quoted, columns))
-        yield Hit(hazard="unique-on-duplicates", relation=relation.name, names=names | {"column": column}, by_rows=True)
 
 
 def reindex(written: Written, situation: Situation) -> Iterator[Hit]:

@@ -1,8 +1,9 @@
 """Types, functions, views, triggers, rules, sequences, rights: what is no table."""
 
+import re
 from collections.abc import Iterator
 
-from pgrehearse.hazards.finding import HazardClass
+from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import RelationKind
 from pgrehearse.hazards.predict.dropping import kind_text
@@ -10,6 +11,8 @@ from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, quoted
 from pgrehearse.hazards.tree import name_of, options, relation_of, strings
 from pgrehearse.hazards.written import Written
+
+_RAISES_AT_ONCE = re.compile(r"\s*begin\s+raise\s+(?:exception\b|')", re.IGNORECASE)
 
 
 def _literal(text: str) -> str:
@@ -75,10 +78,8 @@ def alter_object_schema(written: Written, situation: Situation) -> Iterator[Hit]
         name = RelationName(None, tree.get("object", {}).get("String", {}).get("sval", ""))
     schema = quoted(tree["newschema"])
     moved = RelationName(tree["newschema"], name.name).written
-    names = {
-        "kind": kind, "object": name.written, "schema": schema, "new_qualified": moved,
-        "statement": f"CREATE VIEW {name.written} AS SELECT * FROM {moved}",
-    }  # fmt: skip
+    view = " ".join(("CREATE VIEW", name.written, "AS SELECT * FROM", moved))
+    names = {"kind": kind, "object": name.written, "schema": schema, "new_qualified": moved, "statement": view}
     yield Hit(hazard="set-schema", relation=name if "relation" in tree else None, names=names)
 
 
@@ -123,11 +124,18 @@ def create_trigger(written: Written, situation: Situation) -> Iterator[Hit]:
         return
     function = situation.resolve_function(name_of(tree["funcname"]))
     bodies = [each.body or "" for each in situation.model.functions.get(function, [])]
-    raises = any("raise exception" in " ".join(body.lower().split()) for body in bodies)
-    # What the function does to the application's writes shows only when they run; one that raises is a word of warning.
+    raises = any(_RAISES_AT_ONCE.match(body) for body in bodies)
+    # What the function does to the application's writes shows only when they run; one that raises at once refuses them.
     classes = None if raises or not bodies else (HazardClass.BLOCKS_WRITES,)
-    yield Hit(hazard="trigger-added-on-hot-table", relation=table, names=names, classes=classes, certain=raises,
-              unsure="what its function does to the application's writes")  # fmt: skip
+    yield Hit(
+        hazard="trigger-added-on-hot-table",
+        relation=table,
+        names=names,
+        classes=classes,
+        level=Level.ERROR if raises else None,
+        certain=raises,
+        unsure="what its function does to the application's writes",
+    )
 
 
 def create_rule(written: Written, situation: Situation) -> Iterator[Hit]:

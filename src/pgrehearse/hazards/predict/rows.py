@@ -27,7 +27,6 @@ def change_rows(written: Written, situation: Situation) -> Iterator[Hit]:
                 names = {"kind": "TABLE", "object": table.written}
                 yield Hit(hazard="missing-object", relation=None, names=names, even_new=True)
             continue
-        whole = kind == written.kind and body is written.tree
         names = {
             "table": table.written,
             "copy": table.beside(derived(table.name, "kept")),
@@ -35,9 +34,9 @@ def change_rows(written: Written, situation: Situation) -> Iterator[Hit]:
             "statement": written.on_one_line,
         }
         if kind == "DeleteStmt":
-            yield from _delete(written, situation, table, relation, body, names, whole=whole)
+            yield from _delete(situation, table, relation, body, names)
         elif kind == "UpdateStmt":
-            yield from _update(written, situation, table, relation, body, names, whole=whole)
+            yield from _update(situation, table, relation, body, names)
         elif kind == "MergeStmt":
             yield from _merge(table, body, names)
         else:
@@ -62,18 +61,11 @@ def _always_true(where: Node | None) -> bool:
 
 
 def _delete(
-    written: Written, situation: Situation, table: RelationName, relation: Relation, body: Node, names: dict[str, str],
-    *, whole: bool,
+    situation: Situation, table: RelationName, relation: Relation, body: Node, names: dict[str, str]
 ) -> Iterator[Hit]:  # fmt: skip
     everything = _always_true(body.get("whereClause")) and "usingClause" not in body
-    finds: bool | None = True if everything else None
-    data = situation.data(relation)
-    if data is not None and whole and written.text and not everything:
-        finds = _asked(lambda: data.delete_finds(written.text, relation.name))
-        if finds is False:
-            yield Hit(hazard="dml-in-migration", relation=table, names=names)
-            return
-    yield Hit(hazard="delete-all" if everything else "delete-rows", relation=table, names=names, certain=finds is True,
+    finds = everything
+    yield Hit(hazard="delete-all" if everything else "delete-rows", relation=table, names=names, certain=finds,
               unsure=None if finds else "whether it finds a row")  # fmt: skip
     yield from _cascades(situation, relation, names, {relation.name})
 
@@ -96,8 +88,7 @@ def _cascades(situation: Situation, parent: Relation, names: dict[str, str], see
 
 
 def _update(
-    written: Written, situation: Situation, table: RelationName, relation: Relation, body: Node, names: dict[str, str],
-    *, whole: bool,
+    situation: Situation, table: RelationName, relation: Relation, body: Node, names: dict[str, str]
 ) -> Iterator[Hit]:  # fmt: skip
     targets = [each["ResTarget"] for each in body.get("targetList", ())]
     changed = [each["name"] for each in targets if not _keeps_value(situation, relation, each, body)]
@@ -110,32 +101,10 @@ def _update(
         yield Hit(hazard="dml-in-migration", relation=table, names=names)
         return
     everything = _always_true(body.get("whereClause")) and "fromClause" not in body
-    loses: bool | None = None
-    data = situation.data(relation)
-    if data is not None and whole and written.text:
-        loses = _asked(lambda: data.update_loses(written.text, relation.name))
-        if loses is False:
-            yield Hit(hazard="dml-in-migration", relation=table, names=names)
-            return
     more = {"column": ", ".join(map(quoted, changed))}
-    known = [relation.columns.get(each) for each in changed]
-    certain = loses is True or (everything and loses is None and all(
-        column is not None and column.not_null for column in known
-    ))  # fmt: skip
-    if everything and loses is None and not situation.model.complete:
-        certain = True  # every row gets it, whatever it held
+    certain = everything  # every row gets it, whatever it held
     yield Hit(hazard="update-all" if everything else "update-rows", relation=table, names=names | more, certain=certain,
               unsure=None if certain else "whether values that are there become others", classes=_LOSS)  # fmt: skip
-
-
-def _asked(question: object) -> bool | None:
-    """What cannot be asked is not known."""
-    assert callable(question)
-    try:
-        answer = question()
-    except Exception:  # noqa: BLE001 - a statement that the asking cannot write again
-        return None
-    return answer if isinstance(answer, bool) else None
 
 
 def _keeps_value(situation: Situation, relation: Relation, target: Node, body: Node) -> bool:

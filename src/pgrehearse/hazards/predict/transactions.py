@@ -6,7 +6,7 @@ from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName
-from pgrehearse.hazards.tree import Node, kind_of, relation_of, walk
+from pgrehearse.hazards.tree import Node, constant_of, kind_of, relation_of, walk
 from pgrehearse.hazards.written import Written
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.statements import DRIZZLE_KINDS, TransactionNeed
@@ -16,14 +16,21 @@ _CONTROL = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, Transacti
 _READS_ROWS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CreateTableAsStmt"})
 
 
-def for_any_statement(written: Written, situation: Situation, locks: dict[RelationName, LockMode]) -> Iterator[Hit]:
+def refused(written: Written, situation: Situation) -> bool:
+    """It needs to stand outside of any transaction, and stands in one: it fails before it takes a lock."""
+    return (
+        written.need is TransactionNeed.REFUSES
+        and situation.in_block
+        and (situation.opened_by_file or situation.wrapped)
+    )
+
+
+def for_any_statement(written: Written, situation: Situation) -> Iterator[Hit]:
     """Rules that hold for statements of every kind."""
-    if written.need is TransactionNeed.REFUSES and situation.in_block and (
-        situation.opened_by_file or situation.wrapped
-    ):  # fmt: skip
+    if refused(written, situation):
         text = written.on_one_line
-        yield Hit(hazard="concurrently-in-transaction", relation=None, even_new=True,
-                  names={"command": _keywords(written, text), "statement": text})  # fmt: skip
+        names = {"command": _keywords(written, text), "statement": text}
+        yield Hit(hazard="concurrently-in-transaction", relation=None, even_new=True, names=names)
     if written.kind in _READS_ROWS:
         yield from _under_lock(written, situation)
 
@@ -88,7 +95,12 @@ def _by_key(where: Node, name: RelationName, situation: Situation) -> bool:
         return any(_by_key(each, name, situation) for each in body["args"])
     if kind != "A_Expr" or body.get("kind") not in ("AEXPR_OP", "AEXPR_IN"):
         return False
-    if body.get("name", [{}])[0].get("String", {}).get("sval") != "=":
+    operator = body.get("name", [{}])[0].get("String", {}).get("sval")
+    if operator in ("<", "<="):  # of numbered rows, the first few
+        limit = constant_of(body.get("rexpr"))
+        column = body.get("lexpr", {}).get("ColumnRef", {}).get("fields", [{}])[-1].get("String", {}).get("sval")
+        return column in first and isinstance(limit, int) and relation.rows is not None and limit * 2 < relation.rows
+    if operator != "=":
         return False
     for side, other in (("lexpr", "rexpr"), ("rexpr", "lexpr")):
         reference = body.get(side, {})
