@@ -17,7 +17,9 @@ from pgrehearse.data.proof import Proof
 from pgrehearse.data.sizes import read_table_sizes
 from pgrehearse.data.untouched import read_baseline
 from pgrehearse.errors import MigrationFailed, UnreadableSql
+from pgrehearse.hazards.allow import read_allows
 from pgrehearse.hazards.lint import lint_files
+from pgrehearse.hazards.suppress import without_accepted
 from pgrehearse.hazards.trace import Tracer
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.apply import apply
@@ -70,11 +72,12 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
     """
     statements, unparsed = _read_files(request.plan)
     seen = Seen(request=request, statements=statements, started_at=now(), rehearsed_by=getpass.getuser())
+    readable = [migration for migration in request.plan.migrations if migration.version not in unparsed]
     # Before the clone is made, so that a mistake is told at once.
+    read_allows(readable)
     seen.expectations = tuple(
         expectation
-        for migration in request.plan.migrations
-        if migration.version not in unparsed
+        for migration in readable
         for expectation in parse_expectations(migration, statements[migration.version])
     )
     with make_pair(
@@ -101,8 +104,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         _check(pair, seen, progress)
         _rehearse_way_back(pair, seen, progress)
         progress.step("judging")
-        readable = [migration for migration in request.plan.migrations if migration.version not in unparsed]
-        seen.predicted += lint_files(readable).findings
+        seen.predicted += without_accepted(lint_files(readable), readable).result.findings
         receipt = receipt_of(seen, now())
         save_receipt(releases, receipt, now())  # before the copies go: nothing that was measured is lost by that
         progress.step("keeping the copies" if request.copying["keep"] else "dropping the copies")
