@@ -18,6 +18,7 @@ import psycopg
 from pgrehearse.clones import inert, preflight, template
 from pgrehearse.clones.as_role import RoleAccess, become, open_as_role
 from pgrehearse.clones.guards import require_apart, require_unprotected
+from pgrehearse.clones.invalid_indexes import read_invalid_indexes, restore_invalid_indexes
 from pgrehearse.clones.making import Making
 from pgrehearse.clones.place import Place, SourceRoles, private_place, target_place
 from pgrehearse.clones.roles import read_roles
@@ -254,6 +255,7 @@ def _make(request: _Request, making: Making, path: SessionPath, not_asked: tuple
         identity = read_identity(snapshot.connection)
         needs = preflight.read_needs(snapshot.connection, identity)
         outward = inert.read_outward(snapshot.connection)
+        invalid = read_invalid_indexes(snapshot.connection)
         roles = _read_source_roles(snapshot.connection, request)
         preflight.check_disk(work, needs, private=request.target is None).require(str(work))
         place = _prepare_place(request, making, roles, needs, work)
@@ -263,6 +265,9 @@ def _make(request: _Request, making: Making, path: SessionPath, not_asked: tuple
         )  # fmt: skip
         dump_ms = dump(transfer, snapshot, request.on_snapshot)
     restored = restore(transfer, outward)
+    if invalid:
+        with place.open_admin(names.pristine) as admin:
+            place.lowered += restore_invalid_indexes(admin, invalid)
 
     def make_clone() -> tuple[str, float]:
         with place.open_admin() as admin:
