@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.program import run_program
 from tests.support.schemas import validate_answer
 
 from pgrehearse.postgres.binaries import require_server
@@ -54,10 +53,7 @@ def folder(
 
 
 def pgrehearse(folder: Path, *arguments: str, exit_code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "pgrehearse", "backup", *arguments], cwd=folder, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    done = run_program("backup", *arguments, cwd=folder)
     assert done.returncode == exit_code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     password = Conninfo.parse(os.environ["PRD_URL"]).parameters["password"]

@@ -2,12 +2,12 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.program import run_program
 from tests.support.schemas import validate_answer
 
 from pgrehearse.postgres.binaries import require_server
@@ -45,9 +45,7 @@ def folder(tmp_path: Path, database: Conninfo, uat: LocalServer, monkeypatch: py
 
 
 def pgrehearse(folder: Path, *arguments: str, exit_code: int = 0) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
-        [sys.executable, "-m", "pgrehearse", *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
+    done = run_program(*arguments, cwd=folder)
     assert done.returncode == exit_code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done

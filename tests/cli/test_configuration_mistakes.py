@@ -2,11 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.support.program import run_program
 
 CANARY = "canary-5ecret"
 ENVIRONMENT = '[environments.prd]\nurl_env = "SHOP_URL"\n'
@@ -45,14 +44,7 @@ def test_it_is_one_line(tmp_path: Path, toml: str, url: str | None, line: str) -
     environment = {key: value for key, value in os.environ.items() if key != "SHOP_URL"}
     if url is not None:
         environment["SHOP_URL"] = url
-    ended = subprocess.run(
-        [sys.executable, "-m", "pgrehearse", "status", "prd", "migrations", "--json"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = run_program("status", "prd", "migrations", "--json", cwd=tmp_path, env=environment)
     assert ended.returncode == 2
     [told] = ended.stderr.splitlines()
     assert told.startswith(line)

@@ -2,23 +2,17 @@
 
 import json
 import subprocess
-import sys
 from importlib.resources import files
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
+from tests.support.program import run_program
 
 CANARY = "canary-5ecret"
 
 
 def init(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    ended = subprocess.run(
-        [sys.executable, "-m", "pgrehearse", "init", *arguments],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = run_program("init", *arguments, cwd=directory)
     assert CANARY not in ended.stdout + ended.stderr
     return ended
 

@@ -3,12 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
+from tests.support.program import run_program
 
 from pgrehearse.migrations.progress import ProgressTable
 from pgrehearse.postgres.connect import Connection
@@ -34,14 +34,7 @@ def project(tmp_path: Path) -> Path:
 
 def run(project: Path, *arguments: str, uat: Conninfo, prd: Conninfo | None = None) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"UAT_URL": uat.text, "PRD_URL": prd.text if prd else "postgresql:///nowhere?host=/none"}
-    return subprocess.run(
-        [sys.executable, "-m", "pgrehearse", "migrate", *arguments],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_program("migrate", *arguments, cwd=project, env=environment)
 
 
 def tables(connection: Connection) -> list[str]:
@@ -124,14 +117,7 @@ def test_one_file_is_applied_and_recorded(project: Path, database: Conninfo, con
 def test_a_single_file_left_half_way_is_told_by_status(project: Path, database: Conninfo) -> None:
     (project / "fix.sql").write_text("CREATE TABLE fixed (); COMMIT; SELECT 1 / 0;")
     assert run(project, "uat", "--file", "fix.sql", uat=database).returncode == 1
-    status = subprocess.run(
-        [sys.executable, "-m", "pgrehearse", "status", "uat"],
-        cwd=project,
-        env=os.environ | {"UAT_URL": database.text},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    status = run_program("status", "uat", cwd=project, env=os.environ | {"UAT_URL": database.text})
     assert status.returncode == 1
     assert "a run ended in the middle of the single file fix.sql: 2 of its statements are done" in status.stdout
 

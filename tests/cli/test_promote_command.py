@@ -1,10 +1,12 @@
 """`pgrehearse promote` as a user meets it: ten ways to promote something else, each refused for its own reason."""
 
 import json
+import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,30 @@ pytestmark = pytest.mark.pg("== 18")
 @pytest.fixture
 def shop(tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer) -> Shop:
     return make_shop(tmp_path, connection, database, uat)
+
+
+@pytest.fixture(scope="module")
+def rehearsed(
+    server: LocalServer, uat: LocalServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Shop, str]]:
+    """A shop, rehearsed and approved, and its receipt's digest; for tests that leave its production as it is."""
+    production = server.conninfo(f"refusals_{os.getpid()}")
+    with connect(server.conninfo(), verb="test") as admin:
+        admin.execute(f"CREATE DATABASE {production.database}")
+        with connect(production, verb="test") as session:
+            shop = make_shop(tmp_path_factory.mktemp("shop"), session, production, uat)
+        digest = shop.run()
+        assert shop.pgrehearse("approve", digest).returncode == 0
+        yield shop, digest
+        admin.execute(f"DROP DATABASE {production.database} WITH (FORCE)")
+
+
+@pytest.fixture
+def approved(rehearsed: tuple[Shop, str], tmp_path: Path) -> tuple[Shop, str]:
+    """The same with a folder, and a release ledger, of its own."""
+    shop, digest = rehearsed
+    shutil.copytree(shop.folder, tmp_path / "copy")
+    return replace(shop, folder=tmp_path / "copy"), digest
 
 
 Tamper = Callable[[Shop, str], tuple[str, ...]]
@@ -165,9 +191,8 @@ def test_nothing_but_what_was_rehearsed_is_promoted(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("way", WITH_ITS_OWN)
-def test_a_receipt_is_promoted_only_as_itself(shop: Shop, way: str) -> None:
-    digest = shop.run()
-    assert shop.pgrehearse("approve", digest).returncode == 0
+def test_a_receipt_is_promoted_only_as_itself(approved: tuple[Shop, str], way: str) -> None:
+    shop, digest = approved
     tamper, reason = WITH_ITS_OWN[way]
     assert_refused(shop, tamper(shop, digest), reason, alone=True)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.support.program import run_program
 from tests.support.schemas import validate_answer
 
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
@@ -26,9 +27,7 @@ pytestmark = pytest.mark.pg("== 18")
 
 
 def pgrehearse(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*PROGRAM, *arguments], cwd=directory, capture_output=True, text=True, check=False, timeout=120
-    )
+    return run_program(*arguments, cwd=directory)
 
 
 def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:

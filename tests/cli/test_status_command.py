@@ -3,12 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
+from tests.support.program import run_program
 
 from pgrehearse.migrations.sources import open_source
 from pgrehearse.postgres.connect import connect
@@ -29,14 +29,7 @@ path = "db"
 
 def status(directory: Path, *arguments: str, url: str | None = None) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-    return subprocess.run(
-        [sys.executable, "-m", "pgrehearse", "status", *arguments],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment | ({"PRD_URL": url} if url else {}),
-    )
+    return run_program("status", *arguments, cwd=directory, env=environment | ({"PRD_URL": url} if url else {}))
 
 
 @pytest.fixture

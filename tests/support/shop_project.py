@@ -3,15 +3,15 @@
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.program import run_program
 
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 
-PROGRAM = [sys.executable, "-m", "pgrehearse"]
 SHOP = """
 CREATE TABLE users (id int PRIMARY KEY, email text NOT NULL DEFAULT '', age int);
 INSERT INTO users SELECT n, 'u' || n, n % 90 FROM generate_series(1, 500) n;
@@ -42,15 +42,8 @@ class Shop:
     uat: Conninfo
 
     def pgrehearse(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*PROGRAM, *arguments],
-            cwd=self.folder,
-            env={**os.environ, "PRD_URL": self.production.as_url(), "UAT_URL": self.uat.as_url()},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-        )
+        urls = {"PRD_URL": self.production.as_url(), "UAT_URL": self.uat.as_url()}
+        return run_program(*arguments, cwd=self.folder, env={**os.environ, **urls})
 
     def run(self) -> str:
         """Rehearse; the receipt's digest."""
