@@ -1,6 +1,7 @@
 """The one way migrations run: what shares a transaction, what is retried, what is refused, what state is left."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -24,6 +25,7 @@ from tests.support.applying import (
 from pgrehearse.errors import (
     BlockedOthers,
     ConfigurationError,
+    ConnectionLost,
     EditedMidway,
     Interrupted,
     LedgerChanged,
@@ -636,8 +638,18 @@ def test_a_lost_connection_is_told_with_the_state(database: Conninfo, connection
             killer.execute("SELECT pg_terminate_backend(%s)", (rows(killer, query)[0][0],))
 
     threading.Thread(target=end).start()
-    with pytest.raises(MigrationFailed, match="0001_step is applied and recorded; nothing of 0002_step remains"):
+    state = "last heard of: 0001_step is applied and recorded; nothing of 0002_step remains"
+    with pytest.raises(ConnectionLost, match=state) as lost:
         run_plan(database, plan)
+    assert lost.value.exit_code == 4
+    assert re.search("not known until the server answers.*resume", lost.value.remedy)
     with pytest.raises(psycopg.errors.UndefinedTable):
         connection.execute("SELECT * FROM u")
     assert recorded(connection) == ["0001_step"]
+
+
+@pytest.mark.pg("== 18")
+def test_a_session_that_the_server_ends_for_its_length_is_a_failure_and_no_lost_server(database: Conninfo) -> None:
+    with pytest.raises(MigrationFailed, match="25P04") as ended:
+        run_plan(database, plan_of("SET LOCAL transaction_timeout = '100ms'; SELECT pg_sleep(5);"))
+    assert ended.value.exit_code == 1

@@ -10,8 +10,10 @@ from contextlib import ExitStack
 
 import psycopg
 
-from pgrehearse.errors import Interrupted, MigrationFailed
+from pgrehearse.errors import ConnectionLost, Interrupted, MigrationFailed
 from pgrehearse.migrations.applied import Applied
+from pgrehearse.migrations.execution import is_lost
+from pgrehearse.migrations.failure import when_last_heard_of
 from pgrehearse.migrations.limits import Limits, TransactionMode
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.migration_ledger import MigrationLedger
@@ -53,7 +55,8 @@ def apply(
     Whatever the observer raises ends the run, with nothing more done and an open transaction rolled back.
     Raises `UnreadableSql` before anything is touched; `RunnerBusy`, `ConcurrentRunner`, `LedgerChanged`,
     `EditedMidway`, `StateUnknown` with nothing more done; `MigrationFailed` (or `BlockedOthers`,
-    `LockNotAcquired`, `CommitOutcomeUnknown`) and `Interrupted` with the state the database is then in.
+    `LockNotAcquired`, `ConnectionLost`, `CommitOutcomeUnknown`) and `Interrupted` with the state the database is then
+    in.
     """
     settings = Settings(
         sessions=sessions,
@@ -91,6 +94,11 @@ def apply(
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted; {runner.state()}") from None
         except psycopg.Error as error:  # at a statement of our own: what is not committed is gone
+            if is_lost(guard, error):
+                state = when_last_heard_of(runner.state())
+                raise ConnectionLost(
+                    f"{str(error).strip()}\n  {state}", sqlstate=error.sqlstate, state=state
+                ) from error
             raise MigrationFailed(
                 f"{str(error).strip()}\n  {runner.state()}", sqlstate=error.sqlstate, state=runner.state()
             ) from error

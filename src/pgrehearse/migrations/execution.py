@@ -10,10 +10,12 @@ from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.observer import Observer, Running, StatementError
 from pgrehearse.migrations.secrets import find_secrets, mask
 from pgrehearse.migrations.statements import Statement, TransactionNeed
+from pgrehearse.postgres.connect import Connection
 
 LOCK_TIMEOUT = "55P03"
 DEADLOCK = "40P01"
 CANCELLED = "57014"
+SAID_GOODBYE = frozenset({None, "57P01", "57P02", "57P03"})
 # A CALL or DO whose procedure ends transactions; a command that only the server knows to refuse them.
 REFUSES_TRANSACTION = frozenset({"2D000", "25001"})
 
@@ -31,6 +33,16 @@ class Refused(Exception):
     @property
     def may_be_tried_again(self) -> bool:
         return self.error.sqlstate in {LOCK_TIMEOUT, DEADLOCK}
+
+
+def is_lost(session: Connection, failure: psycopg.Error) -> bool:
+    """Whether the answer is missing because a connection is gone: this one, or another of ours to the same server.
+
+    The libraries' own errors have no SQLSTATE; 57P01 to 57P03 are the server's last words.  Class 08 says nothing:
+    a statement gets it, too, from a server that it reached out to.
+    """
+    gone = isinstance(failure, psycopg.OperationalError) and failure.sqlstate in SAID_GOODBYE
+    return gone or session.broken or session.closed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +80,7 @@ def run_statement(
         duration_ms = (time.perf_counter() - began) * 1000
         error = describe(failure, statement)
         observer.after(running, duration_ms=duration_ms, rows_affected=None, error=error)
-        lost = executor.session.broken or executor.session.closed
-        raise Refused(migration, statement, error, lost=lost) from failure
+        raise Refused(migration, statement, error, lost=is_lost(executor.session, failure)) from failure
     duration_ms = (time.perf_counter() - began) * 1000
     rows = cursor.rowcount if cursor.rowcount >= 0 else None
     status = cursor.statusmessage or ""

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
-from pgrehearse.errors import BlockedOthers, LockNotAcquired, MigrationFailed
+from pgrehearse.errors import BlockedOthers, ConnectionLost, LockNotAcquired, MigrationFailed
 from pgrehearse.migrations.execution import CANCELLED, DEADLOCK, LOCK_TIMEOUT, Refused
 from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.segments import PendingFile
 from pgrehearse.migrations.watchdog import Watchdog
 
+# The server ends a session that took longer than it was allowed to, and is there to be asked: that is its answer.
+SESSION_TIMEOUTS = frozenset({"25P03", "25P04", "57P05"})
 HALF_DONE = (
     "A part of this file is committed, so its bytes must stay as they are up to this statement.  Mend the data or the "
     "database that it meets, and run again: it goes on with this statement.  Or mend the file from here on, and run "
@@ -31,6 +33,11 @@ def state_sentence(applied: Sequence[str], pending: Sequence[PendingFile]) -> st
     if untouched:
         parts.append(f"nothing of {', '.join(untouched)} remains")
     return "; ".join(parts) or "nothing was pending"
+
+
+def when_last_heard_of(state: str) -> str:
+    """The state when the answer is missing: a statement whose line was cut may still be running."""
+    return f"what is in the database is not known until it answers; when it was last heard of: {state}"
 
 
 def migration_failed(
@@ -57,7 +64,10 @@ def migration_failed(
             said += f"; we waited for {watchdog.waited_for}"
     elif refused.lost:
         said = f"the connection was lost: {said}"
-        remedy = "See the server's log for the reason, then run again: it goes on with what is left."
+        if error.sqlstate in SESSION_TIMEOUTS:
+            remedy = "See the server's log for the reason, then run again: it goes on with what is left."
+        else:
+            kind, remedy, state = ConnectionLost, None, when_last_heard_of(state)
     lines = [f"{refused.migration.path}:{error.line}:{error.column}: {said}"]
     lines += [f"  {name}: {text}" for name, text in (("detail", error.detail), ("hint", error.hint)) if text]
     lines.append(f"  {state}")

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from pgrehearse.errors import CommitOutcomeUnknown, ConcurrentRunner, MigrationFailed, ServerUnreachable
+from pgrehearse.errors import (
+    CommitOutcomeUnknown,
+    ConcurrentRunner,
+    ConnectionLost,
+    MigrationFailed,
+    ServerUnreachable,
+)
 from pgrehearse.migrations import failure
 from pgrehearse.migrations.execution import Refused, describe, run_statement
 from pgrehearse.migrations.observer import StatementError
@@ -105,11 +111,11 @@ def _look_up(runner: Runner, executor: Executor, segment: Segment) -> None:
     if happened:
         runner.settings.observer.transaction_ended(committed=True)
         runner.advance(segment)
-        raise MigrationFailed(
+        raise ConnectionLost(
             f"the connection was lost, but the COMMIT of {part.migration.version} had happened; {runner.state()}",
             remedy="Run again: it goes on with what is left, if anything.",
         )
-    raise MigrationFailed(
+    raise ConnectionLost(
         f"the connection was lost during the COMMIT of {part.migration.version}, "
         f"which was rolled back; {runner.state()}",
         remedy="Run again.",

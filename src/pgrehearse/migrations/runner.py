@@ -17,6 +17,7 @@ from pgrehearse.migrations.execution import (
     Refused,
     comes_before_any_query,
     describe_own,
+    is_lost,
     run_statement,
 )
 from pgrehearse.migrations.file_sessions import FileSessions
@@ -334,7 +335,7 @@ class Runner:
         except psycopg.Error as failure:
             if statement is None:
                 raise
-            lost = executor.session.broken or executor.session.closed
+            lost = is_lost(executor.session, failure)
             raise Refused(migration, statement, describe_own(failure, statement), lost=lost) from failure
 
     def _send(self, executor: Executor, migration: Migration, statement: Statement, *, in_transaction: bool) -> None:
