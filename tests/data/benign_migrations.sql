@@ -444,3 +444,14 @@ CREATE TABLE void ();
 -- migration
 ALTER TABLE nothing ADD v text;
 -- expect: nothing unchanged, void unchanged
+
+-- case: an enum made again with other spellings
+CREATE TYPE mood AS ENUM ('new', 'done', 'stale');
+CREATE TABLE t (id integer PRIMARY KEY, m mood);
+INSERT INTO t SELECT i, (ARRAY['new', 'done', 'stale', NULL])[i % 4 + 1]::mood FROM generate_series(1, 50) i;
+-- migration
+ALTER TYPE mood RENAME TO mood_old;
+CREATE TYPE mood AS ENUM ('new', 'finished', 'old');
+ALTER TABLE t ALTER m TYPE mood USING (CASE m::text WHEN 'done' THEN 'finished' WHEN 'stale' THEN 'old' ELSE m::text END)::mood;
+DROP TYPE mood_old;
+-- expect: t unchanged

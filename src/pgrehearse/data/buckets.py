@@ -13,7 +13,8 @@ from typing import TypeVar
 from psycopg import sql
 
 from pgrehearse.data.columns import Expression, Hashing
-from pgrehearse.data.fingerprint import Layout, Side, hash_sql, key_sql, value_sql
+from pgrehearse.data.digest import row_hash_sql
+from pgrehearse.data.fingerprint import Layout, Side, key_sql, value_sql
 from pgrehearse.data.pairing import FollowedColumn
 from pgrehearse.data.tables import Table
 from pgrehearse.postgres.connect import Connection
@@ -24,9 +25,6 @@ WORTH_CUTTING = 100_000  # rows in ranges that differ; fewer are sent at once
 DEEPEST = 6
 INDEXED_SHARE = 0.1  # of the rows: below it an index reads less than a scan
 HASH_BITS = 64
-
-# Under another seed than any value's: no value hashes as NULL does.
-NULL_HASH = "COALESCE({value}, pg_catalog.hashint4extended(0, ({seed}) # 6364136223846793005))"
 
 One = TypeVar("One")
 Other = TypeVar("Other")
@@ -130,17 +128,10 @@ class Cutting:
         return (self.column.before if self.side is Side.BEFORE else self.column.after)[table.oid].identifier
 
     def _row_hash(self, table: Table) -> Expression:
-        """Of all compared columns, each hash the seed of the next; NULL is told from every value."""
-        seed = key_sql(self.layout, table, self.side)
+        """Of all compared columns, the key's too: values that change places change it."""
         if self.layout.keyless:
-            return seed
-        for place, column in enumerate(self.layout.compared):
-            if place in self.layout.key:
-                continue
-            value = hash_sql(column, table, self.side, seed)
-            found = (column.before if self.side is Side.BEFORE else column.after)[table.oid]
-            seed = value if found.not_null else sql.SQL(NULL_HASH).format(value=value, seed=seed)
-        return seed
+            return key_sql(self.layout, table, self.side)
+        return row_hash_sql(self.layout, table, self.side)
 
 
 def cutting_column(layout: Layout) -> FollowedColumn | None:

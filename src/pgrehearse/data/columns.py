@@ -182,7 +182,7 @@ class TypePair:
         if old.category == STRINGS and new.category == STRINGS:
             return Reading(hashing=Hashing.TEXT, before=_to_text, after=_to_text, casts=False)
         if self._is_labels(self.before, old) and (self._is_labels(self.after, new) or new.category == STRINGS):
-            return Reading(hashing=Hashing.TEXT, before=_printer(old), after=_printer(new), casts=False)
+            return Reading(hashing=Hashing.TEXT, before=_relabelled(old, new), after=_printer(new), casts=False)
         if old.oid not in self.after:
             if self._shape(self.before, old.oid) == self._shape(self.after, new.oid):
                 return Reading(hashing=Hashing.TEXT, before=_printer(old), after=_printer(new), casts=False)
@@ -342,6 +342,28 @@ def _output(value: Expression) -> Expression:
 
 def _printer(found: Type) -> Callable[[Expression], Expression]:
     return _output if found.has_text_function else _to_text
+
+
+def _relabelled(old: Type, new: Type) -> Callable[[Expression], Expression]:
+    """Values of an enum as another one spells them: as many labels as are gone have come, each in its place.
+
+    One to one, so what is equal then has lost nothing; any other mapping of the migration's differs.
+    """
+    known, kept = {label for _, label in old.labels}, {label for _, label in new.labels}
+    gone = [label for _, label in old.labels if label not in kept]
+    come = [label for _, label in new.labels if label not in known]
+    if not gone or len(gone) != len(come):
+        return _printer(old)
+    renames = sql.SQL(" ").join(
+        sql.SQL("WHEN {} THEN {}").format(sql.Literal(was), sql.Literal(now))
+        for was, now in zip(gone, come, strict=True)
+    )
+
+    def read(value: Expression) -> Expression:
+        text = _printer(old)(value)
+        return sql.SQL("CASE {text} {renames} ELSE {text} END").format(text=text, renames=renames)
+
+    return read
 
 
 def _printed(hashing: Hashing, value: Expression) -> Expression:

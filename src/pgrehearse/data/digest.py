@@ -8,20 +8,21 @@ with a probability of about 2^-64 (the hashes are not made to withstand somebody
 About half the cost of `fingerprint`, which also tells which columns differ.  Nothing stored is made with it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
 
-from pgrehearse.data.columns import Expression, Hashing
+from pgrehearse.data.columns import Expression, Hashing, hash_of
 from pgrehearse.data.fingerprint import Layout, Side, hash_sql, value_sql
 from pgrehearse.data.pairing import FollowedColumn
 from pgrehearse.data.tables import Table
 
-# The second hash is that of no integer but the seed's: it mixes 64 bits into 64 bits.
+# This hash is that of no integer but the seed's: it mixes 64 bits into 64 bits.
+MIXED = sql.SQL("pg_catalog.hashint4extended(0, {})")
 DIGEST = sql.SQL(
-    "SELECT pg_catalog.count(*), COALESCE(pg_catalog.sum(pg_catalog.hashint4extended(0, {row})), 0)::pg_catalog.text"
-    " FROM ONLY {table}{where}"
+    "SELECT pg_catalog.count(*), COALESCE(pg_catalog.sum({row}), 0)::pg_catalog.text FROM ONLY {table}{where}"
 )
 
 
@@ -45,11 +46,28 @@ NOTHING = Digest(rows=0, total=0)
 
 def digest_sql(layout: Layout, table: Table, side: Side, where: Expression) -> sql.Composed:
     """A query of one row, for `Digest.from_row`; ``where`` is empty or chooses a part of the table."""
+    return DIGEST.format(row=row_hash_sql(layout, table, side), table=table.identifier, where=where)
+
+
+def row_hash_sql(layout: Layout, table: Table, side: Side) -> Expression:
+    """Of all compared columns of one row.
+
+    No column's hash is part of another's: the text of such a chain doubles with each column that may be NULL.
+    """
     hashes = [
         _column_sql(column, table, side, _constant(3 * place), _constant(3 * place + 1), _constant(3 * place + 2))
         for place, column in enumerate(layout.compared)
     ]
-    return DIGEST.format(row=_combined(hashes), table=table.identifier, where=where)
+    return MIXED.format(_combined(hashes))
+
+
+def hash_of_all(hashings: Sequence[Hashing], values: Sequence[Expression], seed: Expression) -> Expression:
+    """One hash of several values; NULL is told from every value."""
+    hashes = [
+        sql.SQL("COALESCE({}, {})").format(hash_of(hashing, value, _constant(2 * place)), _constant(2 * place + 1))
+        for place, (hashing, value) in enumerate(zip(hashings, values, strict=True))
+    ]
+    return MIXED.format(_combined([*hashes, seed]))
 
 
 def _column_sql(

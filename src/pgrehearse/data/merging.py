@@ -5,7 +5,17 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 
 from pgrehearse.data.fingerprint import Layout
-from pgrehearse.data.row_stream import NULL, KindExample, KindOf, Row, RowComparison, Sign, Tally
+from pgrehearse.data.row_stream import (
+    NULL,
+    KindExample,
+    KindOf,
+    Row,
+    RowComparison,
+    Sign,
+    Tally,
+    hashes_of,
+    is_wide,
+)
 from pgrehearse.data.value_changes import ChangeKind
 
 MOST_WITH_TEXT = 20_000  # of the rows kept, those whose values' texts are kept too
@@ -28,6 +38,8 @@ class Merge:
         self._layout = layout
         self._successors = successors
         self._texts = {position: place for place, position in enumerate(texts)}
+        self._wide = is_wide(layout, texts)
+        self._hash_fields = 1 if self._wide else len(layout.compared)
         self._kind_of = kind_of
         self._most_examples = examples
         self._most_kept = most_kept
@@ -233,14 +245,15 @@ class Merge:
 
     def _row(self, line: bytes) -> Row:
         key, copies, leaf, *rest = line.rstrip(b"\n").split(b"\t")
-        compared = len(self._layout.compared)
-        return Row(int(leaf), int(copies), key, tuple(rest[:compared]), tuple(rest[compared:]))
+        fields = self._hash_fields
+        values = hashes_of(rest[:fields], wide=self._wide)
+        return Row(int(leaf), int(copies), key, values, tuple(rest[fields:]))
 
     def _bare(self, row: Row | bytes) -> Row | bytes:
         """Without the texts."""
         if isinstance(row, Row):
             return Row(row.leaf, row.copies, row.key, row.values)
-        return b"\t".join(row.rstrip(b"\n").split(b"\t")[: 3 + len(self._layout.compared)])
+        return b"\t".join(row.rstrip(b"\n").split(b"\t")[: 3 + self._hash_fields])
 
     def _gather(self, key: int, first: bytes | None, rest: Iterator[bytes]) -> tuple[list[Row], bytes | None]:
         """All rows of this key, and the first line beyond them."""

@@ -14,6 +14,7 @@ from pgrehearse.data.value_changes import COMPARED, ChangeKind
 from pgrehearse.postgres.connect import Connection
 
 NULL = b"\\N"  # as COPY writes it
+MOST_FIELDS = 1600  # of a line; a query of PostgreSQL gives 1,664 columns at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,18 @@ class Row:
     key: bytes
     values: tuple[bytes, ...]
     texts: tuple[bytes, ...] = ()
+
+
+def is_wide(layout: Layout, texts: Sequence[int]) -> bool:
+    """Whether the hashes of a line come as one array, since there are too many for fields of their own."""
+    return 3 + len(layout.compared) + len(texts) > MOST_FIELDS
+
+
+def hashes_of(fields: Sequence[bytes], *, wide: bool) -> tuple[bytes, ...]:
+    """From a line's fields behind the leaf."""
+    if not wide:
+        return tuple(fields)
+    return tuple(NULL if hashed == b"NULL" else hashed for hashed in fields[0][1:-1].split(b","))
 
 
 Sign = Callable[[Row], Hashable]
@@ -104,9 +117,11 @@ class RowSource:
         """``key TAB copies TAB leaf TAB hash … TAB text …``, in the order of the key.
 
         ``texts`` are the positions of the columns whose values come along, cut at `COMPARED`.  With ``indexed`` the
-        ranges are read through an index, if the server's planner finds one.
+        ranges are read through an index, if the server's planner finds one.  Where it `is_wide`, the hashes are one
+        array.
         """
-        names = [sql.Identifier(f"h{position}") for position in range(len(self.layout.compared))]
+        count = 1 if is_wide(self.layout, texts) else len(self.layout.compared)
+        names = [sql.Identifier(f"h{position}") for position in range(count)]
         spelled = [sql.Identifier(f"t{position}") for position in texts]
         if self.layout.keyless:  # equal rows travel once
             chosen: list[Expression] = [sql.SQL("pg_catalog.count(*)"), sql.SQL("leaf")]
@@ -151,9 +166,11 @@ class RowSource:
         self, leaf: int, table: Table, ranges: Ranges | None, texts: Sequence[int], *, through_index: bool
     ) -> Expression:
         compared = self.layout.compared
+        hashed: list[Expression] = [hash_sql(column, table, self.side) for column in compared]
+        if is_wide(self.layout, texts):
+            hashed = [sql.SQL("ARRAY[{}]::pg_catalog.int8[]").format(sql.SQL(", ").join(hashed))]
         hashes = [
-            sql.SQL(", {} AS {}").format(hash_sql(column, table, self.side), sql.Identifier(f"h{position}"))
-            for position, column in enumerate(compared)
+            sql.SQL(", {} AS {}").format(value, sql.Identifier(f"h{position}")) for position, value in enumerate(hashed)
         ]
         spelled = [
             sql.SQL(", {} AS {}").format(

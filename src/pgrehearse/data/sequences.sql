@@ -12,11 +12,16 @@ ORDER BY n.nspname COLLATE pg_catalog."C", c.relname COLLATE pg_catalog."C";
 -- name: fed
 -- The columns that each sequence numbers: its owner (serial: deptype a, identity: i), and whoever has a plain nextval()
 -- of it as default.  nextval('name'::text) leaves no dependency: its name is looked up as the table's namespace would.
--- A default that makes something else of the number (a text, a multiple) is not compared with it.
+-- A default that makes something else of the number (a text, a multiple) is not compared with it.  Only defaults that
+-- call nextval() are turned into text: before 16 pg_get_expr() takes as long as the table has columns, squared.
 WITH defaults AS (
     SELECT d.oid, d.adrelid, d.adnum, pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS expression
     FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
     WHERE a.attgenerated = '' AND d.adrelid >= 16384
+      AND pg_catalog.strpos(
+          d.adbin::pg_catalog.text,
+          pg_catalog.concat(':funcid ', 'pg_catalog.nextval(pg_catalog.regclass)'::pg_catalog.regprocedure::oid, ' ')
+      ) > 0
 ), numbered AS (
     SELECT d.objid AS sequence, d.refobjid AS relation, d.refobjsubid AS number
     FROM pg_catalog.pg_depend d

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from pgrehearse.data.buckets import NULL_HASH
 from pgrehearse.data.columns import INTEGERS, STRINGS, Expression, Hashing, Reading, TypePair, hash_of
 from pgrehearse.data.tables import Column
 from pgrehearse.postgres.connect import Connection
@@ -85,13 +84,6 @@ def _cast(hashing: Hashing, template: str) -> Reading:
         return sql.SQL(template).format(v=value)
 
     return Reading(hashing=hashing, before=read, after=read, casts=False)
-
-
-def chained(hashings: Sequence[Hashing], values: Sequence[Expression], seed: Expression) -> Expression:
-    """One hash of several values; NULL is told from every value."""
-    for hashing, value in zip(hashings, values, strict=True):
-        seed = sql.SQL(NULL_HASH).format(value=hash_of(hashing, value, seed), seed=seed)
-    return seed
 
 
 def text_hash(value: Expression) -> Expression:

@@ -18,12 +18,20 @@ FOREIGN_KEYS = """
 SELECT c.conrelid::int8, c.conkey::int4[], c.confrelid::int8, c.confkey::int4[]
 FROM pg_catalog.pg_constraint c WHERE c.contype = 'f' AND c.conparentid = 0
 """
-# Values that the server numbers itself come from nowhere.
+# Values that the server numbers itself come from nowhere: of columns that own a sequence (serial, identity) or whose
+# default names one.  Not by the default's text: pg_get_expr() takes as long as the table has columns, squared.
 NUMBERED = """
-SELECT a.attrelid::int8, a.attnum::int4 FROM pg_catalog.pg_attribute a WHERE a.attidentity <> '' AND a.attnum > 0
+SELECT d.refobjid::int8, d.refobjsubid::int4
+FROM pg_catalog.pg_depend d
+JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype IN ('a', 'i')
+  AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjsubid > 0
 UNION
-SELECT d.adrelid::int8, d.adnum::int4 FROM pg_catalog.pg_attrdef d
-WHERE pg_catalog.pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%'
+SELECT e.adrelid::int8, e.adnum::int4
+FROM pg_catalog.pg_class s
+JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = s.oid
+JOIN pg_catalog.pg_attrdef e ON e.oid = d.objid
+WHERE s.relkind = 'S' AND d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
 """
 
 

@@ -70,6 +70,11 @@ def draw_same(connection: Connection, link: Link, key: Expression, wanted: Drawn
 
 def find_same(source: int, column: Column, drawn: Drawn, there: list[tuple[int, Texts]], link: Link) -> int | None:
     """The position of the place's column that holds the source's values most often; equal names first."""
+    named = next((place for place, (_, new) in enumerate(link.values) if new.name == column.name), None)
+    if named is not None:  # nothing agrees better, and of 1,600 columns each would be held against each
+        pairs = [(drawn.rows[key][source], texts[named]) for key, texts in there]
+        if any(old is not None for old, _ in pairs) and all(old is None or old == new for old, new in pairs):
+            return named
     agreeing = Counter[int]()
     known = set[int]()
     for key, texts in there:

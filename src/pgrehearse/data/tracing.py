@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from pgrehearse.data.columns import STRINGS, Expression, Reading, TypePair, hash_of
+from pgrehearse.data.digest import hash_of_all
 from pgrehearse.data.fingerprint import SEED, Layout, Side, key_sql
 from pgrehearse.data.pairing import Pool
 from pgrehearse.data.table_loss import BothSides, PoolResult
@@ -23,7 +24,6 @@ from pgrehearse.data.trace_count import (
     OTHER_SEED,
     Found,
     Pairs,
-    chained,
     count_found,
     same_reading,
     text_hash,
@@ -253,8 +253,10 @@ class _Search:
                     return None
                 mapped.append((column, value, reading))
         hashings = [reading.hashing for _, _, reading in mapped]
-        my_value = chained(hashings, [reading.before(column.identifier) for column, _, reading in mapped], OTHER_SEED)
-        their_value = chained(hashings, [reading.after(value) for _, value, reading in mapped], OTHER_SEED)
+        my_value = hash_of_all(
+            hashings, [reading.before(column.identifier) for column, _, reading in mapped], OTHER_SEED
+        )
+        their_value = hash_of_all(hashings, [reading.after(value) for _, value, reading in mapped], OTHER_SEED)
         if not mapped:
             my_value, their_value = mine, theirs
         return (
@@ -294,7 +296,7 @@ class _Search:
             if len(known) < len(self.key) or self._my_key(known) != source.key:
                 continue
             values = [reading.after(column.identifier) for reading, column in zip(known, columns, strict=True)]
-            key = chained([reading.hashing for reading in known], values, SEED)
+            key = hash_of_all([reading.hashing for reading in known], values, SEED)
             found.append(Pairs(relation=sql.SQL("ONLY {}").format(table.identifier), key=key, value=key))
         return found
 
@@ -405,7 +407,7 @@ class _Search:
 
     def _my_key(self, readings: list[Reading]) -> Expression:
         values = [reading.before(column.identifier) for reading, column in zip(readings, self.key, strict=True)]
-        return chained([reading.hashing for reading in readings], values, SEED)
+        return hash_of_all([reading.hashing for reading in readings], values, SEED)
 
     def _is_text(self, column: Column) -> bool:
         return self.types.without_domains(column, after=False).category == STRINGS
@@ -434,7 +436,7 @@ def _best(proposals: Iterator[Trace]) -> Trace | None:
 
 def _their_key(link: Link, readings: list[Reading]) -> Expression:
     values = [reading.after(value) for reading, (value, _) in zip(readings, link.key, strict=True)]
-    return chained([reading.hashing for reading in readings], values, SEED)
+    return hash_of_all([reading.hashing for reading in readings], values, SEED)
 
 
 def _joined(values: Sequence[Expression], separator: str) -> Expression:
