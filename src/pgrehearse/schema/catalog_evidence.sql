@@ -10,12 +10,11 @@ WITH asked AS (
     UNION
     SELECT l.relation
     FROM pg_catalog.pg_locks l
-    WHERE $3 AND l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()
+    WHERE $3 AND l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid() AND l.relation >= 16384
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
 ), wanted AS (
-    SELECT oid FROM asked
-    UNION
-    SELECT i.indrelid FROM asked JOIN pg_catalog.pg_index i ON i.indexrelid = asked.oid
+    SELECT COALESCE((SELECT i.indrelid FROM pg_catalog.pg_index i WHERE i.indexrelid = asked.oid), asked.oid) AS oid
+    FROM asked
     UNION
     SELECT c.oid
     FROM pg_catalog.unnest($2::text[]) AS u (name), LATERAL pg_catalog.parse_ident(u.name) AS part
