@@ -75,8 +75,17 @@ class DataQuestions:
             return None
         return self._exists(table, sql.SQL("({}) IS FALSE").format(_written(check)))
 
+    def violates_domain(self, table: RelationName, column: str, check: str) -> bool | None:
+        """Whether the CHECK of a domain, which speaks of VALUE, is false for a value of this column."""
+        if not self._only_reads(check):
+            return None
+        query = sql.SQL("SELECT EXISTS (SELECT FROM (SELECT {} AS value FROM {}) d WHERE ({}) IS FALSE)").format(
+            sql.Identifier(column), _identifier(table), _written(check)
+        )
+        return self._ask(query, [table])
+
     def has_duplicates(self, table: RelationName, columns: Sequence[str], condition: str | None = None) -> bool | None:
-        """Whether two rows have the same values there, none of them NULL."""
+        """Whether two rows have the same values there, none of them NULL; rows of children by INHERITS count too."""
         if condition is not None and not self._only_reads(condition):
             return None
         names = [sql.Identifier(column) for column in columns]
@@ -136,6 +145,30 @@ class DataQuestions:
         where = _literal(_deparsed(node.whereClause)) if node.whereClause is not None else sql.SQL("true")
         query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(sql.SQL(", ").join(sources), where)
         return self._ask(query, [table])
+
+    def delete_orphans(
+        self,
+        delete: str,
+        table: RelationName,
+        child: RelationName,
+        columns: Sequence[str],
+        parent_columns: Sequence[str],
+    ) -> bool | None:
+        """Whether a DELETE, as a file wrote it, would find a row that `child` refers to."""
+        node: Any = parse_sql(delete)[0].stmt
+        if node.withClause is not None or not self._only_reads_statement(delete):
+            return None
+        target = node.relation.alias.aliasname if node.relation.alias is not None else node.relation.relname
+        pairs = [
+            sql.SQL("{}.{} = c.{}").format(sql.Identifier(target), sql.Identifier(theirs), sql.Identifier(ours))
+            for ours, theirs in zip(columns, parent_columns, strict=True)
+        ]
+        sources = [_literal(_deparsed(source)) for source in (node.relation, *(node.usingClause or ()))]
+        where = _literal(_deparsed(node.whereClause)) if node.whereClause is not None else sql.SQL("true")
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE ({}) AND EXISTS (SELECT FROM {} c WHERE {}))").format(
+            sql.SQL(", ").join(sources), where, _identifier(child), sql.SQL(" AND ").join(pairs)
+        )
+        return self._ask(query, [table, child])
 
     def conversion(
         self,

@@ -113,11 +113,50 @@ def _failing(node: Any, situation: Situation, data: DataQuestions) -> Iterator[H
             keys = [element.name for element in node.indexParams]
             if relation is not None and all(keys) and not node.nulls_not_distinct:
                 yield from _duplicates(relation, keys, data, _text(node.whereClause), node)
+        case ast.DeleteStmt():
+            relation = _asked_about(node.relation, situation)
+            if relation is not None:
+                yield from _still_referenced(relation, _text(node) or "", situation, data)
+        case ast.AlterDomainStmt():
+            yield from _failing_domain(node, situation, data)
         case ast.AlterTableStmt() if node.objtype is ObjectType.OBJECT_TABLE:
             relation = _asked_about(node.relation, situation)
             if relation is not None:
                 for command in node.cmds:
                     yield from _failing_command(command, relation, situation, data)
+
+
+def _still_referenced(relation: Relation, text: str, situation: Situation, data: DataQuestions) -> Iterator[Hit]:
+    """Rows that others still reference cannot go, where the foreign key says NO ACTION or RESTRICT."""
+    for child, key in situation.model.referencing(relation.name):
+        if (
+            key.on_delete not in "ar"
+            or key.inherited
+            or child.name in situation.model.touched
+            or child.name == relation.name
+        ):
+            continue
+        if data.delete_orphans(text, relation.name, child.name, key.columns, key.referenced_columns):
+            names = {"constraint": quoted(key.name), "referenced": relation.name.written}
+            names["definition"] = f"CONSTRAINT {names['constraint']} {key.definition} NOT VALID"
+            yield _hit("fk-violated", child, names)
+
+
+def _failing_domain(node: Any, situation: Situation, data: DataQuestions) -> Iterator[Hit]:
+    """Every column of the domain must fit; one of a domain over it is not asked."""
+    name = situation.resolve_type(RelationName.of_strings(node.typeName))
+    for relation, column in situation.model.typed(name):
+        if relation.made_in is not None or relation.kind not in _TABLES or relation.name in situation.model.touched:
+            continue
+        if node.subtype == "O":
+            yield from _nulls(relation, column.name, data)
+            continue
+        added = node.def_ if node.subtype == "C" else None
+        if added is None or added.contype is not ConstrType.CONSTR_CHECK or added.skip_validation:
+            continue
+        if data.violates_domain(relation.name, column.name, _text(added.raw_expr) or "true"):
+            constraint = quoted(added.conname or derived(name.name, "check"))
+            yield _hit("check-violated", relation, {"constraint": constraint, "definition": _definition(added)})
 
 
 def _failing_command(command: Any, relation: Relation, situation: Situation, data: DataQuestions) -> Iterator[Hit]:
@@ -184,6 +223,8 @@ def _nulls(relation: Relation, column: str, data: DataQuestions) -> Iterator[Hit
 def _duplicates(
     relation: Relation, columns: Sequence[str], data: DataQuestions, condition: str | None, node: Any
 ) -> Iterator[Hit]:
+    if relation.kind is RelationKind.TABLE and relation.partitions:
+        return  # the index knows nothing of children by INHERITS, and the question would count them
     if data.has_duplicates(relation.name, columns, condition):
         listed = ", ".join(quoted(column) for column in columns)
         yield _hit("unique-on-duplicates", relation, {"column": listed, "statement": _text(node) or ""})
@@ -200,6 +241,10 @@ def _conversion(command: Any, relation: Relation, situation: Situation, data: Da
     column = relation.columns.get(command.name)
     if column is None or column.type is None or column.made_in is not None:
         return None
+    name = RelationName.of_strings(command.def_.typeName.names)
+    new_type = situation.model.types.get(situation.resolve_type(name))
+    if new_type is not None and new_type.made_in is not None:
+        return None  # the database does not have it yet, or has another of that name
     new = _text(command.def_.typeName) or ""
     using = _text(command.def_.raw_default)
     timezone = situation.timezone or situation.model.timezone
@@ -246,7 +291,7 @@ def _asked_of_types(hit: Hit, node: Any, situation: Situation, data: DataQuestio
         if command.subtype is AlterTableType.AT_AlterColumnType and quoted(command.name) == hit.names.get("column"):
             outcome = _conversion(command, relation, situation, data) if relation is not None else None
             if outcome is Conversion.KEEPS:
-                return replace(hit, classes=(HazardClass.REWRITES_TABLE,), hazard="change-column-type")
+                return None
             if outcome is Conversion.CHANGES:
                 return replace(hit, certain=True)
     return hit
