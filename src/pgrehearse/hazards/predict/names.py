@@ -1,6 +1,6 @@
 """Names that lead nowhere: where a catalog was read, a statement that names what is not there fails."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pgrehearse.hazards.hit import Hit
@@ -49,10 +49,18 @@ def _by_list(tree: Node, situation: Situation) -> Iterator[Hit]:
                 yield _missing("TABLE", table.written, None)
         elif relation.knows and not relation.perhaps_made:
             kind = (tree.get("removeType") or tree.get("objtype", "OBJECT_COLUMN")).removeprefix("OBJECT_")
-            known = {"TRIGGER": relation.triggers, "RULE": relation.rules, "TABCONSTRAINT": relation.constraints,
-                     "COLUMN": relation.columns}.get(kind)  # fmt: skip
+            known = _known_parts(relation).get(kind)
             if known is not None and part not in known and part != "_RETURN":
                 yield _missing(kind.removeprefix("TAB"), f"{relation.name.written}.{quoted(part)}", relation.name)
+
+
+def _known_parts(relation: Relation) -> dict[str, Mapping[str, object]]:
+    return {
+        "COLUMN": relation.columns,
+        "TABCONSTRAINT": relation.constraints,
+        "TRIGGER": relation.triggers,
+        "RULE": relation.rules,
+    }
 
 
 def _lists(tree: Node) -> Iterator[list[Node]]:
@@ -135,13 +143,10 @@ def _parts(written: Written, relation: Relation) -> Iterator[tuple[str, str]]:
         case "InsertStmt":
             yield from _columns({each["ResTarget"]["name"] for each in tree.get("cols", ())}, relation)
         case "RenameStmt":
-            known = {
-                "OBJECT_COLUMN": relation.columns,
-                "OBJECT_TABCONSTRAINT": relation.constraints,
-                "OBJECT_TRIGGER": relation.triggers,
-            }.get(tree["renameType"])
+            kind = tree["renameType"].removeprefix("OBJECT_")
+            known = _known_parts(relation).get(kind)
             if known is not None and tree["subname"] not in known:
-                yield tree["renameType"].removeprefix("OBJECT_").removeprefix("TAB"), tree["subname"]
+                yield kind.removeprefix("TAB"), tree["subname"]
 
 
 def _of_alter_table(tree: Node, relation: Relation) -> Iterator[tuple[str, str]]:
