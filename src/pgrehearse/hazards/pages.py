@@ -60,7 +60,7 @@ def page_of(hazard: Hazard) -> str:
     lines += [f"| source | {hazard.source} |", ""]
     for title, script in (("Found", example.bad), ("Not found", example.good)):
         lines += [f"## {title}", "", "```sql", shown(script), "```", ""]
-        if title == "Found" and for_tests(script).get("needs") == "catalog":
+        if title == "Found" and "needs" in for_tests(script):
             lines += ["Only a look at the database can tell: `pgrehearse lint --against ENV`.", ""]
     lines += ["## The safe way", "", "```sql", remedy, "```", ""]
     return "\n".join(lines)

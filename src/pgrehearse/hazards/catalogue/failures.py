@@ -1,6 +1,6 @@
 """Hazards by which the migration fails midway, or cannot run where it is."""
 
-from pgrehearse.hazards.catalogue.hazard import FAILS, HARD_TO_UNDO, STYLE, Hazard
+from pgrehearse.hazards.catalogue.hazard import FAILS, HARD_TO_UNDO, Hazard
 from pgrehearse.hazards.finding import Level
 
 FAILURES = (
@@ -230,13 +230,5 @@ CREATE UNIQUE INDEX CONCURRENTLY {new} ON {referenced} {index_columns};""",
 SET CONSTRAINTS ALL IMMEDIATE;
 -- {statement};""",
         source="CheckTableNotInUse in tablecmds.c: it has pending trigger events",
-    ),
-    Hazard(
-        id="dynamic-sql-opaque",
-        classes=(STYLE,),
-        level=Level.INFO,
-        effect="{command}: what it does shows only when it runs",
-        remedy="-- Rehearse it: `pgrehearse run` sees what it does.",
-        source="PL/pgSQL, Executing Dynamic Commands",
     ),
 )

@@ -80,16 +80,6 @@ SET lock_timeout = '2s';
         source="Client Connection Defaults, lock_timeout; lock.c: waiters queue in order",
     ),
     Hazard(
-        id="missing-statement-timeout",
-        classes=(BLOCKS_READS,),
-        level=Level.INFO,
-        effect="holds its lock on {table} for as long as the statement takes",
-        remedy="""\
-SET statement_timeout = '60s';
--- {statement};""",
-        source="Client Connection Defaults, statement_timeout",
-    ),
-    Hazard(
         id="drop-constraint-lock",
         classes=(BLOCKS_READS, BLOCKS_WRITES),
         level=Level.INFO,
@@ -129,15 +119,5 @@ SET lock_timeout = '2s';
 SET lock_timeout = '2s';
 -- {statement};""",
         source="ALTER TABLE, SET STORAGE",
-    ),
-    Hazard(
-        id="short-lock",
-        classes=(BLOCKS_READS,),
-        level=Level.INFO,
-        effect="{command} takes ACCESS EXCLUSIVE on {table} for a moment, and queues for it",
-        remedy="""\
-SET lock_timeout = '2s';
--- {statement};""",
-        source="Explicit Locking; AlterTableGetLockLevel in tablecmds.c",
     ),
 )

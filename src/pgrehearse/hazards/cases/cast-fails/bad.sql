@@ -1,2 +1,3 @@
+-- needs: catalog
 -- fails: 42804
 ALTER TABLE users ALTER COLUMN email TYPE integer;

@@ -1,1 +1,1 @@
-CREATE INDEX CONCURRENTLY IF NOT EXISTS users_joined ON users (joined);
+CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS orders_number ON orders (id);

@@ -1,2 +1,2 @@
-DROP INDEX CONCURRENTLY IF EXISTS users_joined;
-CREATE INDEX CONCURRENTLY users_joined ON users (joined);
+DROP INDEX CONCURRENTLY IF EXISTS orders_number;
+CREATE UNIQUE INDEX CONCURRENTLY orders_number ON orders (id);

@@ -1,2 +1,3 @@
+-- needs: catalog
 -- fails: 2BP01
 ALTER TABLE users DROP COLUMN age;

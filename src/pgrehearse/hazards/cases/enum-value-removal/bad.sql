@@ -1,3 +1,4 @@
+-- needs: catalog
 BEGIN;
 ALTER TYPE mood RENAME TO mood_old;
 CREATE TYPE mood AS ENUM ('happy');

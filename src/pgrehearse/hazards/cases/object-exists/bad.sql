@@ -1,2 +1,3 @@
+-- needs: catalog
 -- fails: 42P07
 CREATE TABLE users (id integer);

@@ -1,3 +1,4 @@
+-- needs: catalog
 -- fails: 55006
 BEGIN;
 INSERT INTO payments VALUES (1, 1);

@@ -1,2 +1,3 @@
+-- needs: catalog
 -- fails: 0A000
 ALTER TABLE events ADD PRIMARY KEY (id);

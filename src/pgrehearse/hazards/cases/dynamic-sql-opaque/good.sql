@@ -1,1 +1,0 @@
-DO $$ BEGIN PERFORM count(*) FROM users; END $$;

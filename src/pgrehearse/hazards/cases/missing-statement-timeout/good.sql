@@ -1,2 +1,0 @@
-SET statement_timeout = '60s';
-ALTER TABLE users ADD COLUMN city text;
