@@ -292,12 +292,19 @@ class Project:
             unguarded=self._protected_without_address(),
             samples=options.samples,
             statement_timeout_ms=round(options.statement_timeout_s * 1000),
+            production_timeout_ms=self._production_timeout_ms(source),
             checks=self._checks([source, *([target] if target else [])]),
             way_back=options.way_back,
             queries=self._queries(options),
             application=self._application(options),
             proof=Proof(options.proof or (self.config.rehearsal.proof if self.config else "touched")),
         )
+
+    def _production_timeout_ms(self, source: ResolvedDatabase) -> int | None:
+        configured = self.config.environments.get(source.environment) if self.config and source.environment else None
+        if configured is None or configured.statement_timeout_s is None:
+            return None
+        return round(configured.statement_timeout_s * 1000)
 
     def _queries(self, options: RehearsalOptions) -> QueriesAsked:
         """The command line's workload counts from the working directory, the configuration's from its file."""

@@ -3,7 +3,8 @@
 import pytest
 from tests.support.applying import plan_of, recorded, run_plan
 
-from pgrehearse.errors import ConnectionLost, MigrationFailed
+from pgrehearse.errors import ConnectionLost, LedgerRowsGone, MigrationFailed
+from pgrehearse.migrations.migration import SourceKind
 from pgrehearse.migrations.runner_lock import NAMESPACE, TURN
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.conninfo import Conninfo
@@ -59,3 +60,64 @@ def test_a_name_with_quotes_is_recorded_as_it_is(database: Conninfo, connection:
     object.__setattr__(migration, "version", odd)
     run_plan(database, plan)
     assert recorded(connection) == [odd]
+
+
+LEDGERS = pytest.mark.parametrize(
+    ("kind", "table"),
+    [
+        (SourceKind.SQL_FOLDER, "pgrehearse.migrations"),
+        (SourceKind.DRIZZLE_JOURNAL, "drizzle.__drizzle_migrations"),
+    ],
+    ids=["own-ledger", "drizzle"],
+)  # fmt: skip
+
+
+@LEDGERS
+@pytest.mark.parametrize("second", ["CREATE TABLE b (id int)", "CREATE INDEX CONCURRENTLY i ON a (id)"])
+def test_what_a_trigger_keeps_from_being_recorded_is_not_done(
+    database: Conninfo, connection: Connection, kind: SourceKind, table: str, second: str
+) -> None:
+    swallow = """
+    CREATE TABLE a (id int);
+    CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+    """
+    run_plan(database, plan_of(swallow, kind=kind))
+    connection.execute(f"CREATE TRIGGER s BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION swallow()")
+    plan = plan_of(swallow, f"{second};", kind=kind)
+    for _ in range(2):
+        with pytest.raises(MigrationFailed, match=r"0002_step could not be recorded: a trigger or a rule"):
+            run_plan(database, plan)
+    assert recorded(connection, kind) == recorded(connection, kind)[:1]
+    assert connection.execute("SELECT pg_catalog.to_regclass('b')").fetchone() == (None,)
+    connection.execute(f"DROP TRIGGER s ON {table}")
+    run_plan(database, plan)
+    assert len(recorded(connection, kind)) == 2
+
+
+@LEDGERS
+@pytest.mark.parametrize("change", ["DELETE FROM {}", "UPDATE {} SET {} = '{}'"], ids=["delete", "update"])
+def test_a_migration_that_touches_the_ledgers_rows_is_told(
+    database: Conninfo, connection: Connection, kind: SourceKind, table: str, change: str
+) -> None:
+    column = "sha256" if kind is SourceKind.SQL_FOLDER else "hash"
+    run_plan(database, plan_of("CREATE TABLE a (id int);", kind=kind))
+    plan = plan_of("CREATE TABLE a (id int);", change.format(table, column, "0" * 64) + ";", kind=kind)
+    with pytest.raises(LedgerRowsGone, match="no longer says what it said of"):
+        run_plan(database, plan)
+
+
+@LEDGERS
+def test_a_row_that_is_taken_out_as_it_is_committed_is_told(
+    database: Conninfo, connection: Connection, kind: SourceKind, table: str
+) -> None:
+    first = f"""
+    CREATE FUNCTION take_out() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN DELETE FROM {table} WHERE id = NEW.id; RETURN NULL; END $$;
+    """
+    run_plan(database, plan_of(first, kind=kind))
+    connection.execute(
+        f"CREATE CONSTRAINT TRIGGER t AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION take_out()"
+    )
+    with pytest.raises(LedgerRowsGone, match=r"0002_step(.|\n)*0002_step is applied"):
+        run_plan(database, plan_of(first, "CREATE TABLE b (id int);", kind=kind))

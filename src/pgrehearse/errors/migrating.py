@@ -106,6 +106,15 @@ class BlockedOthers(MigrationFailed):
     )
 
 
+class LedgerRowsGone(MigrationFailed):
+    """A migration, or a trigger, took rows out of the migration ledger or changed them."""
+
+    default_remedy = (
+        "What is not recorded would be applied again.  Leave the ledger's table out of migrations and triggers, and "
+        "put its rows back before anything else is run."
+    )
+
+
 class LockNotAcquired(MigrationFailed):
     """A lock was not to be had within lock_timeout, or a deadlock came back, in every attempt."""
 

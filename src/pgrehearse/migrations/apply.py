@@ -22,7 +22,7 @@ from pgrehearse.migrations.runner import Runner, Settings
 from pgrehearse.migrations.runner_lock import take_turn
 from pgrehearse.migrations.segments import PendingFile, compile_segments
 from pgrehearse.migrations.session_state import prepare
-from pgrehearse.migrations.standing import Resolution, find_pending
+from pgrehearse.migrations.standing import Resolution, find_pending, require_recorded
 from pgrehearse.migrations.statements import Statement, split_file
 from pgrehearse.postgres.connect import Connection
 
@@ -86,11 +86,13 @@ def apply(
             take_turn(guard, wait_s=settings.limits.wait_s, end_orphan=end_orphan, tell=tell)
         )
         _create_ledger(ledger, guard)
-        runner = stack.enter_context(Runner(settings, guard=guard, files=files))
+        runner = Runner(settings, guard=guard, files=files)
         try:
-            pending = find_pending(runner, files, resolve or {})
-            settings.observer.under_lock(guard, pending.files)
-            runner.run(pending.files)
+            with runner:
+                pending = find_pending(runner, files, resolve or {})
+                settings.observer.under_lock(guard, pending.files)
+                runner.run(pending.files)
+            require_recorded(runner, guard, pending.files, pending.recorded)
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted; {runner.state()}") from None
         except psycopg.Error as error:  # at a statement of our own: what is not committed is gone

@@ -88,22 +88,21 @@ class DrizzleLedger:
     def lock(self, connection: Connection) -> None:
         self.place.lock(connection)
 
-    def record(self, connection: Connection, migration: Migration) -> None:
+    def record(self, connection: Connection, migration: Migration) -> int:
         """``created_at`` is the journal's ``when`` or the folder's time, never the clock: drizzle compares with it."""
         if "name" in self.place.read_columns(connection):
-            connection.execute(
+            return connection.execute(
                 sql.SQL(_RECORD_10).format(self.place.identifier),
                 (migration.sha256, migration.created_at_ms, folder_name(migration)),
-            )
-        elif self.kind is SourceKind.DRIZZLE_FOLDER:
+            ).rowcount
+        if self.kind is SourceKind.DRIZZLE_FOLDER:
             raise MalformedLedger(
                 f"{self.table} has the shape of drizzle 0.31 and the migrations that of 1.0",
                 remedy="The ledger must be upgraded first: `create` does it before the first migration is recorded.",
             )
-        else:
-            connection.execute(
-                sql.SQL(_RECORD_031).format(self.place.identifier), (migration.sha256, migration.created_at_ms)
-            )
+        return connection.execute(
+            sql.SQL(_RECORD_031).format(self.place.identifier), (migration.sha256, migration.created_at_ms)
+        ).rowcount
 
     def forget(self, connection: Connection, migration: Migration) -> int:
         query = _READ_10 if "name" in self.place.read_columns(connection) else _READ_031

@@ -22,6 +22,7 @@ class Limits:
     backoff_s: float = 0.5  # before the second attempt; doubled for each further one, at most BACKOFF_CEILING_S
     max_block_s: float | None = 5.0  # cancel us before another session has waited this long behind us
     statement_timeout_ms: int | None = None  # None: the role's own; bounds CONCURRENTLY too
+    longest_statement_ms: int | None = None  # a clone's: cuts off what has no timeout, or a longer one
     wait_s: float = 600.0  # for another run of ours, or another tool at the ledger's table
 
     def backoff(self, attempt: int) -> float:

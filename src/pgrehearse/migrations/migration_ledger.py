@@ -48,10 +48,11 @@ class MigrationLedger(Protocol):
         """ACCESS EXCLUSIVE on the table until the caller's transaction ends: another runner waits in its SELECT."""
         ...
 
-    def record(self, connection: Connection, migration: Migration) -> None:
+    def record(self, connection: Connection, migration: Migration) -> int:
         """Insert the row which makes the source's own tool, and us, see this migration as applied.
 
-        In the caller's transaction, which should be the one that did the migration's work.
+        In the caller's transaction, which should be the one that did the migration's work.  The number of rows that
+        went in: none where a trigger swallowed it.
         """
         ...
 

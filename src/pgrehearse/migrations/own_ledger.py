@@ -75,11 +75,11 @@ class OwnLedger:
     def lock(self, connection: Connection) -> None:
         self.place.lock(connection)
 
-    def record(self, connection: Connection, migration: Migration) -> None:
-        connection.execute(
+    def record(self, connection: Connection, migration: Migration) -> int:
+        return connection.execute(
             sql.SQL(_RECORD).format(self.place.identifier),
             (migration.kind.value, migration.version, migration.name, migration.sha256, __version__),
-        )
+        ).rowcount
 
     def forget(self, connection: Connection, migration: Migration) -> int:
         named = (migration.kind.value, migration.version, migration.sha256)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
 from pgrehearse.errors import (
@@ -40,7 +41,8 @@ def record(runner: Runner, executor: Executor, parts: Sequence[Part]) -> None:
             if not part.completes:
                 runner.progress.write_done(executor.session, part.migration, part.statements_done)
                 continue
-            runner.settings.ledger.record(executor.session, part.migration)
+            if not runner.settings.ledger.record(executor.session, part.migration):
+                raise _swallowed(runner, parts)
             if runner.has_progress:
                 runner.progress.forget(executor.session, part.migration)
     except psycopg.Error as error:
@@ -60,7 +62,7 @@ def record_and_commit(runner: Runner, executor: Executor, segment: Segment, writ
     runner.stop_if_blocking(segment.parts[-1].migration, None)
     if not all(leaves_session_clean(part.file.statements) for part in segment.parts):
         become_recorder(executor.session, executor.baseline)
-    rows = [runner.settings.ledger.recording(part.migration) for part in segment.parts]
+    rows = [_insisted(runner.settings.ledger.recording(part.migration)) for part in segment.parts]
     try:
         executor.session.execute(" ".join([*rows, "COMMIT"]).encode())
     except psycopg.Error as error:
@@ -70,6 +72,13 @@ def record_and_commit(runner: Runner, executor: Executor, segment: Segment, writ
             last = segment.statements[-1] if segment.statements else None
             raise Refused(segment.parts[-1].migration, None, _commit_error(error, last), lost=False) from error
         _look_up(runner, executor, segment)
+
+
+def _insisted(insertion: str) -> str:
+    """The INSERT, refused where a trigger swallowed its row: the COMMIT behind it is not reached then."""
+    row = sql.SQL(insertion.rstrip(";"))  # made of quoted names and literals by the ledger
+    counted = sql.SQL("WITH r AS ({} RETURNING 1) SELECT 1 OPERATOR(pg_catalog./) pg_catalog.count(*) FROM r;")
+    return counted.format(row).as_string(None)
 
 
 def _ends_whole_files(segment: Segment) -> bool:
@@ -141,11 +150,37 @@ def _happened(runner: Runner, executor: Executor, part: Part) -> bool:
 
 
 def _not_recorded(runner: Runner, parts: Sequence[Part], error: psycopg.Error) -> MigrationFailed:
-    message = f"{parts[-1].migration.version} could not be recorded: {str(error).strip()}"
+    if error.sqlstate == errors.DivisionByZero.sqlstate:
+        return _swallowed(runner, parts)
+    table = runner.settings.ledger.table
+    if error.sqlstate == errors.InsufficientPrivilege.sqlstate:
+        remedy = f"The role that migrates needs INSERT on {table}."
+    elif error.sqlstate == errors.ReadOnlySqlTransaction.sqlstate:
+        remedy = "Take the SET … READ ONLY out of the migration, or end it there."
+    elif error.sqlstate in {errors.UndefinedTable.sqlstate, errors.InvalidSchemaName.sqlstate}:
+        remedy = f"The migration took {table} away: what is applied is recorded there.  Leave it alone."
+    else:
+        remedy = f"A migration's end is a row in {table}: see what stands in its way, then run again."
+    return _unrecorded(runner, parts, str(error).strip(), remedy, error.sqlstate)
+
+
+def _swallowed(runner: Runner, parts: Sequence[Part]) -> MigrationFailed:
+    return _unrecorded(
+        runner,
+        parts,
+        f"a trigger or a rule on {runner.settings.ledger.table} swallowed the row",
+        "Take it away: what is not recorded would be applied again.",
+    )
+
+
+def _unrecorded(
+    runner: Runner, parts: Sequence[Part], why: str, remedy: str, sqlstate: str | None = None
+) -> MigrationFailed:
     return MigrationFailed(
-        f"{message}\n  {failure.state_sentence(runner.applied, runner.files)}",
-        sqlstate=error.sqlstate,
-        remedy=f"The role that migrates needs INSERT on {runner.settings.ledger.table}.",
+        f"{parts[-1].migration.version} could not be recorded: {why}\n"
+        f"  {failure.state_sentence(runner.applied, runner.files)}",
+        sqlstate=sqlstate,
+        remedy=remedy,
     )
 
 

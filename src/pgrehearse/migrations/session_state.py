@@ -10,7 +10,7 @@ from psycopg import sql
 
 from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.statements import Statement
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, fetch_value
 
 # A killed run's backend notices within a second that nobody listens; without it, it would build its
 # index to the end.  Waiting for our own turn must not count as idling in a transaction.
@@ -31,6 +31,7 @@ _COMMIT_DURABLY = """
 SELECT pg_catalog.set_config('synchronous_commit', 'local', %s)
  WHERE pg_catalog.current_setting('synchronous_commit') = 'off'
 """
+_OWN_TIMEOUT = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'"  # in ms
 _SETTINGS = "SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session' ORDER BY name"
 _CUSTOM_SETTING = "SELECT pg_catalog.current_setting(%s, true)"
 _IDENTITY = "SELECT pg_catalog.current_setting('role'), session_user::text"
@@ -60,13 +61,24 @@ def prepare(connection: Connection, limits: Limits) -> SessionState:
     if connection.info.server_version >= 170000:
         ours |= _SINCE_17
     ours["lock_timeout"] = str(limits.lock_timeout_ms)
-    if limits.statement_timeout_ms is not None:
-        ours["statement_timeout"] = str(limits.statement_timeout_ms)
+    timeout_ms = _statement_timeout_ms(connection, limits)
+    if timeout_ms is not None:
+        ours["statement_timeout"] = str(timeout_ms)
     calls = sql.SQL(", ").join([sql.SQL("pg_catalog.set_config(%s, %s, false)")] * len(ours))
     parameters = [part for pair in ours.items() for part in pair]
     connection.execute(sql.SQL("SELECT {}").format(calls), parameters)
     connection.execute(_COMMIT_DURABLY, (False,))
     return read_state(connection, ())
+
+
+def _statement_timeout_ms(connection: Connection, limits: Limits) -> int | None:
+    """What to SET; None: the role's own stays, so that a rehearsal meets the one that production will meet."""
+    if limits.longest_statement_ms is None:
+        return limits.statement_timeout_ms
+    own_ms = limits.statement_timeout_ms
+    if own_ms is None:
+        own_ms = int(fetch_value(connection, _OWN_TIMEOUT))
+    return limits.longest_statement_ms if own_ms == 0 else min(own_ms, limits.longest_statement_ms)
 
 
 def read_state(connection: Connection, statements: Iterable[Statement]) -> SessionState:

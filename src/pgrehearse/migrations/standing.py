@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from pgrehearse.errors import ConfigurationError, EditedMidway, LedgerChanged, StateUnknown
+from pgrehearse.errors import ConfigurationError, EditedMidway, LedgerChanged, LedgerRowsGone, StateUnknown
 from pgrehearse.migrations.migration_ledger import LedgerRow
 from pgrehearse.migrations.progress import Progress
 from pgrehearse.migrations.resume import Outcome, settle
 from pgrehearse.migrations.runner import Runner
 from pgrehearse.migrations.segments import PendingFile, compile_segments
 from pgrehearse.migrations.session_state import session_settings
+from pgrehearse.postgres.connect import Connection
 
 
 class Resolution(Enum):
@@ -28,6 +29,7 @@ class Standing:
     files: tuple[PendingFile, ...]
     already_applied: tuple[str, ...]
     resumed: tuple[str, ...]
+    recorded: tuple[LedgerRow, ...]  # by earlier runs
 
 
 def find_pending(runner: Runner, files: Sequence[PendingFile], resolve: Mapping[str, Resolution]) -> Standing:
@@ -63,7 +65,26 @@ def find_pending(runner: Runner, files: Sequence[PendingFile], resolve: Mapping[
         done = _settled(runner, file, found, resolve.get(file.migration.version))
         pending[position] = replace(file, statements_done=done)
         resumed.append(file.migration.version)
-    return Standing(files=tuple(pending), already_applied=tuple(already), resumed=tuple(resumed))
+    return Standing(files=tuple(pending), already_applied=tuple(already), resumed=tuple(resumed), recorded=tuple(rows))
+
+
+def require_recorded(
+    runner: Runner, session: Connection, files: Sequence[PendingFile], recorded: Sequence[LedgerRow]
+) -> None:
+    """What the plan, or a trigger of its own, did to the ledger behind our back.  Raises `LedgerRowsGone`."""
+    ledger = runner.settings.ledger
+    rows = ledger.read(session)
+    gone = [row.name or row.sha256[:12] for row in recorded if row not in rows]
+    gone += [
+        file.migration.version
+        for file in files
+        if file.migration.version in runner.applied and not ledger.is_applied(file.migration, rows)
+    ]
+    if gone:
+        raise LedgerRowsGone(
+            f"after the migrations, {ledger.table} no longer says what it said of {', '.join(gone)}; {runner.state()}",
+            state=runner.state(),
+        )
 
 
 def _refuse_renamed(pending: Sequence[PendingFile], unknown: Sequence[Progress]) -> None:

@@ -6,7 +6,6 @@
 import getpass
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from psycopg import sql
@@ -194,7 +193,7 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress, application: Ru
             seen.request.plan,
             ledger=seen.request.ledger,
             mode=seen.request.mode,
-            limits=replace(CLONE_LIMITS, statement_timeout_ms=seen.request.statement_timeout_ms),
+            limits=seen.request.within_timeouts(CLONE_LIMITS),
             observer=Observers(recorder, tracer, plan_session, moments),
             beyond_allowed=pair.is_private,
             keeps_inside=True,

@@ -1,13 +1,13 @@
 """What a rehearsal is asked to do."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pgrehearse.clones.pair import CopyOptions
 from pgrehearse.data.proof import Proof
 from pgrehearse.hazards.finding import Level
-from pgrehearse.migrations.limits import TransactionMode
+from pgrehearse.migrations.limits import Limits, TransactionMode
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.postgres.conninfo import Conninfo
@@ -39,9 +39,16 @@ class Request:
     copying: CopyOptions
     unguarded: Sequence[str]  # protected environments whose address is not known here
     samples: int  # changed rows per table that the receipt may hold
-    statement_timeout_ms: int
+    statement_timeout_ms: int  # the most that a statement may take on the clone
+    production_timeout_ms: int | None  # what a promotion sets there; None: the role's own
     checks: TeamChecks
     way_back: bool = True  # whether it is rehearsed too
     queries: QueriesAsked = field(default_factory=QueriesAsked)  # the application's
     application: ApplicationAsked | None = None  # its statements, to be tried before and after
     proof: Proof = Proof.TOUCHED  # how thoroughly data is compared
+
+    def within_timeouts(self, limits: Limits) -> Limits:
+        """Production's own statement timeout, and on a clone none beyond ours."""
+        return replace(
+            limits, statement_timeout_ms=self.production_timeout_ms, longest_statement_ms=self.statement_timeout_ms
+        )

@@ -443,7 +443,7 @@ class _Rehearsing:
             request.plan,
             ledger=request.ledger,
             mode=request.mode,
-            limits=replace(LIMITS, statement_timeout_ms=request.statement_timeout_ms),
+            limits=request.within_timeouts(LIMITS),
             observer=observer,
             beyond_allowed=self.pair.is_private,
             keeps_inside=True,
