@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pgrehearse.hazards.alter_table_changes import alter_table
 from pgrehearse.hazards.cascade import dropped_with, object_name
 from pgrehearse.hazards.model import (
+    Column,
     Constraint,
     ConstraintKind,
     Function,
@@ -183,6 +184,28 @@ def _view(tree: Node, situation: Situation) -> None:
     relation.uses.clear()
     relation.calls.clear()
     _uses(relation, tree["query"], situation)
+    named = output_columns(tree)
+    relation.columns = {each: Column(name=each) for each in named or ()}
+
+
+def output_columns(view: Node) -> list[str] | None:
+    """The names of a view's columns; None where only the server knows (``*``, an expression without a name)."""
+    targets = view["query"].get("SelectStmt", {}).get("targetList", [])
+    aliases = strings(view.get("aliases"))
+    named = [*aliases, *(_output_name(each["ResTarget"]) for each in targets[len(aliases) :])]
+    return [each for each in named if each is not None] if named and None not in named else None
+
+
+def _output_name(target: Node) -> str | None:
+    value = target.get("val", {})
+    if "name" in target:
+        return str(target["name"])
+    while "TypeCast" in value and "ColumnRef" in value["TypeCast"]["arg"]:
+        value = value["TypeCast"]["arg"]
+    if "ColumnRef" in value:
+        last = value["ColumnRef"]["fields"][-1]
+        return last["String"].get("sval") if "String" in last else None
+    return strings(value["FuncCall"]["funcname"])[-1] if "FuncCall" in value else None
 
 
 def _uses(relation: Relation, query: Node, situation: Situation) -> None:
@@ -243,8 +266,9 @@ def _drop(tree: Node, situation: Situation) -> None:
         for node in tree["objects"]:
             full = situation.resolve(name_of(node["List"]["items"]))
             table = model.index_tables.pop(full, None)
-            if table is not None and table in model.relations:
-                model.relations[table].indexes.pop(full.name, None)
+            index = model.relations[table].indexes.pop(full.name, None) if table in model.relations else None
+            if index is not None and table is not None:
+                situation.dropped_indexes.append((table, index))
         return
     if removed in ("OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY"):
         for node in tree["objects"]:
@@ -258,6 +282,9 @@ def _drop(tree: Node, situation: Situation) -> None:
         return
     dropped = dropped_with(tree, situation)
     cascade = tree.get("behavior") == "DROP_CASCADE"
+    if removed == "OBJECT_TABLE":
+        situation.dropped.update(each for each in dropped.relations if not _is_new(situation, each))
+    situation.dropped_functions.update(dropped.functions)
     remove_relations(model, dropped.relations if cascade else dropped.relations[: dropped.named])
     for type_name in dropped.types:
         model.types.pop(type_name, None)
@@ -277,6 +304,20 @@ def _drop(tree: Node, situation: Situation) -> None:
         for table, name in dropped.triggers:
             if table in model.relations:
                 model.relations[table].triggers.pop(name, None)
+
+
+def _is_new(situation: Situation, name: RelationName) -> bool:
+    known = situation.model.relations.get(name)
+    return known is not None and situation.is_new(known)
+
+
+def _grant(tree: Node, situation: Situation) -> None:
+    if tree.get("is_grant"):
+        ranges = [each["RangeVar"] for each in tree.get("objects", ()) if "RangeVar" in each]
+        situation.granted.update(situation.resolve(relation_of(each)) for each in ranges)
+        if tree.get("targtype") == "ACL_TARGET_ALL_IN_SCHEMA" and tree.get("objtype") == "OBJECT_SEQUENCE":
+            names = situation.model.relations
+            situation.granted.update(name for name in names if name.namespace in strings(tree["objects"]))
 
 
 def remove_relations(model: Model, names: Iterable[RelationName]) -> None:
@@ -599,7 +640,7 @@ def _set(name: str, values: list[str] | None, situation: Situation, *, local: bo
             situation.search_path = named or situation.default_search_path
         case "timezone":
             situation.timezone, situation.local_timezone = (values[0] if values else None), local
-        case "lock_timeout" | "statement_timeout":
+        case "lock_timeout":
             situation.lock_timeout = bool(values) and values[0] not in ("0", "0s", "0ms") if values else False
             situation.local_lock_timeout = local
 
@@ -653,5 +694,6 @@ _RULES: dict[str, Callable[[Node, Situation], None]] = {
     "VariableSetStmt": _setting,
     "ConstraintsSetStmt": _constraints,
     "PrepareStmt": _prepare,
+    "GrantStmt": _grant,
     "AlterDefaultPrivilegesStmt": _default_privileges,
 }

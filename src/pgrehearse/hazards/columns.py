@@ -137,7 +137,7 @@ def may_lose_values(old: ColumnType | None, new: ColumnType, *, using: bool) -> 
             return _scale(new) is not None and (_scale(old) is None or _scale(new) < _scale(old))  # type: ignore[operator]
         case ("timestamp" | "timestamptz" | "time" | "timetz" | "interval", _) if old.name == new.name:
             return _precision(new, 6) < _precision(old, 6)
-        case ("timestamp", "timestamptz") | ("timestamptz", "timestamp"):
+        case ("timestamp", "timestamptz") | ("timestamptz", "timestamp") | ("cidr", "inet"):
             return False  # the caller looks at the time zone
         case ("timestamp" | "timestamptz", "date" | "time" | "timetz") | ("inet", "cidr") | ("json", "jsonb"):
             return True

@@ -15,7 +15,7 @@ from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import Model, Relation
 from pgrehearse.hazards.parsed import ParsedFile, ParsedStatement, parse_file
-from pgrehearse.hazards.predict import predict, predict_file, refused
+from pgrehearse.hazards.predict import behind_locks, predict, predict_file, refused
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.hazards.statement_locks import find_locks
@@ -29,6 +29,10 @@ from pgrehearse.postgres.locks import LockMode, strongest
 
 _CONTROL = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, TransactionNeed.ROLLS_BACK})
 _BY_SIZE = frozenset({HazardClass.REWRITES_TABLE, HazardClass.SCANS_UNDER_LOCK, HazardClass.DATA_LOSS})
+_NO_DDL = frozenset({
+    "SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CopyStmt", "TransactionStmt", "VariableSetStmt",
+    "ConstraintsSetStmt",
+})  # fmt: skip
 _FEW_ROWS = 100  # a table that small is read in less time than its lock takes
 _SMALL_BYTES = 1024 * 1024
 
@@ -175,6 +179,8 @@ class _Reader:
                     locks={name.written: mode for name, mode in locks.items()},
                 )
             )
+        if all(each.kind in _NO_DDL for each in seen):
+            found = [each for each in found if each[0].hazard != "dml-in-migration"]
         found.extend((hit, parsed.statements[at]) for hit, at in predict_file(seen, situation, migration))
         self.findings.extend(self._finding(hit, migration, at) for hit, at in found if not _bridged(hit, situation))
 
@@ -212,6 +218,7 @@ class _Reader:
         inside = look_inside(written.kind, written.tree, written.text, situation)
         for reason in inside.blind:
             self.not_visible.append(NotVisible(file=migration.path, line=at.statement.line, reason=reason))
+        situation.blind = situation.blind or bool(inside.blind)
         taken: dict[RelationName, LockMode] = {}
         parts = [
             *(
@@ -226,6 +233,7 @@ class _Reader:
             hits = _at_once(predict(part, situation), situation)
             if situation.model.data is not None and part.text:
                 hits = settle(hits, part.text, situation)
+            hits += behind_locks(part, situation, locks)
             for hit in hits:
                 if hit.relation is not None:  # now: search_path, or a temporary table, may change what it names
                     hit = replace(hit, relation=situation.resolve(hit.relation))

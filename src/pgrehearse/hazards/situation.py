@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pgrehearse.hazards.model import Model, Relation, RelationKind
+from pgrehearse.hazards.model import Index, Model, Relation, RelationKind
 from pgrehearse.hazards.sql_names import DEFAULT_NAMESPACE, RelationName
 from pgrehearse.postgres.locks import LockMode, strongest
 
@@ -20,6 +20,7 @@ class Situation:
     model: Model
     one_plan: bool = False  # all files are pending: what one makes is new to the others
     file: int = 0
+    blind: bool = False  # an earlier statement may have made or dropped anything
     in_block: bool = False  # several statements share this transaction
     opened_by_file: bool = False  # by its own BEGIN
     transaction: int = 0  # counts transactions; a statement by itself is one
@@ -40,6 +41,13 @@ class Situation:
     tool_wraps: bool = False  # as it was asked for: each file in a transaction
     wrapped: bool = False  # a tool opened the transaction, and a statement that refuses one fails
     copied: set[RelationName] = field(default_factory=set)  # all of its rows stand in another table, by this file
+    dropped: set[RelationName] = field(default_factory=set)  # tables, by this file
+    dropped_functions: set[RelationName] = field(default_factory=set)
+    dropped_indexes: list[tuple[RelationName, Index]] = field(default_factory=list)  # with their tables
+    granted: set[RelationName] = field(default_factory=set)  # sequences and tables that this file grants rights on
+    altered_last: RelationName | None = None  # by the statement before
+    told_lock_timeout: bool = False  # once for each file
+    told_under_lock: bool = False  # once for each transaction
     bridges: set[RelationName] = field(default_factory=set)  # views that the file made under the old name of a table
     sizes: dict[RelationName, Relation] = field(default_factory=dict)  # as they were before the files
 
@@ -54,7 +62,10 @@ class Situation:
         self.timezone, self.lock_timeout = None, False
         self.opened_by_file = self.wrapped = False
         self.bridges.clear()
-        self.copied.clear()
+        for each in (self.copied, self.dropped, self.dropped_functions, self.dropped_indexes, self.granted):
+            each.clear()
+        self.altered_last = None
+        self.told_lock_timeout = False
 
     # --- names ---------------------------------------------------------------------------------------------
 
@@ -113,7 +124,7 @@ class Situation:
         found = self.model.relations.get(resolved)
         if found is not None and (found.knows or found.made_in is not None):
             return None if found.perhaps_made else True
-        return False if self.model.complete else None
+        return False if self.model.complete and not self.blind else None
 
     def is_new(self, relation: Relation) -> bool:
         """Nobody uses it yet: the same file made it, or the same plan."""
@@ -139,7 +150,7 @@ class Situation:
         yield relation
         for name in sorted(relation.partitions, key=lambda each: each.name):
             below = self.model.relations.get(name)
-            if below is not None:
+            if below is not None and below is not relation:
                 yield from self.with_partitions(below)
 
     # --- the transaction -------------------------------------------------------------------------------------
@@ -151,7 +162,7 @@ class Situation:
         self.held.clear()
         self.written.clear()
         self.new_labels.clear()
-        self.constraints_immediate = False
+        self.constraints_immediate = self.told_under_lock = False
         if self.local_timezone:
             self.timezone, self.local_timezone = None, False
         if self.local_lock_timeout:

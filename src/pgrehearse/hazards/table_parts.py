@@ -15,6 +15,11 @@ KINDS = {
     "CONSTR_EXCLUSION": ConstraintKind.EXCLUSION,
     "CONSTR_NOTNULL": ConstraintKind.NOT_NULL,
 }
+_ATTRIBUTES = {
+    "CONSTR_ATTR_DEFERRABLE": ("deferrable", True),
+    "CONSTR_ATTR_DEFERRED": ("initially_deferred", True),
+    "CONSTR_ATTR_NOT_ENFORCED": ("enforced", False),
+}
 _SUFFIX = {
     ConstraintKind.CHECK: "check",
     ConstraintKind.FOREIGN: "fkey",
@@ -31,10 +36,14 @@ def add_column(situation: Situation, relation: Relation, body: Node) -> Column:
     relation.columns[column.name] = column
     if body.get("typeName") and strings(body["typeName"]["names"])[-1] in SERIALS:
         _own_sequence(situation, relation, column)
+    made: Constraint | None = None
     for each in body.get("constraints", ()):
         constraint = each["Constraint"]
-        if constraint["contype"] in KINDS and constraint["contype"] != "CONSTR_NOTNULL":
-            add_constraint(situation, relation, constraint_of(constraint, relation, situation, column=column.name))
+        if constraint["contype"] in _ATTRIBUTES and made is not None:  # of the constraint before it
+            setattr(made, *_ATTRIBUTES[constraint["contype"]])
+        elif constraint["contype"] in KINDS and constraint["contype"] != "CONSTR_NOTNULL":
+            made = constraint_of(constraint, relation, situation, column=column.name)
+            add_constraint(situation, relation, made)
         elif constraint["contype"] == "CONSTR_IDENTITY":
             _own_sequence(situation, relation, column)
     return column

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.predict.alter_table import alter_table
 from pgrehearse.hazards.predict.creating import create_table, create_table_as
+from pgrehearse.hazards.predict.disk import headroom
 from pgrehearse.hazards.predict.dropping import drop, drop_database, drop_owned, truncate
 from pgrehearse.hazards.predict.indexes import create_index, reindex
 from pgrehearse.hazards.predict.maintenance import cluster, lock_table, refresh, vacuum
+from pgrehearse.hazards.predict.names import missing_names
 from pgrehearse.hazards.predict.objects import (
     alter_domain,
     alter_enum,
@@ -19,6 +21,8 @@ from pgrehearse.hazards.predict.objects import (
     alter_policy,
     alter_sequence,
     alter_system,
+    create_domain,
+    create_enum,
     create_function,
     create_rule,
     create_trigger,
@@ -27,20 +31,23 @@ from pgrehearse.hazards.predict.objects import (
 )
 from pgrehearse.hazards.predict.renaming import rename
 from pgrehearse.hazards.predict.rows import change_rows
-from pgrehearse.hazards.predict.transactions import for_any_statement, for_file, refused
+from pgrehearse.hazards.predict.transactions import behind_locks, for_any_statement, for_file, refused
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.written import Written
 from pgrehearse.migrations.migration import Migration
 
-__all__ = ["predict", "predict_file", "refused"]
+__all__ = ["behind_locks", "predict", "predict_file", "refused"]
 
 
 def predict(written: Written, situation: Situation) -> Iterator[Hit]:
     """The hazards of one statement, before it changes the model."""
     rule = _RULES.get(written.kind)
-    if rule is not None:
-        yield from rule(written, situation)
+    hits = list(rule(written, situation)) if rule is not None else []
+    yield from hits
+    if not any(hit.hazard == "missing-object" for hit in hits):
+        yield from missing_names(written, situation)
     yield from for_any_statement(written, situation)
+    yield from headroom(hits, situation)
 
 
 def predict_file(
@@ -68,6 +75,8 @@ _RULES: dict[str, Callable[[Written, Situation], Iterable[Hit]]] = {
     "AlterSeqStmt": alter_sequence,
     "AlterSystemStmt": alter_system,
     "CreateFunctionStmt": create_function,
+    "CreateEnumStmt": create_enum,
+    "CreateDomainStmt": create_domain,
     "CreateTrigStmt": create_trigger,
     "RuleStmt": create_rule,
     "ViewStmt": create_view,

@@ -49,9 +49,10 @@ def add_column(
     yield from _filling(written, situation, table, names, default, serial=serial, identity=identity,
                         stored=generated is not None and not virtual)  # fmt: skip
     if domain is not None and domain.kind == "d" and domain.constrained:
-        yield Hit(hazard="add-column-constrained-domain", relation=table, names=names, classes=REWRITE)
+        base = domain.base.written if domain.base is not None else "text"
+        yield Hit(hazard="add-column-constrained-domain", relation=table, names=names | {"new": base}, classes=REWRITE)
     elif domain is None and not situation.model.complete and not _is_known_type(written_type):
-        yield Hit(hazard="add-column-constrained-domain", relation=table, names=names, classes=REWRITE, certain=False,
+        yield Hit(hazard="add-column-constrained-domain", relation=table, names=names | {"new": "text"}, classes=REWRITE, certain=False,
                   unsure="whether the type is a domain with a constraint")  # fmt: skip
     if virtual and (situation.model.server_major or 18) < 18:
         yield Hit(hazard="statement-refused", relation=table, names=names | {"command": "GENERATED … VIRTUAL"})
@@ -84,7 +85,7 @@ def _filling(
     sequence = derived(table.name, names["column"].strip('"'), "seq")
     if serial:
         yield Hit(hazard="add-serial", relation=table, names=names, classes=REWRITE)
-        yield from _no_grant(situation, table, names, table.beside(sequence))
+        yield from no_grant(situation, table, names, table.beside(sequence))
     elif identity:
         yield Hit(hazard="add-identity-column", relation=table, names=names, classes=REWRITE)
     elif stored:
@@ -103,11 +104,8 @@ def _filling(
                 certain=volatile is True,
                 unsure="whether its function is volatile" if volatile is None else None,
             )
-        for kind, body in [kind_of(expression), *walk(expression)]:
-            if kind == "FuncCall" and name_of(body["funcname"]).name == "nextval" and body.get("args"):
-                of = constant_of(body["args"][0])
-                if isinstance(of, str):
-                    yield from _no_grant(situation, table, names, of)
+        for each in sequences_of(expression):
+            yield from no_grant(situation, table, names, each)
 
 
 def _until_next_keyword(text: str) -> str:
@@ -122,7 +120,16 @@ def _until_next_keyword(text: str) -> str:
     return " ".join(pieces) or text
 
 
-def _no_grant(situation: Situation, table: RelationName, names: dict[str, str], sequence: str) -> Iterator[Hit]:
+def sequences_of(expression: Node) -> Iterator[str]:
+    """The sequences of a default's nextval()."""
+    for kind, body in [kind_of(expression), *walk(expression)]:
+        if kind == "FuncCall" and name_of(body["funcname"]).name == "nextval" and body.get("args"):
+            name = constant_of(body["args"][0])
+            if isinstance(name, str):
+                yield name
+
+
+def no_grant(situation: Situation, table: RelationName, names: dict[str, str], sequence: str) -> Iterator[Hit]:
     """INSERTs of a role that may not use the new sequence fail; an identity column needs no grant."""
     if situation.model.sequences_granted_by_default:
         return
@@ -130,6 +137,8 @@ def _no_grant(situation: Situation, table: RelationName, names: dict[str, str], 
     resolved = situation.resolve(RelationName(before[-1] if before else table.namespace, last.strip('"')))
     known = situation.model.relations.get(resolved)
     if known is not None and not situation.is_recent(known.made_in):
+        return
+    if resolved in situation.granted:
         return
     yield Hit(
         hazard="new-sequence-no-grant",

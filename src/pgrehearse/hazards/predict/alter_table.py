@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import ConstraintKind, Relation
-from pgrehearse.hazards.predict.adding_columns import add_column
+from pgrehearse.hazards.predict.adding_columns import add_column, no_grant, sequences_of
 from pgrehearse.hazards.predict.column_types import change_type
 from pgrehearse.hazards.predict.constraints import add_constraint, drop_constraint, set_not_null, validate
 from pgrehearse.hazards.predict.partitions import attach, detach
@@ -138,7 +138,7 @@ def _drop_column(situation: Situation, table: RelationName, relation: Relation, 
              if name in {column for used, column in view.uses if used == relation.name}]  # fmt: skip
     foreign = [child for child, each in situation.model.referencing(relation.name)
                if name in (each.referenced_columns or _primary(relation)) and child.name != relation.name]  # fmt: skip
-    if (views or foreign) and not cascade and situation.model.complete:
+    if (views or foreign) and not cascade:
         more = {"referenced": (views or foreign)[0].name.written}
         yield Hit(hazard="dependants-remain", relation=table, names=names | more)
         return
@@ -170,6 +170,8 @@ def _default(
     if "def" in command:
         if column is None or not situation.is_recent(column.made_in):
             yield Hit(hazard="change-default", relation=table, names=names)
+        for sequence in sequences_of(command["def"]):
+            yield from no_grant(situation, table, names, sequence)
         return
     if column is not None and situation.is_recent(column.made_in):
         if column.not_null:

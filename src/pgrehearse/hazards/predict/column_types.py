@@ -15,6 +15,7 @@ _UNSURE = "whether PostgreSQL gets this change of type for free"
 _TEXTS = frozenset({"text", "varchar", "bpchar", "name"})
 # Casts to these round, cut or refuse what comes from a wider type.
 _MAY_CUT = frozenset({"int2", "int4", "date", "time", "float4", "jsonb", "cidr", "timestamp"})
+_ZONED = frozenset({"timestamp", "timestamptz"})
 _FAMILIES = (
     frozenset({"int2", "int4", "int8", "numeric", "float4", "float8"}),
     frozenset({"text", "varchar", "bpchar", "name"}),
@@ -52,16 +53,15 @@ def change_type(situation: Situation, table: RelationName, relation: Relation, c
         yield from blocked
         return
     change = _change(situation, old, new, using=using is not None)
-    if change not in (Change.FREE, Change.BY_TIMEZONE) and "raw_default" in body:
+    bare = using is None and "raw_default" in body
+    if bare and change in (Change.REFUSED, Change.REWRITE):
         using = body["raw_default"]
         change = Change.REWRITE
     if change is Change.REFUSED:
-        if situation.model.complete:
-            yield Hit(hazard="cast-fails", relation=table, names=names)
-            return
-        change = Change.REWRITE
-    if change is Change.BY_TIMEZONE:
-        change = yield from _by_timezone(situation, table, names)
+        yield Hit(hazard="cast-fails", relation=table, names=names)
+        return
+    if change is Change.BY_TIMEZONE or (old is None and new.name in _ZONED and situation.is_utc() is False):
+        change = yield from _by_timezone(situation, table, names, old)
     yield from _rewriting(situation, table, names, change, old, new)
     yield from _values(situation, table, old, new, using, names)
     if change is Change.FREE:
@@ -158,13 +158,15 @@ def _breaks_sql(situation: Situation, old: ColumnType, new: ColumnType) -> str |
     return ""
 
 
-def _by_timezone(situation: Situation, table: RelationName, names: dict[str, str]) -> Generator[Hit, None, Change]:
+def _by_timezone(
+    situation: Situation, table: RelationName, names: dict[str, str], old: ColumnType | None
+) -> Generator[Hit, None, Change]:
     """Free where the session's TimeZone is UTC; elsewhere a rewrite, and the values are read as local times."""
     utc = situation.is_utc()
     if utc:
         return Change.FREE
     classes = (HazardClass.DATA_LOSS, *REWRITE)
-    yield Hit(hazard="tz-dependent-type-change", relation=table, names=names, classes=classes, certain=utc is False,
+    yield Hit(hazard="tz-dependent-type-change", relation=table, names=names, classes=classes, certain=utc is False and old is not None,
               unsure="the session's TimeZone: in UTC it is free")  # fmt: skip
     return Change.FREE
 
@@ -177,7 +179,17 @@ def _values(
     new_type = situation.model.types.get(_resolved(situation, new))
     if new_type is not None and new_type.kind == "e" and using is not None and _is_cast(using):
         return  # a label is the very text, or the cast fails
-    loses = may_lose_values(old, new, using=using is not None)
+    before = (_domain(situation, old)[1] or old) if old is not None else None
+    old_type = situation.model.types.get(_resolved(situation, old)) if old is not None else None
+    if old_type is not None and new_type is not None and old_type.kind == new_type.kind == "e":
+        gone = [label for label in old_type.labels if label not in new_type.labels]
+        if gone and new_type.labels:
+            more = {"label": "'" + gone[0].replace("'", "''") + "'", "check": quoted(derived(names["column"], "label"))}
+            yield Hit(hazard="enum-value-removal", relation=table, names=names | more, certain=False,
+                      unsure="whether a row has the label",
+                      classes=(HazardClass.DATA_LOSS, *REWRITE))  # fmt: skip
+            return
+    loses = may_lose_values(before, _domain(situation, new)[1] or new, using=using is not None)
     if loses is None:
         loses = using is not None or new.name in _MAY_CUT or (new.name == "numeric" and bool(new.modifiers))
     if loses:

@@ -26,7 +26,7 @@ def add_constraint(
     not_valid = body.get("skip_validation", False) or not body.get("is_enforced", False)
     kind = body["contype"]
     given = body.get("conname")
-    if given is not None and situation.model.complete and given in relation.constraints:
+    if given is not None and relation.knows and given in relation.constraints:
         names = {"kind": "CONSTRAINT", "object": quoted(given)}
         yield Hit(hazard="object-exists", relation=table, names=names)
         return
@@ -127,8 +127,13 @@ def _foreign(
     if situation.exists(referenced) is False:
         yield Hit(hazard="missing-object", relation=None, names=names, even_new=True)
         return
-    if parent.knows and parent.made_in is None or parent.knows and situation.is_recent(parent.made_in):
+    if parent.knows:
         yield from _target(situation, table, relation, parent, columns, theirs, names)
+    if relation.knows and not any(
+        each.key_columns[: len(columns)] == tuple(columns) for each in relation.indexes.values()
+    ):
+        more = {"index_columns": listed(columns), "new": quoted(derived(table.name, *columns, "idx"))}
+        yield Hit(hazard="fk-without-index", relation=table, names=names | more)
     if not_valid:
         if relation.kind is RelationKind.PARTITIONED and body.get("skip_validation"):
             yield Hit(hazard="fk-on-partitioned-not-valid", relation=table, names=names,
@@ -226,7 +231,18 @@ def _key(
             yield Hit(hazard="pk-using-index-nullable", relation=table, names=names | more, certain=False,
                       unsure="whether the index's columns are NOT NULL already")  # fmt: skip
         return
+    if relation.kind is RelationKind.PARTITIONED and relation.partition_key is not None and column is None:
+        if not set(partition_columns(relation)) <= set(columns):
+            more = {"command": "a key that leaves out a column of the partition key", "object": table.written}
+            yield Hit(hazard="statement-refused", relation=table, names=names | more)
+            return
     yield Hit(hazard="add-primary-key" if primary else "add-unique", relation=table, names=names)
+
+
+def partition_columns(relation: Relation) -> set[str]:
+    """The columns by which a table is partitioned, as far as they are plain."""
+    inside = (relation.partition_key or "").rpartition("(")[2].rstrip(")")
+    return {each.strip().strip('"') for each in inside.split(",")} & relation.columns.keys()
 
 
 def _maybe_null(relation: Relation, column: str) -> bool:
@@ -315,6 +331,8 @@ def drop_constraint(situation: Situation, table: RelationName, relation: Relatio
         return
     if situation.is_recent(known.made_in):
         return
+    statement = f"ALTER TABLE {table.written} DROP CONSTRAINT {quoted(name)}"
+    yield Hit(hazard="drop-constraint-lock", relation=table, names=names | {"statement": statement})
     foreign = [(child, each) for child, each in situation.model.referencing(relation.name)
                if _leads_to(each, known, relation)]  # fmt: skip
     if known.kind in (ConstraintKind.PRIMARY, ConstraintKind.UNIQUE) and foreign:

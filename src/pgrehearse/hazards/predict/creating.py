@@ -23,9 +23,15 @@ def create_table(written: Written, situation: Situation) -> Iterator[Hit]:
             yield Hit(hazard="if-not-exists-hides-drift", relation=table, names=names)
         if exists:
             return
-    elif exists and situation.model.complete:
+    elif exists:
         yield Hit(hazard="object-exists", relation=None, names=names, even_new=True)
         return
+    if situation.resolve(table) in situation.dropped:
+        more = {"new_qualified": table.beside(f"{table.name}_new")}
+        yield Hit(hazard="create-table-force", relation=table, names=names | more, even_new=True)
+    if table.namespace is None:
+        more = {"new_qualified": situation.resolve(table).written}
+        yield Hit(hazard="unqualified-name", relation=table, names=names | more, even_new=True)
     for parent in tree.get("inhRelations", ()):
         if "partbound" in tree:
             yield from partition_of(written, situation, table, relation_of(parent["RangeVar"]))
@@ -87,6 +93,6 @@ def create_table_as(written: Written, situation: Situation) -> Iterator[Hit]:
     """CREATE TABLE AS and CREATE MATERIALIZED VIEW."""
     tree = written.tree
     name = relation_of(tree["into"]["rel"])
-    if situation.exists(name) and situation.model.complete and not tree.get("if_not_exists"):
+    if situation.exists(name) and not tree.get("if_not_exists"):
         kind = "MATERIALIZED VIEW" if tree.get("objtype") == "OBJECT_MATVIEW" else "TABLE"
         yield Hit(hazard="object-exists", relation=None, names={"kind": kind, "object": name.written}, even_new=True)

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
-from pgrehearse.hazards.model import Index, RelationKind
+from pgrehearse.hazards.model import Index, Relation, RelationKind
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived, quoted
-from pgrehearse.hazards.tree import is_on, options, relation_of
+from pgrehearse.hazards.tree import Node, is_on, options, relation_of
 from pgrehearse.hazards.written import Written
 from pgrehearse.postgres.locks import LockMode
+
+_WIDE = 3
 
 
 def create_index(written: Written, situation: Situation) -> Iterator[Hit]:
@@ -42,11 +44,12 @@ def create_index(written: Written, situation: Situation) -> Iterator[Hit]:
         elif tree.get("idxname"):
             yield Hit(hazard="object-exists", relation=table, names=names)
         return
+    yield from _beside_others(situation, relation, tree, names)
     if concurrent:
         if relation.kind is RelationKind.PARTITIONED:
             refused = {"command": "CREATE INDEX CONCURRENTLY", "object": table.written}
             yield Hit(hazard="statement-refused", relation=table, names=names | refused)
-        if tree.get("unique") and tree.get("if_not_exists"):
+        if tree.get("if_not_exists"):
             statement = f"DROP INDEX CONCURRENTLY IF EXISTS {names['object']}"
             yield Hit(hazard="cic-failed-leaves-invalid", relation=table, names=names | {"statement": statement},
                       classes=(HazardClass.HARD_TO_UNDO,), level=Level.INFO)  # fmt: skip
@@ -65,6 +68,22 @@ def create_index(written: Written, situation: Situation) -> Iterator[Hit]:
 def _present(situation: Situation, full: RelationName) -> Index | None:
     table = situation.model.index_tables.get(full)
     return situation.relation(table).indexes.get(full.name) if table is not None else None
+
+
+def _beside_others(situation: Situation, relation: Relation, tree: Node, names: dict[str, str]) -> Iterator[Hit]:
+    """Another index that this one makes superfluous, or that it comes too late for; and one that is too wide."""
+    keys = tuple(each["IndexElem"]["name"] for each in tree.get("indexParams", ()) if "name" in each["IndexElem"])
+    if len(tree.get("indexParams", ())) > _WIDE:
+        yield Hit(hazard="wide-index", relation=relation.name, names=names)
+    if len(keys) != len(tree.get("indexParams", ())) or "whereClause" in tree:
+        return
+    for other in relation.indexes.values():
+        plain = not (other.unique or other.partial or other.expression_columns)
+        if plain and other.key_columns and other.key_columns == keys[: len(other.key_columns)]:
+            yield Hit(hazard="redundant-index", relation=relation.name, names=names | {"object": quoted(other.name)})
+    for table, gone in situation.dropped_indexes:
+        if table == relation.name and gone.key_columns[:1] == keys[:1]:
+            yield Hit(hazard="replace-index", relation=relation.name, names=names | {"object": quoted(gone.name)})
 
 
 def reindex(written: Written, situation: Situation) -> Iterator[Hit]:

@@ -36,7 +36,7 @@ def cluster(written: Written, situation: Situation) -> Iterator[Hit]:
 
 
 def refresh(written: Written, situation: Situation) -> Iterator[Hit]:
-    """REFRESH MATERIALIZED VIEW: written anew while nobody reads it; CONCURRENTLY it is compared under EXCLUSIVE."""
+    """REFRESH MATERIALIZED VIEW: written anew while nobody reads it; CONCURRENTLY readers go on."""
     view = relation_of(written.tree["relation"])
     names = {
         "object": view.written,
@@ -56,8 +56,6 @@ def refresh(written: Written, situation: Situation) -> Iterator[Hit]:
         if not any(each.unique and not each.partial and each.valid for each in known.indexes.values()):
             yield Hit(hazard="statement-refused", relation=view, names=names)
             return
-    yield Hit(hazard="refresh-matview", relation=view, names=names,
-              classes=(HazardClass.BLOCKS_WRITES, HazardClass.SCANS_UNDER_LOCK))  # fmt: skip
 
 
 def lock_table(written: Written, situation: Situation) -> Iterator[Hit]:

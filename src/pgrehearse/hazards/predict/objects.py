@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 
+from pgrehearse.hazards.changes import output_columns
 from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import RelationKind
 from pgrehearse.hazards.predict.dropping import kind_text
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, quoted
-from pgrehearse.hazards.tree import name_of, options, relation_of, strings
+from pgrehearse.hazards.tree import name_of, options, relation_of
 from pgrehearse.hazards.written import Written
 
 _RAISES_AT_ONCE = re.compile(r"\s*begin\s+raise\s+(?:exception\b|')", re.IGNORECASE)
@@ -29,7 +30,7 @@ def alter_enum(written: Written, situation: Situation) -> Iterator[Hit]:
         if not new_type:
             names = {"type": name.written, "label": _literal(tree["oldVal"]), "new": _literal(tree["newVal"])}
             yield Hit(hazard="rename-enum-value", relation=None, names=names)
-    elif "newValNeighbor" in tree:
+    elif "newValNeighbor" not in tree and not new_type:
         yield Hit(hazard="enum-value-position", relation=None,
                   names={"type": name.written, "label": _literal(tree["newVal"])})  # fmt: skip
     if "oldVal" not in tree and known is not None and tree["newVal"] in known.labels:
@@ -105,8 +106,23 @@ def alter_system(written: Written, situation: Situation) -> Iterator[Hit]:
 
 
 def create_function(written: Written, situation: Situation) -> Iterator[Hit]:
-    """A function under the name of one that this file dropped, or beside one with other arguments."""
-    yield from ()
+    """A function under the name of one that this file dropped: calls with the old arguments fail."""
+    name = name_of(written.tree["funcname"])
+    if situation.resolve_function(name) in situation.dropped_functions:
+        names = {"object": name.written, "statement": written.on_one_line}
+        yield Hit(hazard="function-signature-change", relation=None, names=names)
+
+
+def create_enum(written: Written, situation: Situation) -> Iterator[Hit]:
+    """CREATE TYPE … AS ENUM."""
+    yield Hit(hazard="enum-type", relation=None, names={"type": name_of(written.tree["typeName"]).written})
+
+
+def create_domain(written: Written, situation: Situation) -> Iterator[Hit]:
+    """CREATE DOMAIN with a constraint."""
+    if written.tree.get("constraints"):
+        yield Hit(hazard="domain-with-constraint", relation=None,
+                  names={"object": name_of(written.tree["domainname"]).written})  # fmt: skip
 
 
 def create_trigger(written: Written, situation: Situation) -> Iterator[Hit]:
@@ -122,6 +138,7 @@ def create_trigger(written: Written, situation: Situation) -> Iterator[Hit]:
     if situation.exists(table) is False:
         yield Hit(hazard="missing-object", relation=None, names=names | {"object": table.written}, even_new=True)
         return
+    yield Hit(hazard="create-trigger-lock", relation=table, names=names)
     function = situation.resolve_function(name_of(tree["funcname"]))
     bodies = [each.body or "" for each in situation.model.functions.get(function, [])]
     raises = any(_RAISES_AT_ONCE.match(body) for body in bodies)
@@ -158,33 +175,15 @@ def create_view(written: Written, situation: Situation) -> Iterator[Hit]:
         return
     names = {"object": name.written, "kind": "VIEW", "new_qualified": name.beside(f"{name.name}_new")}
     if not tree.get("replace"):
-        if situation.model.complete:
+        if situation.exists(name):
             yield Hit(hazard="object-exists", relation=None, names=names, even_new=True)
         return
     known = situation.relation(name)
-    targets = tree["query"].get("SelectStmt", {}).get("targetList", [])
-    columns = [_output_name(each["ResTarget"]) for each in targets]
-    if not known.columns or any(each is None for each in columns) or known.kind is not RelationKind.VIEW:
+    before, now = list(known.columns), output_columns(tree)
+    if not before or now is None or known.kind is not RelationKind.VIEW:
         return
-    before = list(known.columns)
-    aliases = strings(tree.get("aliases"))
-    now = [*aliases, *columns[len(aliases) :]]
     if now[: len(before)] != before:
         yield Hit(hazard="replace-view-loses-column", relation=name, names=names)
-
-
-def _output_name(target: dict[str, object]) -> str | None:
-    if "name" in target:
-        return str(target["name"])
-    value = target.get("val")
-    while isinstance(value, dict) and "TypeCast" in value and "ColumnRef" in value["TypeCast"]["arg"]:
-        value = value["TypeCast"]["arg"]
-    if isinstance(value, dict) and "ColumnRef" in value:
-        last = value["ColumnRef"]["fields"][-1]
-        return last["String"].get("sval") if "String" in last else None
-    if isinstance(value, dict) and "FuncCall" in value:
-        return strings(value["FuncCall"]["funcname"])[-1]
-    return None
 
 
 def grant(written: Written, situation: Situation) -> Iterator[Hit]:

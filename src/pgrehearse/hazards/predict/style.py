@@ -27,8 +27,9 @@ def column_style(table: RelationName, column: Node, names: dict[str, str]) -> It
     kinds = {each["Constraint"]["contype"] for each in column.get("constraints", ())}
     if "CONSTR_PRIMARY" in kinds and written.name in ("int2", "int4", "serial", "serial4", "smallserial", "serial2"):
         yield Hit(hazard="prefer-bigint", relation=table, names=names, even_new=True)
-    if column["colname"] == "type" and "select-star" not in names:
-        pass
+    if column["colname"] == "type":
+        more = {"new": quoted(f"{table.name}_type")}
+        yield Hit(hazard="sti-column", relation=table, names=names | more)
 
 
 def column_names(table: RelationName, column: Node) -> dict[str, str]:

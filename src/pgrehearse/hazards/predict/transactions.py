@@ -1,18 +1,22 @@
 """What follows from where a statement stands: in which transaction, behind which locks, in which file."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.situation import Situation
-from pgrehearse.hazards.sql_names import RelationName
+from pgrehearse.hazards.sql_names import MAX_NAME_BYTES, RelationName
 from pgrehearse.hazards.tree import Node, constant_of, kind_of, relation_of, walk
-from pgrehearse.hazards.written import Written
+from pgrehearse.hazards.written import Written, words
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.statements import DRIZZLE_KINDS, TransactionNeed
 from pgrehearse.postgres.locks import LockMode
 
 _CONTROL = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, TransactionNeed.ROLLS_BACK})
+_SESSION = frozenset({"TransactionStmt", "VariableSetStmt", "VariableShowStmt", "ConstraintsSetStmt"})
+_LONG_WORD = re.compile(r"[^\W\d][\w$]{31,}")
 _READS_ROWS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CreateTableAsStmt"})
 
 
@@ -113,9 +117,71 @@ def _by_key(where: Node, name: RelationName, situation: Situation) -> bool:
     return False
 
 
+def behind_locks(written: Written, situation: Situation, locks: Mapping[RelationName, LockMode]) -> Iterator[Hit]:
+    """What follows from the statement's own locks and from those that its transaction holds already."""
+    text = written.on_one_line if locks else ""
+    strong = [name for name, mode in locks.items() if mode is LockMode.ACCESS_EXCLUSIVE]
+    waited = [name for name, mode in locks.items() if mode.strength >= LockMode.SHARE.strength]
+    command = " ".join(text.split()[:2]).upper()
+    for table in strong[:1]:
+        names = {"table": table.written, "statement": text, "command": command, "object": table.written}
+        if situation.altered_last == table and written.kind == "AlterTableStmt":
+            yield Hit(hazard="multiple-alter-same-table", relation=table, names=names)
+    for table in waited[:1]:
+        names = {"table": table.written, "statement": text}
+        if not situation.lock_timeout and not situation.told_lock_timeout:
+            situation.told_lock_timeout = True
+            yield Hit(hazard="missing-lock-timeout", relation=table, names=names)
+    situation.altered_last = strong[0] if strong and written.kind == "AlterTableStmt" else None
+    if not situation.in_block or written.kind in _SESSION:
+        return
+    held = [name for name, mode in situation.held.items() if mode is LockMode.ACCESS_EXCLUSIVE]
+    others = [name for name in strong if name not in held]
+    if held and others:
+        names = {"table": others[0].written, "object": held[0].written, "statement": text}
+        yield Hit(hazard="multi-table-ael", relation=others[0], names=names)
+    elif held and not strong and not situation.told_under_lock:
+        situation.told_under_lock = True
+        text = written.on_one_line
+        names = {"table": held[0].written, "command": text.split()[0].upper() if text else "", "statement": text}
+        yield Hit(hazard="more-statements-under-ael", relation=held[0], names=names)
+
+
 def for_file(statements: Sequence[Written], situation: Situation, migration: Migration) -> Iterator[tuple[Hit, int]]:
     """Rules about a file as a whole."""
+    yield from _long_names(statements)
+    yield from _cannot_run_again(statements)
     yield from _own_transactions(statements, situation, migration)
+
+
+def _long_names(statements: Sequence[Written]) -> Iterator[tuple[Hit, int]]:
+    """PostgreSQL keeps 63 bytes of a name and cuts the rest away without an error."""
+    for at, written in enumerate(statements):
+        if written.kind in _READS_ROWS:
+            continue
+        for word in _LONG_WORD.findall(written.text):
+            if len(word.encode()) > MAX_NAME_BYTES and word in list(words(written.text)):
+                cut = word.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
+                yield Hit(hazard="identifier-too-long", relation=None, names={"object": word, "new": cut}), at
+
+
+def _cannot_run_again(statements: Sequence[Written]) -> Iterator[tuple[Hit, int]]:
+    """Beside a statement that refuses a transaction, each other one is kept when a later one fails."""
+    changing = [(at, each) for at, each in enumerate(statements) if each.kind not in _SESSION | _READS_ROWS]
+    if len(changing) < 2 or not any(each.need is TransactionNeed.REFUSES for _, each in changing):
+        return
+    for at, each in changing[:-1]:
+        if not _guarded(each):
+            text = each.on_one_line
+            names = {"command": " ".join(text.split()[:2]).upper(), "statement": text}
+            yield Hit(hazard="not-rerunnable", relation=None, names=names), at
+            return
+
+
+def _guarded(written: Written) -> bool:
+    said = list(words(written.text))
+    pairs = set(pairwise(said))
+    return ("if", "exists") in pairs or ("if", "not") in pairs or ("or", "replace") in pairs
 
 
 def _own_transactions(
