@@ -5,6 +5,7 @@ of an object says, beside the object's own rows, the names of others: those are 
 than relations, types, functions and their comments changed, everything is read again.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -23,6 +24,7 @@ OWNING_THEMSELVES = frozenset(
         ObjectKind.TYPE, ObjectKind.DOMAIN, ObjectKind.FUNCTION, ObjectKind.PROCEDURE, ObjectKind.AGGREGATE,
     )
 )  # fmt: skip
+KEY = itemgetter(0)  # of an entry
 OLDEST_MAJOR = 15  # before, publications are read otherwise
 
 Key = tuple[str, str, str]
@@ -88,17 +90,21 @@ def _read_everything(reading: Reading, footprint: Footprint) -> KnownSchema:
 
 
 def _known(reading: Reading, footprint: Footprint, kept: list[Entry], read: Iterable[Entry]) -> KnownSchema:
-    entries = list(kept)
-    entries += read
-    number = len(entries) - len(kept)
-    entries.sort(key=itemgetter(0))  # two sorted runs where little was read
+    fresh = sorted(read, key=KEY)
+    entries, taken = [], 0
+    for entry in fresh:  # mostly few, so what lies between them is taken over in one piece
+        place = bisect_left(kept, entry[0], lo=taken, key=KEY)
+        entries += kept[taken:place]
+        entries.append(entry)
+        taken = place
+    entries += kept[taken:]
     return KnownSchema(
         schema=as_schema(reading.major, [entry[2] for entry in entries], reading.ignored),
         footprint=footprint,
         members=reading.members,
         left_out=reading.left_out,
         ignored=reading.ignored,
-        objects_read=number,
+        objects_read=len(fresh),
         entries=tuple(entries),
     )
 

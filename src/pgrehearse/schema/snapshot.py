@@ -1,7 +1,9 @@
 """Read the shape of a whole database from its catalogs, as one snapshot sees it."""
 
 import contextlib
+import gc
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -123,14 +125,33 @@ def _in_transaction(connection: Connection, read: Callable[[], Found]) -> Found:
         if own_transaction:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.execute(SET_PRINTING, (list(PRINTING), list(PRINTING.values())))
-        return read()
+        with _without_collecting():
+            return read()
+
+
+@contextlib.contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Nothing read here is garbage, and looking for some among ever more objects takes a third of Python's time."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def as_schema(major: int, objects: Sequence[SchemaObject], ignored: frozenset[str]) -> Schema:
     """The schema of these objects, which are sorted by their keys; without drizzle's namespace where it is empty."""
-    found = next((each for each in objects if each.kind is ObjectKind.SCHEMA and each.name == DRIZZLE_NAMESPACE), None)
-    if found is not None and not any(_inside(each, DRIZZLE_NAMESPACE) for each in objects):
-        objects = [each for each in objects if each is not found]
+    key = (ObjectKind.SCHEMA.value, "", DRIZZLE_NAMESPACE)
+    place = bisect_left(objects, key, key=lambda found: found.key)
+    if (
+        place < len(objects)
+        and objects[place].key == key
+        and not any(_inside(each, DRIZZLE_NAMESPACE) for each in objects)
+    ):
+        objects = [*objects[:place], *objects[place + 1 :]]
     by_caller = tuple(LeftOut(what=name, reason="the caller ignores it") for name in sorted(ignored))
     return Schema(server_major=major, objects=tuple(objects), left_out=LEFT_OUT_BY_DESIGN + by_caller)
 
