@@ -8,15 +8,23 @@ import re
 
 import pglast.parser
 
+from pgrehearse.migrations.body_tokens import (
+    CONSTANTS,
+    NONE,
+    NOT_DYNAMIC,
+    RUNS_STRINGS,
+    SEMICOLON,
+    Token,
+    Unscannable,
+    called_functions,
+    read_tokens,
+)
 from pgrehearse.migrations.reach import find_reach_in_body
 
 # After a constant, EXECUTE's own words may follow; anything else (an operator, a dot) builds a string.
-_ENDS_CONSTANT = frozenset({"ASCII_59", "INTO", "USING", "LOOP", "IDENT"})
-_COMMENTS = frozenset({"SQL_COMMENT", "C_COMMENT"})
-_NOT_DYNAMIC = frozenset({"ON", "FUNCTION", "PROCEDURE"})  # GRANT EXECUTE ON, a trigger's EXECUTE FUNCTION
+_ENDS_CONSTANT = frozenset({SEMICOLON, "", "INTO", "USING", "LOOP", "IDENT"})
 _BODY = re.compile(r'"defname":"as","arg":\{"String":\{"sval":("(?:[^"\\]|\\.)*")\}')
 _LANGUAGE = re.compile(r'"defname":"language","arg":\{"String":\{"sval":("(?:[^"\\]|\\.)*")\}')
-_DOLLAR = re.compile(r"\A(\$\w*\$)(.*)\1\Z", re.DOTALL)
 
 
 def why_unseen_do(text: str) -> str | None:
@@ -41,29 +49,26 @@ def why_unseen(body: str, language: str) -> str | None:
 
 def _builds_strings(body: str, *, is_constant: bool = False) -> bool:
     try:
-        tokens = [(token.name, body[token.start : token.end + 1]) for token in pglast.parser.scan(body)]
-    except pglast.parser.ParseError:
+        tokens = read_tokens(body)
+    except Unscannable:
         return re.search(r"\bexecute\b", body, re.IGNORECASE) is not None
-    tokens = [token for token in tokens if token[0] not in _COMMENTS]
-    for position, (name, text) in enumerate(tokens):
-        if is_constant and name == "SCONST" and _builds_strings(_constant(text) or "", is_constant=True):
+    for place, token in enumerate(tokens):
+        if is_constant and token.name in CONSTANTS and _builds_strings(token.constant or "", is_constant=True):
             return True  # the body of a DO that is itself a string
-        if name != "EXECUTE":
+        if token.name != "EXECUTE":
             continue
-        following = [*tokens[position + 1 : position + 3], ("", ""), ("", "")]
-        (first, written), (second, _) = following[:2]
-        if first in _NOT_DYNAMIC:
+        first, second = [*tokens[place + 1 : place + 3], NONE, NONE][:2]
+        if first.name in NOT_DYNAMIC:
             continue
-        constant = _constant(written) if first == "SCONST" and second in _ENDS_CONSTANT else None
+        constant = first.constant if second.name in _ENDS_CONSTANT else None
         if constant is None or _builds_strings(constant, is_constant=True):
             return True
-    return False
+    return any(
+        name in RUNS_STRINGS and not _is_given_constant(tokens, place) for place, _, name in called_functions(tokens)
+    )
 
 
-def _constant(written: str) -> str | None:
-    """The value of a string literal; None for one with escapes."""
-    if dollar := _DOLLAR.match(written):
-        return dollar.group(2)
-    if "\\" in written or not written.endswith("'"):
-        return None
-    return written[written.index("'") + 1 : -1].replace("''", "'")
+def _is_given_constant(tokens: tuple[Token, ...], called_at: int) -> bool:
+    """Whether a function's first argument is a constant string and nothing is done to it."""
+    first, second = [*tokens[called_at + 2 : called_at + 4], NONE, NONE][:2]
+    return first.constant is not None and second.text in {",", ")"}
