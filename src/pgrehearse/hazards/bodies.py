@@ -6,7 +6,7 @@ function that neither the files nor a catalog show.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -402,6 +402,9 @@ def _call_folded(name: str, arguments: list[list[str]]) -> list[str] | None:
 _FORMAT = re.compile(r"%(?:%|(?:(\d+)\$)?-?\d*([sIL]))")
 
 
+_QUOTING: dict[str, Callable[[str], str]] = {"I": quoted, "L": lambda text: _literal(text), "s": lambda text: text}
+
+
 def _formatted(arguments: list[list[str]]) -> list[str] | None:
     found: list[str] | None = []
     for pattern in arguments[0]:
@@ -416,7 +419,7 @@ def _formatted(arguments: list[list[str]]) -> list[str] | None:
             used = int(match[1]) if match[1] else used + 1
             if used >= len(arguments):
                 return None
-            quoting = {"I": quoted, "L": _literal, "s": str}[match[2]]
+            quoting = _QUOTING[match[2]]
             pieces = _joined(pieces, [quoting(each) for each in arguments[used]])
         pieces = _joined(pieces, [pattern[at:]])
         if pieces is None or found is None:

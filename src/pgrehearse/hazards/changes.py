@@ -102,6 +102,7 @@ def _create(tree: Node, situation: Situation) -> None:
         parent = situation.relation(relation_of(each["RangeVar"]))
         parent.partitions.add(name)
         _inherit(relation, parent)
+        situation.model.note_links(relation)
         if "partbound" in tree:
             relation.partition_of = parent.name
             if tree["partbound"].get("is_default"):
@@ -227,6 +228,7 @@ def _uses(relation: Relation, query: Node, situation: Situation) -> None:
     named = {used for used, _ in relation.uses}
     relation.uses.update((used, "") for used in aliases.values() if used not in named)
     relation.calls.update(situation.resolve_function(each) for each in functions_in(query))
+    situation.model.note_links(relation)
 
 
 def _names_all(query: Node) -> bool:
@@ -416,7 +418,7 @@ def _rename_column(situation: Situation, relation: Relation, old: str, new: str)
     for index in relation.indexes.values():
         index.columns, index.key_columns = renamed(index.columns), renamed(index.key_columns)
         index.expression_columns = frozenset(renamed(tuple(index.expression_columns)))
-    for view in situation.model.relations.values():
+    for view in tuple(situation.model.using(relation.name, old)):
         if (relation.name, old) in view.uses:
             view.uses.discard((relation.name, old))
             view.uses.add((relation.name, new))
@@ -435,19 +437,30 @@ def move_relation(situation: Situation, old: RelationName, new: RelationName) ->
     for index in relation.indexes:
         model.index_tables.pop(RelationName(old.namespace, index), None)
         model.index_tables[RelationName(new.namespace, index)] = new
+    for child, constraint in tuple(model.referencing(old)):
+        constraint.referenced = new
+        model.note_links(child)
+    for user in tuple(model.using(old)):
+        user.uses = {(new if used == old else used, column) for used, column in user.uses}
+        model.note_links(user)
+    for constraint in relation.constraints.values():  # to itself
+        if constraint.referenced == old:
+            constraint.referenced = new
+    model.note_links(relation)
+    if relation.partition_of is not None and relation.partition_of in model.relations:
+        siblings = model.relations[relation.partition_of].partitions
+        siblings.discard(old)
+        siblings.add(new)
+    for name in relation.partitions:
+        below = model.relations.get(name)
+        if below is not None and below.partition_of == old:
+            below.partition_of = new
     for each in model.relations.values():
-        for constraint in each.constraints.values():
-            if constraint.referenced == old:
-                constraint.referenced = new
-        if any(used == old for used, _ in each.uses):
-            each.uses = {(new if used == old else used, column) for used, column in each.uses}
-        if each.partition_of == old:
-            each.partition_of = new
-        if old in each.partitions:
-            each.partitions.discard(old)
-            each.partitions.add(new)
         if each.owned_by is not None and each.owned_by[0] == old:
             each.owned_by = (new, each.owned_by[1])
+        if each.kind is not RelationKind.PARTITIONED and old in each.partitions:
+            each.partitions.discard(old)
+            each.partitions.add(new)
 
 
 def _rename_namespace(situation: Situation, old: str, new: str) -> None:

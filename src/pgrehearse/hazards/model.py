@@ -205,24 +205,51 @@ class Model:
     data: "DataQuestions | None" = None
     touched: set[RelationName] = field(default_factory=set)  # rows or shape changed by these files: ask no more
 
+    # Who may lead there; an entry may be out of date, so each is looked at again.
+    _children: dict[RelationName, dict[RelationName, None]] | None = field(default=None, repr=False)
+    _users: dict[RelationName, dict[RelationName, None]] | None = field(default=None, repr=False)
+
     def find(self, name: RelationName) -> Relation | None:
         """The relation, or None where nothing is known of it."""
         return self.relations.get(name)
 
     def referencing(self, parent: RelationName) -> Iterator[tuple[Relation, Constraint]]:
-        """Every foreign key that leads to `parent`, with its table.  Cost: all constraints."""
-        for relation in self.relations.values():
-            for constraint in relation.constraints.values():
-                if constraint.kind is ConstraintKind.FOREIGN and constraint.referenced == parent:
-                    yield relation, constraint
+        """Every foreign key that leads to `parent`, with its table."""
+        if self._children is None:
+            self._children = {}
+            for relation in self.relations.values():
+                for constraint in relation.constraints.values():
+                    if constraint.referenced is not None:
+                        self._children.setdefault(constraint.referenced, {})[relation.name] = None
+        for child in tuple(self._children.get(parent, ())):
+            known = self.relations.get(child)
+            for constraint in tuple(known.constraints.values()) if known is not None else ():
+                if known is not None and constraint.kind is ConstraintKind.FOREIGN and constraint.referenced == parent:
+                    yield known, constraint
 
     def using(self, name: RelationName, column: str | None = None) -> Iterator[Relation]:
-        """Views that name the relation, or that column of it.  Cost: all relations."""
-        for relation in self.relations.values():
-            for used, used_column in relation.uses:
-                if used == name and (column is None or used_column is None or used_column == column):
-                    yield relation
+        """Views that name the relation, or that column of it."""
+        if self._users is None:
+            self._users = {}
+            for relation in self.relations.values():
+                for used, _ in relation.uses:
+                    self._users.setdefault(used, {})[relation.name] = None
+        for user in tuple(self._users.get(name, ())):
+            known = self.relations.get(user)
+            for used, used_column in known.uses if known is not None else ():
+                if known is not None and used == name and (column is None or used_column in (None, column)):
+                    yield known
                     break
+
+    def note_links(self, relation: Relation) -> None:
+        """After a relation got foreign keys, or uses others: `referencing` and `using` find it from here on."""
+        if self._children is not None:
+            for constraint in relation.constraints.values():
+                if constraint.referenced is not None:
+                    self._children.setdefault(constraint.referenced, {})[relation.name] = None
+        if self._users is not None:
+            for used, _ in relation.uses:
+                self._users.setdefault(used, {})[relation.name] = None
 
     def typed(self, name: RelationName) -> Iterator[tuple[Relation, Column]]:
         """Columns of that user type.  Cost: all columns."""

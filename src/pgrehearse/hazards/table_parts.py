@@ -160,6 +160,8 @@ def add_constraint(situation: Situation, relation: Relation, constraint: Constra
             if name in relation.columns and constraint.validated:
                 relation.columns[name].not_null = True
     relation.constraints[constraint.name] = constraint
+    if constraint.referenced is not None:
+        situation.model.note_links(relation)
     if constraint.index is not None:
         key = RelationName(relation.name.namespace, constraint.name)
         situation.model.index_tables[key] = relation.name
