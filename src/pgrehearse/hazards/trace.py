@@ -39,6 +39,7 @@ class StatementTrace:
     scans_under_lock: tuple[str, ...]
     error: StatementError | None
     sampled: bool  # locks were sampled from another session: a lower bound
+    transaction: int | None = None  # counted from 1; None: it ran outside one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,7 @@ class Tracer(NoObserver):
         for oid, files in self._watch.execute(_QUERIES["index_files"], (self._oids,)):
             self._relations[oid].index_files = tuple(files)
         self._transaction: _InTransaction | None = None
+        self._transactions = 0
         self._outside: OutsideLocks | None = None
 
     def close(self) -> None:
@@ -121,6 +123,7 @@ class Tracer(NoObserver):
             self._outside = OutsideLocks(self._watch, opens, running.backend_pid, self._oids)
             self._outside.start()
         elif self._transaction is None:
+            self._transactions += 1
             begun = self._state.at_begin(running.session)
             self._transaction = _InTransaction(rows_read=dict(begun.rows_read))
             # What the session holds already is not the statement's doing: the runner locks its ledger's table.
@@ -153,6 +156,7 @@ class Tracer(NoObserver):
                 scans_under_lock=tuple(self._relations[oid].name for oid in scanned),
                 error=error,
                 sampled=sampled,
+                transaction=self._transactions if self._transaction is not None else None,
             )
         )
 

@@ -20,6 +20,7 @@ from pgrehearse.errors import MigrationFailed
 from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level, Measured
 from pgrehearse.hazards.trace import StatementTrace
 from pgrehearse.rehearsal.checks import CheckResult, CheckVerdict
+from pgrehearse.rehearsal.held_locks import find_held_locks
 from pgrehearse.rehearsal.loss_text import declaring_lines, loss_sentence
 
 # A lock that was held shorter than this on the full clone is told, and no reason to refuse.
@@ -119,6 +120,7 @@ def find_all(
         *declared,
         *_losses_untold(losses.values(), traces, told),
         *_waits_untold(traces, told),
+        *find_held_locks(traces, harmless_ms=HARMLESS_MS),
         *(
             _guarantee_lost(guarantee, data)
             for guarantee in guarantees
