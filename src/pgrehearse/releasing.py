@@ -33,7 +33,9 @@ from pgrehearse.release.approval import (
 )
 from pgrehearse.release.examine import examine
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
+from pgrehearse.release.history import PromotionRecord, find_promotion, find_unfinished, read_promotions
 from pgrehearse.release.lease import describe, hold_lease
+from pgrehearse.release.lineage import database_key, find_taken_back, key_from_outside
 from pgrehearse.release.outlives_rollback import find_left_behind
 from pgrehearse.release.promote import Around, promote
 from pgrehearse.release.promotion import (
@@ -42,9 +44,6 @@ from pgrehearse.release.promotion import (
     ROLLBACK_ENDED,
     Promotion,
     PromotionRequest,
-    database_key,
-    find_taken_back,
-    find_unfinished,
 )
 from pgrehearse.release.recoverability import (
     Proof,
@@ -57,13 +56,9 @@ from pgrehearse.release.recoverability import (
 from pgrehearse.release.restore.beside import drop_restored, find_restores
 from pgrehearse.release.restore.swap import record_swapped, undo
 from pgrehearse.release.take_back import (
-    PromotionRecord,
     TakeBackRequest,
     TakenBack,
     Way,
-    find_promotion,
-    key_from_outside,
-    read_promotions,
     take_back,
 )
 
@@ -245,6 +240,7 @@ class Releasing:
         with self.project.releases() as releases:
             receipt = self._receipt_to_promote(releases, options)
             database = self._destination(options, receipt)
+            self._record_swapped(releases, database, tell)
             sources = self._sources_to_promote(options, receipt)
             request = self._request(options, database, receipt, sources)
             policy = self.policies.recoverability(database)
@@ -275,6 +271,7 @@ class Releasing:
         """Go on with the promotion of this database that has not ended.  Raises `NothingUnfinished`."""
         database = self.project.database(options.to)
         with self.project.releases() as releases, connect(database.conninfo, verb="promote") as session:
+            self._record_swapped(releases, database, tell)
             unfinished = find_unfinished(releases, database_key(session))
         if unfinished is None:
             raise NothingUnfinished(f"no promotion of {database.label} is unfinished")
@@ -437,6 +434,7 @@ class Releasing:
         """The promotions of this database, oldest first, and whether each is taken back."""
         database = self.project.database(word)
         with self.project.releases() as releases, connect(database.conninfo, verb="rollback") as session:
+            self._record_swapped(releases, database, lambda _: None)
             back = find_taken_back(releases)
             return tuple((each, each.id in back) for each in read_promotions(releases, database_key(session)))
 
@@ -481,8 +479,7 @@ def told_under_way(releases: ReleaseLedger, key: str) -> Iterator[str]:
 def standing_since(approvals: Sequence[Approval], releases: ReleaseLedger, digest: str) -> tuple[Approval, ...]:
     """Those given since the receipt's last promotion was taken back: who said yes then did not know of that."""
     promoted = {entry.subject for entry in releases.entries(kind=BEGUN) if entry.body["receipt"] == digest}
-    back = find_taken_back(releases)
-    ends = [entry.at for entry in releases.entries(kind=ROLLBACK_ENDED) if entry.subject in promoted & back]
+    ends = [at for promotion, at in find_taken_back(releases).items() if promotion in promoted]
     return tuple(each for each in approvals if not ends or each.at > max(ends))
 
 

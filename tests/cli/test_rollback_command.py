@@ -92,6 +92,8 @@ def test_the_newest_goes_first_and_what_was_destroyed_comes_back(shop: Shop) -> 
 
 def test_a_restore_is_asked_for_and_keeps_what_was_written_since(shop: Shop) -> None:
     promote(shop)
+    (shop.folder / "db/0003_forget.sql").write_text("ALTER TABLE users DROP COLUMN age;\n")
+    promote(shop)
     shop.execute("INSERT INTO users (id, email) VALUES (9001, 'late'); UPDATE users SET email = 'x5' WHERE id = 5")
     shop.execute("DELETE FROM sessions WHERE id = 200")
     unasked = shop.pgrehearse("rollback", "--restore")
@@ -106,18 +108,38 @@ def test_a_restore_is_asked_for_and_keeps_what_was_written_since(shop: Shop) -> 
     assert {table["name"]: sum(table["application"].values()) for table in rows["tables"]} == {
         "public.sessions": 1, "public.users": 2,
     }  # fmt: skip
-    exported = [*Path(rows["directory"]).rglob("*.csv")]
-    assert sum(len([*csv.reader(file.read_text().splitlines())]) - 1 for file in exported) == 3
+    assert written_since(Path(rows["directory"])) == {"9001", "5", "200"}
     with connect(shop.production, verb="test") as session:
-        assert fetch_value(session, "SELECT count(*) FROM users") == 500  # as it was when it was backed up
-        assert fetch_value(session, "SELECT to_regclass('users_email') IS NULL")
+        assert fetch_value(session, "SELECT count(age) FROM users") == 500  # as it was when it was backed up
+        assert fetch_value(session, "SELECT count(*) FROM sessions") == 300
         kept = "SELECT count(*) FROM pg_database WHERE datname = %s AND NOT datallowconn"
         assert fetch_value(session, kept, (answer["restore"]["quarantine"],)) == 1
     assert shop.pgrehearse("rollback", "--undo").stdout.strip() == "no restore stands beside this database"
     forget_the_end(shop)  # as a kill just before the last entry would leave it
-    killed = shop.pgrehearse("rollback")
+    killed = shop.pgrehearse("rollback", "--dry-run")
     assert "had swapped the names before it was killed" in killed.stderr
-    assert "had swapped" not in shop.pgrehearse("rollback").stderr
+    assert "had swapped" not in shop.pgrehearse("rollback", "--dry-run").stderr
+
+    # The restored database is another one, with the history that its backup had.
+    listed = shop.pgrehearse("rollback", "--list").stdout.splitlines()
+    assert ["taken back" in line for line in listed] == [False, True]
+    assert shop.pgrehearse("resume").returncode == 1
+    status = json.loads(shop.pgrehearse("status", "prd", "--json").stdout)
+    assert status["plan"]["versions"] == ["0003_forget"]
+    older = shop.pgrehearse("rollback", "--json")
+    assert older.returncode == 0, older.stderr
+    assert json.loads(older.stdout)["promotion"] == listed[0].split()[0]
+    with connect(shop.production, verb="test") as session:
+        assert fetch_value(session, "SELECT to_regclass('users_email') IS NULL")
+
+
+def written_since(directory: Path) -> set[str]:
+    """The ids of the exported rows that the application wrote."""
+    found = set()
+    for path in directory.rglob("*.csv"):
+        with path.open(newline="") as file:
+            found |= {row["id"] for row in csv.DictReader(file)}
+    return found
 
 
 def test_without_a_promotion_there_is_nothing_to_take_back(shop: Shop) -> None:

@@ -16,8 +16,8 @@ from pgrehearse.migrations.statements import split_file
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.release.lineage import database_key
 from pgrehearse.release.outlives_rollback import find_left_behind
-from pgrehearse.release.promotion import database_key
 
 SHOP = """
 CREATE SEQUENCE tickets; SELECT setval('tickets', 500);

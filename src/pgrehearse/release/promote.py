@@ -35,7 +35,9 @@ from pgrehearse.progress import Progress
 from pgrehearse.release.backup.writes import Counters, read_counters
 from pgrehearse.release.destroyed_once import find_destroyed_twice
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
+from pgrehearse.release.history import Unfinished, find_unfinished
 from pgrehearse.release.lease import Lease, hold_lease
+from pgrehearse.release.lineage import database_key
 from pgrehearse.release.outlives_rollback import ROLLED_BACK, TellsWhatStays, read_rolled_back
 from pgrehearse.release.promotion import (
     BEGUN,
@@ -43,9 +45,6 @@ from pgrehearse.release.promotion import (
     Position,
     Promotion,
     PromotionRequest,
-    Unfinished,
-    database_key,
-    find_unfinished,
     read_position,
 )
 from pgrehearse.release.recoverability import DUMP, EXTERNAL, Proof

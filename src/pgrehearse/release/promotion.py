@@ -1,17 +1,15 @@
-"""What a promotion is, what the release ledger says of one, and which one was left unfinished."""
+"""What a promotion is, and how the release ledger names it and its steps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.limits import Limits, TransactionMode
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.migrations.standing import Resolution
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.conninfo import Conninfo
-from pgrehearse.postgres.identity import read_identity
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.release.lease import DEFAULT_TTL_S
 from pgrehearse.release.watch import StatementCompared
@@ -19,7 +17,7 @@ from pgrehearse.release.watch import StatementCompared
 FORMAT = 1
 BEGUN, STEP, ENDED = "promotion-begun", "promotion-step", "promotion-ended"
 ROLLBACK_BEGUN, ROLLBACK_ENDED = "rollback-begun", "rollback-ended"
-TAKEN_BACK = ("taken-back", "swapped")  # how a rollback ended that did what it should
+BY_INVERSE, BY_RESTORE = "taken-back", "swapped"  # how a rollback ended that did what it should
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,32 +91,6 @@ class Promotion:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unfinished:
-    """A promotion that began and has not ended."""
-
-    id: str
-    receipt: str | None
-    unrehearsed: str | None  # why nobody rehearsed it
-    plan: tuple[tuple[str, str], ...]  # version, SHA-256
-    began_at: str
-    by: Mapping[str, Any]
-    position: Position
-    steps: Mapping[str, Mapping[str, Any]]  # of each step that is done: what was recorded then
-    committed: tuple[str, ...]  # versions whose commit was recorded
-
-    def is_done(self, step: str) -> bool:
-        return step in self.steps
-
-
-def database_key(session: Connection) -> str:
-    """What names a database in the release ledger: the same after a failover, another after a restore beside it."""
-    identity = read_identity(session)
-    if identity.system_identifier is None:
-        return identity.address
-    return f"{identity.system_identifier}/{identity.database_oid}"
-
-
 POSITION = """
 SELECT pg_catalog.pg_current_wal_lsn()::text, pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn())
 """
@@ -129,41 +101,3 @@ def read_position(session: Connection) -> Position:
     row = session.execute(POSITION).fetchone()
     assert row is not None
     return Position(lsn=row[0], timeline=int(row[1][:8], 16))
-
-
-def find_taken_back(releases: ReleaseLedger) -> frozenset[str]:
-    """The promotions of which a rollback says that it took them back."""
-    ended = releases.entries(kind=ROLLBACK_ENDED)
-    return frozenset(entry.subject for entry in ended if entry.body["outcome"] in TAKEN_BACK)
-
-
-def find_unfinished(releases: ReleaseLedger, key: str) -> Unfinished | None:
-    """The newest promotion of this database that has neither ended nor been taken back.
-
-    One that was killed before its end and then taken back must not be gone on with: its proofs and images are older
-    than the way back, and a promotion is taken back once.
-    """
-    ended = {entry.subject for entry in releases.entries(kind=ENDED)} | find_taken_back(releases)
-    for entry in reversed(releases.entries(kind=BEGUN)):
-        if entry.body["key"] != key or entry.subject in ended:
-            continue
-        steps: dict[str, Mapping[str, Any]] = {}
-        committed: list[str] = []
-        for step in releases.entries(kind=STEP, subject=entry.subject):
-            if step.body["state"] == "done":
-                steps[step.body["step"]] = step.body
-            elif step.body["state"] == "committed":
-                committed += step.body["versions"]
-        body = entry.body
-        return Unfinished(
-            id=entry.subject,
-            receipt=body["receipt"],
-            unrehearsed=body["unrehearsed"],
-            plan=tuple((each["version"], each["sha256"]) for each in body["plan"]),
-            began_at=entry.at.isoformat(),
-            by=body["by"],
-            position=Position(lsn=body["lsn"], timeline=body["timeline"]),
-            steps=steps,
-            committed=tuple(committed),
-        )
-    return None

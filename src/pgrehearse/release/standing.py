@@ -9,7 +9,8 @@ from pgrehearse.migrations.migration_ledger import LedgerRow
 from pgrehearse.migrations.progress import ProgressTable
 from pgrehearse.migrations.runner_lock import take_turn
 from pgrehearse.postgres.connect import Connection
-from pgrehearse.release.promotion import PromotionRequest, Unfinished
+from pgrehearse.release.history import Unfinished
+from pgrehearse.release.promotion import PromotionRequest
 
 POLL_S = 0.2
 

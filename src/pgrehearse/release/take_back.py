@@ -7,24 +7,26 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pgrehearse.errors import NoWayBack, PgRehearseError, UnknownPromotion
+import psycopg
+
+from pgrehearse.errors import NoWayBack, PgRehearseError, ServerUnreachable
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.migration_ledger import MigrationLedger
-from pgrehearse.postgres.connect import Connection, connect
+from pgrehearse.postgres.connect import Connection, connect, scrub
 from pgrehearse.postgres.conninfo import Conninfo
-from pgrehearse.postgres.identity import read_identity
 from pgrehearse.postgres.pooler import require_session
 from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.release.backup.dump_backup import DumpBackup, open_backup
+from pgrehearse.release.history import PromotionRecord, read_promotions
 from pgrehearse.release.interrupted_rollback import BY_INVERSE, find_committed
 from pgrehearse.release.lease import DEFAULT_TTL_S, Lease, hold_lease
-from pgrehearse.release.promotion import BEGUN, ENDED, ROLLBACK_BEGUN, ROLLBACK_ENDED, STEP, find_taken_back
+from pgrehearse.release.lineage import find_taken_back
+from pgrehearse.release.promotion import ROLLBACK_BEGUN, ROLLBACK_ENDED
 from pgrehearse.release.recoverability import DUMP, EXTERNAL, Proof
-from pgrehearse.release.restore.beside import find_restores, open_admin, require_database
-from pgrehearse.release.restore.database_properties import require_properties
+from pgrehearse.release.restore.beside import find_restores
 from pgrehearse.release.restore.from_backup import RestorePlan, plan_restore, restore_backup_beside
 from pgrehearse.release.restore.migration_transactions import DRIZZLE, OWN
 from pgrehearse.release.restore.swap import Swapped, WhatIsKnown, swap
@@ -41,20 +43,6 @@ from pgrehearse.schema.snapshot import read_schema
 
 FORMAT = 1
 LOSES, IMPOSSIBLE = "loses-writes", "impossible"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromotionRecord:
-    """What the release ledger says of one promotion that changed something, or may have."""
-
-    id: str
-    key: str
-    at: datetime
-    receipt: str | None
-    plan: tuple[str, ...]  # versions
-    digests: Mapping[str, str]  # SHA-256 of each version's bytes
-    outcome: str | None  # None: it was left unfinished
-    proofs: tuple[Proof, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,62 +109,6 @@ class TakenBack:
         }
 
 
-def find_promotion(releases: ReleaseLedger, key: str, prefix: str | None) -> PromotionRecord:
-    """The promotion of this database whose id starts so, or the newest that is not taken back.
-
-    Raises `UnknownPromotion`, also for one that is taken back already or that never changed anything.
-    """
-    records = read_promotions(releases, key)
-    back = find_taken_back(releases)
-    if prefix is None:
-        standing = [record for record in records if record.id not in back]
-        if not standing:
-            raise UnknownPromotion(f"{releases.place} knows no promotion of this database that could be taken back")
-        return standing[-1]
-    fitting = [record for record in records if record.id.startswith(prefix)]
-    if len(fitting) != 1:
-        raise UnknownPromotion(f"{len(fitting)} promotions of this database start with {prefix!r}")
-    if fitting[0].id in back:
-        raise UnknownPromotion(f"promotion {fitting[0].id} is taken back already")
-    return fitting[0]
-
-
-def key_from_outside(production: Conninfo) -> str:
-    """`database_key` of a database that may admit nobody, asked from another one of its server."""
-    with open_admin(production) as admin:
-        identifier = read_identity(admin).system_identifier
-        oid = require_properties(admin, require_database(production)).oid
-    return production.address if identifier is None else f"{identifier}/{oid}"
-
-
-def read_promotions(releases: ReleaseLedger, key: str) -> tuple[PromotionRecord, ...]:
-    """Those of this database that changed something or may have, oldest first."""
-    ended = {entry.subject: entry.body["outcome"] for entry in releases.entries(kind=ENDED)}
-    records = []
-    for entry in releases.entries(kind=BEGUN):
-        outcome = ended.get(entry.subject)
-        if entry.body["key"] != key or outcome in ("refused", "abandoned"):
-            continue
-        proofs = [
-            Proof.from_json(proof)
-            for step in releases.entries(kind=STEP, subject=entry.subject)
-            for proof in step.body.get("proofs", ())
-        ]
-        records.append(
-            PromotionRecord(
-                id=entry.subject,
-                key=key,
-                at=entry.at,
-                receipt=entry.body["receipt"],
-                plan=tuple(each["version"] for each in entry.body["plan"]),
-                digests={each["version"]: each["sha256"] for each in entry.body["plan"]},
-                outcome=outcome,
-                proofs=tuple(proofs),
-            )
-        )
-    return tuple(records)
-
-
 def take_back(
     request: TakeBackRequest,
     *,
@@ -192,8 +124,29 @@ def take_back(
 
     ``agree(way)`` is asked before a way that loses writes is gone; False stops there with nothing done.  What an
     earlier run took back, and was killed before it could say so, is only written down.
-    Raises `NoWayBack` with every reason, `LeaseHeld`, and what `perform`, `restore_backup_beside` and `swap` raise.
+    Raises `NoWayBack` with every reason, `LeaseHeld`, `ServerUnreachable`, and what `perform`, `restore_backup_beside`
+    and `swap` raise.
     """
+    try:
+        return _take_back(request, releases, now, nonce, progress, agree, tell, dry_run=dry_run)
+    except psycopg.Error as error:  # in a session of our own, before or after the way itself
+        raise ServerUnreachable(
+            f"{request.production.address}: {scrub(str(error), request.production)}",
+            remedy="When the server answers again, run `pgrehearse rollback` again: it looks first what is there.",
+        ) from error
+
+
+def _take_back(
+    request: TakeBackRequest,
+    releases: ReleaseLedger,
+    now: Callable[[], datetime],
+    nonce: Callable[[], str],
+    progress: Progress,
+    agree: Callable[[Way], bool],
+    tell: Callable[[str], None],
+    *,
+    dry_run: bool,
+) -> TakenBack:
     require_session(request.production)
     with ExitStack() as stack:
         session = stack.enter_context(connect(request.production, verb="rollback"))

@@ -17,6 +17,7 @@ from pgrehearse.errors import FenceRefused
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.release.lineage import find_lineage
 from pgrehearse.release.promotion import BEGUN, STEP
 from pgrehearse.release.steps import Steps
 
@@ -65,8 +66,9 @@ def write_fence(
 def find_standing(releases: ReleaseLedger, key: str) -> Mapping[str, Any] | None:
     """What a killed run recorded of the fence that it left around this database; None where none stands."""
     standing: Mapping[str, Any] | None = None
+    line = find_lineage(releases, key)  # a restore carries the settings of the database over, this one too
     for begun in releases.entries(kind=BEGUN):
-        if begun.body["key"] != key:
+        if begun.body["key"] not in line:
             continue
         for step in releases.entries(kind=STEP, subject=begun.subject):
             if step.body["step"] == FENCE:

@@ -24,6 +24,7 @@ from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress, Silent
+from pgrehearse.release.lineage import key_through
 from pgrehearse.release.restore.beside import (
     Mark,
     Recorder,
@@ -132,7 +133,7 @@ def swap(
     with open_admin(production) as admin:
         require_ledger_elsewhere(admin, names, ledger)
         if _has_swapped(admin, names):
-            recorder.ended("swapped", quarantine=names.quarantine)
+            recorder.ended("swapped", quarantine=names.quarantine, key=key_through(admin, production))
             return Swapped(
                 id=id, database=names.database, quarantine=names.quarantine, rows=None, written_back=None,
                 sequences=(), sessions_refused_ms=0,
@@ -144,6 +145,7 @@ def swap(
                 remedy="Drop it with `pgrehearse rollback --undo --drop` and restore again.",
             )
         require_free_way(admin, names)
+        key = key_through(admin, production, database=names.restored)
         folder = _new_folder(directory)
         started = time.monotonic()
         with _lifted_on_failure(production, names, recorder):
@@ -170,7 +172,7 @@ def swap(
             with recorder.step("swap"):
                 _rename(admin, mark)
     refused_ms = round((time.monotonic() - started) * 1000)
-    recorder.ended("swapped", quarantine=names.quarantine, sessions_refused_ms=refused_ms)
+    recorder.ended("swapped", quarantine=names.quarantine, sessions_refused_ms=refused_ms, key=key)
     return Swapped(
         id=id, database=names.database, quarantine=names.quarantine, rows=rows, written_back=written,
         sequences=sequences, sessions_refused_ms=refused_ms,
@@ -187,10 +189,11 @@ def record_swapped(
     """Whether this restore has swapped the names already; if so it is recorded, which a killed run left undone."""
     names = names_of(production, id)
     with open_admin(production) as admin:
-        swapped = _has_swapped(admin, names)
-    if swapped:
-        Recorder(id=id, ledger=ledger, now=now).ended("swapped", quarantine=names.quarantine)
-    return swapped
+        if not _has_swapped(admin, names):
+            return False
+        key = key_through(admin, production)
+    Recorder(id=id, ledger=ledger, now=now).ended("swapped", quarantine=names.quarantine, key=key)
+    return True
 
 
 def undo(
