@@ -20,9 +20,11 @@ from tests.support.applying import (
 from tests.support.dumps import dump_text
 
 import pgrehearse.rollback.perform as perform_module
-from pgrehearse.errors import RunnerBusy, WayBackFailed
+from pgrehearse.errors import ConnectionLost, RunnerBusy, WayBackFailed
+from pgrehearse.migrations.ledger_wall import Executor
 from pgrehearse.migrations.migration import Plan, SourceKind
 from pgrehearse.migrations.runner_lock import take_turn
+from pgrehearse.migrations.watchdog import Watchdog
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.rollback.aside import Added, find_added
@@ -103,17 +105,30 @@ def test_a_lock_is_waited_for_again_and_given_up_with_nothing_changed(
 
 
 @pytest.mark.pg("== 18")
-@pytest.mark.parametrize("slow", ["a statement", "putting rows back"])
+@pytest.mark.parametrize("slow", ["a statement", "a statement after the first request", "putting rows back"])
 def test_who_waits_behind_the_way_back_for_too_long_ends_it_with_nothing_changed(
     connection: Connection, database: Conninfo, slow: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection.execute(SHOP)
+    connection.execute(SHOP + "; CREATE SEQUENCE reached")
     plan = plan_of("ALTER TABLE t ADD b int;")
     run_plan(database, plan)
     before = dump_text(database)
-    drop, tarry = "ALTER TABLE public.t DROP COLUMN b;", "SELECT pg_catalog.pg_sleep(20);"
-    statements = (drop, tarry) if slow == "a statement" else (drop,)
-    if slow != "a statement":  # between two statements, where no cancel request reaches it
+    drop = "ALTER TABLE public.t DROP COLUMN b;"
+    tarry = (
+        "SELECT pg_catalog.pg_sleep(4), pg_catalog.nextval('public.reached');"  # what it draws no ROLLBACK gives back
+    )
+    statements = (drop, tarry) if slow != "putting rows back" else (drop,)
+    if slow == "a statement after the first request":
+        requests: list[object] = []
+        cancel = Watchdog._cancel
+
+        def cancel_again(self: Watchdog, executor: Executor) -> None:
+            requests.append(executor)
+            if len(requests) > 1:
+                cancel(self, executor)
+
+        monkeypatch.setattr(Watchdog, "_cancel", cancel_again)
+    if slow == "putting rows back":  # between two statements, where no cancel request reaches it
         monkeypatch.setattr(perform_module, "_forget", lambda *_: time.sleep(3))
     waited: list[object] = []
 
@@ -135,6 +150,22 @@ def test_who_waits_behind_the_way_back_for_too_long_ends_it_with_nothing_changed
     assert recorded(connection) == ["0001_step"]
     monkeypatch.undo()
     assert go_back(database, plan, drop, limits=replace(QUICK, max_block_s=0.5)).attempts == 1
+
+
+@pytest.mark.pg("== 18")
+def test_a_connection_that_is_lost_leaves_it_open_whether_it_was_committed(
+    connection: Connection, database: Conninfo
+) -> None:
+    connection.execute(SHOP)
+    plan = plan_of("ALTER TABLE t ADD b int;")
+    run_plan(database, plan)
+    before = dump_text(database)
+    end = "SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid());"
+    with pytest.raises(ConnectionLost, match=r"the connection was lost: .*pg_terminate_backend") as lost:
+        go_back(database, plan, "ALTER TABLE public.t DROP COLUMN b;", end)
+    assert lost.value.exit_code == 4
+    assert "is not known until the server answers" in lost.value.remedy
+    assert dump_text(database) == before
 
 
 def held(connection: Connection) -> bool:

@@ -113,20 +113,23 @@ class Watchdog(threading.Thread):
                     f"pid {holder} ({application or 'no application name'}, {user}, {state}: {shown_query(query)})"
                 )
                 self._break_circle(executor, ours)
-        if self._patience_s is None or self.blocked is not None:
-            return
+        if self._patience_s is not None and self.blocked is None:
+            self.blocked = self._find_blocked(ours, self._patience_s)
+        if self.blocked is not None:  # each time anew: a request that comes between two statements is lost
+            self._cancel(executor)
+
+    def _find_blocked(self, ours: list[int], patience_s: float) -> Blocked | None:
         found = self._session.execute(
             _QUERIES["blocked_by_us"],
-            {"ours": ours, "relation": self._relation, "namespace": NAMESPACE, "patience_s": self._patience_s},
+            {"ours": ours, "relation": self._relation, "namespace": NAMESPACE, "patience_s": patience_s},
         ).fetchone()
-        if found is not None:
-            waiter, application, user, waited_s, mode, relation, query = found
-            self.blocked = Blocked(
-                pid=waiter, application=application or "", user=user or "unknown", waited_s=float(waited_s), mode=mode,
-                relation=relation, query=query or "",
-            )  # fmt: skip
-        if self.blocked is not None:
-            self._cancel(executor)
+        if found is None:
+            return None
+        waiter, application, user, waited_s, mode, relation, query = found
+        return Blocked(
+            pid=waiter, application=application or "", user=user or "unknown", waited_s=float(waited_s), mode=mode,
+            relation=relation, query=query or "",
+        )  # fmt: skip
 
     def _break_circle(self, executor: Executor, ours: list[int]) -> None:
         """Cancel a read of the ledger (a drizzle-kit that has run nothing yet) for which CONCURRENTLY waits in vain.

@@ -7,8 +7,9 @@ import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from pgrehearse.errors import ImagesNotTaken
+from pgrehearse.errors import ImagesNotTaken, ServerUnreachable
 from pgrehearse.hazards.sql_names import derived
+from pgrehearse.migrations.execution import is_lost
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rollback.durability import kind_of_table
 from pgrehearse.rollback.image import ADDED, LEFT, NAMESPACE, Image, SequenceAt, find_images, write_comment
@@ -50,7 +51,8 @@ def take_images(session: Connection, plans: Sequence[ImagePlan], *, id: str) -> 
     copied column is read twice and written once, and its key indexed; space as the columns take.  Rights: the role
     reads the tables and may create a namespace, or owns `pgrehearse_quarantine`.
 
-    Raises `ImagesNotTaken` (exit 1) when anything cannot be copied whole, and leaves nothing behind.
+    Raises `ImagesNotTaken` (exit 1) when anything cannot be copied whole, and leaves nothing behind, and
+    `ServerUnreachable` when the connection is lost.
     """
     if not id or len(id.encode()) > LONGEST_ID or not id.isprintable():
         raise ImagesNotTaken(f"{id!r} cannot name images: 1 to {LONGEST_ID} bytes are needed")
@@ -68,12 +70,16 @@ def take_images(session: Connection, plans: Sequence[ImagePlan], *, id: str) -> 
             "database, or choose another way of recovery.",
         ) from error
     except psycopg.OperationalError as error:  # its message holds no values
-        told = error.diag.message_primary or "the connection was lost"
+        told = f"the images could not be taken: {error.diag.message_primary or 'the connection was lost'}"
+        if is_lost(session, error):
+            raise ServerUnreachable(
+                told, remedy="When the server answers again, promote again: it goes on with what is left."
+            ) from error
         raise ImagesNotTaken(
-            f"the images could not be taken: {told} ({error.sqlstate or 'no SQLSTATE'})",
+            f"{told} ({error.sqlstate or 'no SQLSTATE'})",
             remedy="Free disk space on the server, then promote again."
             if isinstance(error, psycopg.errors.DiskFull)
-            else "When the server answers again, promote again: it goes on with what is left.",
+            else "Mend what the server says, then promote again: it goes on with what is left.",
         ) from error
     except psycopg.Error as error:
         raise ImagesNotTaken(

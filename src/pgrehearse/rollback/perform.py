@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from pgrehearse.errors import WayBackFailed
+from pgrehearse.errors import ConnectionLost, WayBackFailed
+from pgrehearse.migrations.execution import is_lost
 from pgrehearse.migrations.ledger_wall import Executor
 from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.migration import Migration
@@ -42,6 +43,10 @@ SAVEPOINT, RELEASE, BACK = (
 PID = "SELECT pg_catalog.pg_backend_pid()"
 OID = "SELECT pg_catalog.to_regclass(%s)::oid::int8"
 SHOWN_SQL = 300
+LOST = (
+    "Whether it was committed is not known until the server answers.  Then run `pgrehearse rollback` again: it looks "
+    "there first."
+)
 QUIETER = "Nothing was changed.  Run it again at a quieter time, or allow others to wait longer with --max-block."
 RETRIED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 # Rows that the application wrote since may break an old promise, which then holds for new rows only.
@@ -109,7 +114,8 @@ def perform(
     Locks: the turn between runners, the ledger's table, then ACCESS EXCLUSIVE on the tables that change, until the
     end; rows are put back under them.  A lock timeout or deadlock rolls back and is tried again (``limits``).  When
     others have waited behind it for longer than ``limits.max_block_s`` it gives way, once and for all.
-    Raises `RunnerBusy`, `WayBackFailed`, `PutBackFailed`, with nothing changed.
+    Raises `RunnerBusy`, `WayBackFailed`, `PutBackFailed`, with nothing changed; and `ConnectionLost`, perhaps between
+    the COMMIT and its answer.
     """
     limits = limits or Limits()
     with sessions("rollback") as guard, sessions("rollback") as session:
@@ -125,7 +131,7 @@ def perform(
                 going = _Going(session, watchdog)
                 watchdog.executing(executor)
                 try:
-                    with session.transaction():
+                    with session.transaction(), _rolls_back_alone(watchdog):
                         session.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
                         session.execute(SET, (list(SETTINGS), list(SETTINGS.values())))
                         ledger.lock(session)
@@ -142,7 +148,6 @@ def perform(
                         watchdog.executing(None)  # a cancelled COMMIT would leave its outcome open
                         going.give_way()
                 except RETRIED as error:
-                    watchdog.executing(None)
                     if attempt == limits.attempts:
                         raise going.failure(error) from error
                     pause_s = limits.backoff(attempt)
@@ -157,6 +162,15 @@ def perform(
                         kept_aside=kept_aside, weakened=weakened,
                     )  # fmt: skip
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def _rolls_back_alone(watchdog: Watchdog) -> Iterator[None]:
+    """What failed is rolled back at once: no cancel request may meet the ROLLBACK."""
+    try:
+        yield
+    finally:
+        watchdog.executing(None)
 
 
 @contextmanager
@@ -246,7 +260,9 @@ class _Going:
             return ""
         return f" at: {redact(' '.join(self._statement.split()), '')[:SHOWN_SQL]}"
 
-    def failure(self, error: psycopg.Error) -> WayBackFailed:
+    def failure(self, error: psycopg.Error) -> WayBackFailed | ConnectionLost:
+        if is_lost(self._session, error):
+            return ConnectionLost(f"the connection was lost: {_told(error)}{self._at}", remedy=LOST)
         if isinstance(error, psycopg.errors.QueryCanceled) and self._watchdog.blocked is not None:
             return self._blocked()
         held = ""
