@@ -15,7 +15,7 @@ from pgrehearse.release.recoverability import DUMP, Proof
 
 pytestmark = pytest.mark.pg("== 18")
 
-TABLES = ("backfilled", "renamed", "column_renamed", "widened", "twice", "thinned", "keyless")
+TABLES = ("backfilled", "renamed", "column_renamed", "widened", "twice", "thinned", "keyless", "retyped")
 SHOP = "".join(
     f"CREATE TABLE {name} (id int{'' if name == 'keyless' else ' PRIMARY KEY'}, body text, code varchar(9));"
     f"INSERT INTO {name} SELECT n, 'body-' || n, 'c' FROM generate_series(1, 9) n;"
@@ -26,15 +26,16 @@ PLAN = (
     """ALTER TABLE backfilled ADD COLUMN nick text; ALTER TABLE keyless ADD COLUMN nick text;
     ALTER TABLE renamed RENAME TO afterwards; ALTER TABLE column_renamed RENAME COLUMN body TO content;
     ALTER TABLE twice ADD COLUMN nick text, ADD COLUMN other text; ALTER TABLE thinned ADD COLUMN nick text;
-    ALTER TABLE widened ALTER COLUMN body SET DEFAULT 'none';""",
+    ALTER TABLE widened ALTER COLUMN body SET DEFAULT 'none'; UPDATE retyped SET code = upper(code);""",
     """UPDATE backfilled SET nick = lower(body); UPDATE keyless SET nick = lower(body);
     UPDATE afterwards SET body = upper(body); INSERT INTO column_renamed VALUES (10, 'body-10', 'c');
     UPDATE twice SET nick = lower(body); DELETE FROM thinned WHERE id > 6; UPDATE widened SET body = upper(body);""",
     """ALTER TABLE backfilled ALTER nick SET NOT NULL; ALTER TABLE keyless ALTER nick SET NOT NULL;
-    ALTER TABLE widened ALTER body SET NOT NULL; UPDATE twice SET other = nick;""",
+    ALTER TABLE widened ALTER body SET NOT NULL; UPDATE twice SET other = nick;
+    ALTER TABLE retyped ALTER code TYPE varchar(20);""",
 )
 
-AGAIN = ("backfilled", "thinned", "twice", "widened")
+AGAIN = ("backfilled", "retyped", "thinned", "twice", "widened")
 
 
 def everything(session: Connection) -> list[object]:
@@ -81,9 +82,10 @@ def test_what_two_transactions_destroy_needs_a_backup(
     receipt, source = rehearse_folder(
         tmp_path, database, uat,
         "UPDATE twice SET body = 'a'; INSERT INTO thinned VALUES (10, 'a', 'b'); DELETE FROM widened WHERE id = 1;"
-        "DELETE FROM backfilled WHERE id = 1;",
+        "DELETE FROM backfilled WHERE id = 1; ALTER TABLE retyped ALTER code TYPE text;",
         "UPDATE twice SET body = 'b'; DELETE FROM thinned WHERE id = 1; DELETE FROM renamed;"
-        "ALTER TABLE widened DROP COLUMN body; DROP TABLE backfilled;",
+        "ALTER TABLE widened DROP COLUMN body; DROP TABLE backfilled;"
+        "UPDATE retyped SET code = upper(code);",
     )  # fmt: skip
     before = everything(connection)
     with ReleaseLedger.open(tmp_path / "ledger.db") as releases:

@@ -6,6 +6,7 @@ from typing import Any
 from pgrehearse.rehearsal.commits import CommitEvidence, RowsWritten
 from pgrehearse.release.watch import Rehearsed
 from pgrehearse.rollback.image_plan import ImagePlan
+from pgrehearse.schema.schema_object import ObjectKind
 
 
 def find_destroyed_twice(
@@ -41,16 +42,36 @@ def _walk(rehearsed: Rehearsed, plan: ImagePlan, *, certain: bool) -> Iterator[t
     table: dict[str, Any] = next(
         (dict(each) for each in rehearsed.document["tables"] if each["name"] == plan.relation), {"columns": []}
     )
-    columns = _Columns(table["columns"], recreated=table.get("verdict") == "recreated")
+    columns = _Columns(
+        table["columns"], recreated=table.get("verdict") == "recreated", retyped=_find_retyped(rehearsed, table)
+    )
     for commit in rehearsed.commits.values():
         first = commit.statements[0]
         rows = sum(
             (each.written.get(name, RowsWritten()) for each in commit.statements for name in names), RowsWritten()
         )
-        gone = columns.are_taken(commit, names)
+        gone, retyped = columns.read_changes(commit, names)
         destroys = gone or bool(rows.deleted) or bool(rows.updated)
-        settles = gone or bool(rows.deleted or rows.inserted) or (certain and destroys)
+        settles = gone or retyped or bool(rows.deleted or rows.inserted) or (certain and destroys)
         yield f"{first.version}, line {first.line}", destroys, settles
+
+
+def _find_retyped(rehearsed: Rehearsed, table: Mapping[str, Any]) -> set[str]:
+    """Columns of another type afterwards whose values the plan also writes over: that is all that their verdict says.
+
+    A change of type settles an image even where it rewrites nothing, since the image's own columns keep the old one.
+    """
+    before, after = (
+        {each.name: each.attributes.get("type") for each in schema.of_kind(ObjectKind.COLUMN) if each.relation == name}
+        for schema, name in ((rehearsed.before, table.get("name")), (rehearsed.after, table.get("name_after")))
+    )
+    return {
+        each["name"]
+        for each in table["columns"]
+        if each["name"] is not None
+        and each["name_after"] is not None
+        and before.get(each["name"]) != after.get(each["name_after"])
+    }
 
 
 class _Columns:
@@ -59,17 +80,19 @@ class _Columns:
     A commit's evidence has a digest of each column, and which it had before the first commit is not known.
     """
 
-    def __init__(self, columns: Sequence[Mapping[str, Any]], *, recreated: bool) -> None:
+    def __init__(self, columns: Sequence[Mapping[str, Any]], *, recreated: bool, retyped: Set[str]) -> None:
         made = {each["name_after"] for each in columns if each["verdict"] == "new"}
         dropped = {each["name"] for each in columns if each["verdict"] == "dropped"}
         self._dropped = {f"column {name}" for name in dropped - made}
         self._changed = {f"column {each['name']}" for each in columns if each["verdict"] == "type-changed"}
         self._changed |= {f"column {name}" for name in dropped & made}
+        self._retyped = {f"column {name}" for name in retyped} - self._changed
         self._recreated = recreated
         self._known: dict[str, str] | None = None
 
-    def are_taken(self, commit: CommitEvidence, names: Set[str]) -> bool:
-        found = False
+    def read_changes(self, commit: CommitEvidence, names: Set[str]) -> tuple[bool, bool]:
+        """Of the next commit: whether it takes values, and whether it may have changed a type."""
+        found = retyped = False
         for name in names & commit.catalog.relations.keys():
             relation = commit.catalog.relations[name]
             if relation is None:
@@ -79,9 +102,11 @@ class _Columns:
             found |= self._recreated
             if not now:  # one digest of the whole relation is kept
                 found |= bool(self._dropped or self._changed)
+                retyped |= bool(self._retyped)
                 continue
             before = self._known
             found |= any(part not in now and (before is None or part in before) for part in self._dropped)
             found |= any(before is None or now.get(part) != before.get(part) for part in self._changed)
+            retyped |= any(before is None or now.get(part) != before.get(part) for part in self._retyped)
             self._known = now
-        return found
+        return found, retyped
