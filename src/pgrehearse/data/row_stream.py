@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from pgrehearse.data.buckets import Cutting, Ranges, cutting_column
-from pgrehearse.data.columns import Expression
+from pgrehearse.data.columns import BYTEA, Expression
 from pgrehearse.data.fingerprint import Layout, Side, hash_sql, key_sql
+from pgrehearse.data.pairing import FollowedColumn
 from pgrehearse.data.tables import Table
 from pgrehearse.data.value_changes import COMPARED, ChangeKind
 from pgrehearse.postgres.connect import Connection
 
 NULL = b"\\N"  # as COPY writes it
+SLICED_TEXTS = frozenset({25, 1043})  # text, varchar; char(n) prints its blanks
 MOST_FIELDS = 1600  # of a line; a query of PostgreSQL gives 1,664 columns at most
 
 
@@ -174,12 +176,10 @@ class RowSource:
         ]
         spelled = [
             sql.SQL(", {} AS {}").format(
-                text_sql((compared[position].before if self.side is Side.BEFORE else compared[position].after)
-                         [table.oid].identifier, COMPARED),
-                sql.Identifier(f"t{position}"),
+                column_text_sql(compared[position], table, self.side, COMPARED), sql.Identifier(f"t{position}")
             )
             for position in texts
-        ]  # fmt: skip
+        ]
         chosen = sql.SQL("{key} AS k, {leaf} AS leaf{rest}").format(
             key=key_sql(self.layout, table, self.side), leaf=sql.Literal(leaf), rest=sql.SQL("").join(hashes + spelled)
         )
@@ -189,8 +189,22 @@ class RowSource:
         return cutting.part(table, ranges, chosen)
 
 
-def text_sql(column: Expression, longest: int) -> Expression:
-    """The value as its output function prints it, cut; NULL for NULL."""
+def column_text_sql(column: FollowedColumn, table: Table, side: Side, longest: int) -> Expression:
+    """`text_sql` of a column in this table."""
+    found = (column.before if side is Side.BEFORE else column.after)[table.oid]
+    known = column.type_before if side is Side.BEFORE else column.type_after
+    return text_sql(found.identifier, longest, known.oid if known is not None else found.type_oid)
+
+
+def text_sql(column: Expression, longest: int, type_oid: int | None = None) -> Expression:
+    """The value as its output function prints it, cut; NULL for NULL.
+
+    Of the types that hold up to 1 GB only the beginning is read: printed whole they would take twice that, and more.
+    """
+    if type_oid in SLICED_TEXTS:
+        return sql.SQL("pg_catalog.left(({})::pg_catalog.text, {})").format(column, sql.Literal(longest))
+    if type_oid == BYTEA:
+        column = sql.SQL("pg_catalog.substr(({})::pg_catalog.bytea, 1, {})").format(column, sql.Literal(longest))
     return sql.SQL(
         "CASE WHEN {c} IS DISTINCT FROM NULL THEN pg_catalog.left(pg_catalog.concat({c}), {longest}) END"
     ).format(c=column, longest=sql.Literal(longest))

@@ -2,9 +2,9 @@
 
 from psycopg import sql
 
-from pgrehearse.data.fingerprint import Side, key_sql
+from pgrehearse.data.fingerprint import key_sql
 from pgrehearse.data.pairing import FollowedColumn
-from pgrehearse.data.row_stream import Row, RowSource, text_sql
+from pgrehearse.data.row_stream import Row, RowSource, column_text_sql, text_sql
 from pgrehearse.data.tables import Table
 from pgrehearse.data.verdicts import Sample
 from pgrehearse.postgres.connect import Connection
@@ -89,7 +89,7 @@ def read_rows(
     if count <= 0 or not table.columns:
         return ()
     query = sql.SQL("SELECT ARRAY[{}]::pg_catalog.text[] FROM ONLY {} LIMIT {}").format(
-        sql.SQL(", ").join(text_sql(column.identifier, LONGEST) for column in table.columns),
+        sql.SQL(", ").join(text_sql(column.identifier, LONGEST, column.type_oid) for column in table.columns),
         table.identifier,
         sql.Literal(count),
     )
@@ -112,11 +112,7 @@ def _read(source: RowSource, rows: list[Row]) -> dict[tuple[int, bytes], list[st
         keys = [int(row.key) for row in rows if row.leaf == leaf]
         if not keys:
             continue
-        columns = [
-            (column.before if source.side is Side.BEFORE else column.after)[table.oid].identifier
-            for column in source.layout.compared
-        ]
-        texts = [text_sql(column, LONGEST) for column in columns]
+        texts = [column_text_sql(column, table, source.side, LONGEST) for column in source.layout.compared]
         query = sql.SQL(
             "SELECT k, texts FROM"
             " (SELECT {key} AS k, ARRAY[{texts}]::pg_catalog.text[] AS texts FROM ONLY {table}) AS s"

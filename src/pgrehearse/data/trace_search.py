@@ -43,7 +43,7 @@ class Joined:
 
 def draw(connection: Connection, relation: Expression, key: Expression, columns: Sequence[Column]) -> Drawn:
     """Rows of the source with the least hashes of those where not all columns are NULL; one scan."""
-    texts = sql.SQL(", ").join(text_sql(column.identifier, LONGEST) for column in columns)
+    texts = sql.SQL(", ").join(text_sql(column.identifier, LONGEST, column.type_oid) for column in columns)
     some = sql.SQL(" OR ").join(sql.SQL("{} IS NOT NULL").format(column.identifier) for column in columns)
     query = sql.SQL(
         "SELECT k, t FROM (SELECT {key} AS k, ARRAY[{texts}]::pg_catalog.text[] AS t FROM {relation} WHERE {some}) AS s"
@@ -54,7 +54,7 @@ def draw(connection: Connection, relation: Expression, key: Expression, columns:
 
 def draw_same(connection: Connection, link: Link, key: Expression, wanted: Drawn) -> list[tuple[int, Texts]]:
     """The rows of the place with the drawn keys; one scan."""
-    texts = sql.SQL(", ").join(text_sql(value, LONGEST) for value, _ in link.values)
+    texts = sql.SQL(", ").join(text_sql(value, LONGEST, new.type_oid) for value, new in link.values)
     query = sql.SQL(
         "SELECT k, t FROM (SELECT {key} AS k, ARRAY[{texts}]::pg_catalog.text[] AS t FROM {relation}) AS s"
         " WHERE k = ANY ({keys}::pg_catalog.int8[]) LIMIT {most}"
