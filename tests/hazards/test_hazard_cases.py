@@ -1,5 +1,6 @@
 """Every hazard: its bad script is found, its good one is not, and a server agrees; the safe way runs as printed."""
 
+import functools
 import re
 from importlib.resources import files
 
@@ -15,6 +16,7 @@ from pgrehearse.hazards.finding import Finding, Level
 from pgrehearse.hazards.lint import LintResult, lint_files
 from pgrehearse.hazards.model import Model, Relation
 from pgrehearse.hazards.sql_names import RelationName
+from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migration import Migration, SourceKind
 from pgrehearse.migrations.statements import split_file
 from pgrehearse.postgres.connect import Connection
@@ -27,10 +29,28 @@ LATER_STEP = re.compile(
 GAP = re.compile(r"<[a-z'][^>\n]*>|…")
 # What PostgreSQL has no way for that harms nobody; their pages say so.
 NO_OTHER_WAY = frozenset({"add-exclusion", "refresh-matview"})
-# What a person does between the steps, or a lock that no recipe can avoid.
-BETWEEN = {
+NOT_THERE = frozenset({"set-tablespace"})  # no server of the tests has another tablespace
+# What stands in the user's file, or what a person does, before a recipe's first statement and behind it.
+BEFORE = {
+    "attach-partition": "ALTER TABLE events_2025 ADD CONSTRAINT events_2025_bound CHECK (at >= '2025-01-01') NOT VALID",
+    "backfill-in-ddl-transaction": "ALTER TABLE users ADD COLUMN city text",
+    "create-index-after-alter": "ALTER TABLE users ADD COLUMN city text",
+    "default-dropped-after-add": "ALTER TABLE users ADD COLUMN city text NOT NULL DEFAULT ''",
+    "drop-primary-key": "ALTER TABLE orders DROP CONSTRAINT orders_user_id_fkey; DROP TABLE lines",
+    "drop-type": "ALTER TABLE users DROP COLUMN feeling",
+    "pk-using-index-nullable": "CREATE UNIQUE INDEX payments_pkey ON payments (order_id)",
+    "rename-column": 'ALTER TABLE users ADD COLUMN "nickName" varchar(20)',
+    "table-without-primary-key": "CREATE TABLE guests (name text)",
+    "type-change-rechecks-constraints": "DROP VIEW adults",
+    "validate-in-same-transaction": "ALTER TABLE users ADD CONSTRAINT grown CHECK (age >= 0) NOT VALID",
+}
+BEHIND = {
+    "add-identity-column": "UPDATE orders SET number = id",
     "add-not-null-no-default": "UPDATE users SET status = 'x'",
-    "pk-using-index-nullable": "DROP INDEX payments_pkey; CREATE UNIQUE INDEX payments_pkey ON payments (order_id)",
+    "add-serial": "UPDATE users SET number = id",
+    "check-violated": "UPDATE users SET age = 18 WHERE age < 18",
+    "type-change-rechecks-constraints": "ALTER TABLE users ADD CONSTRAINT nick_has_letters CHECK (true) NOT VALID",
+    "fk-violated": "DELETE FROM days WHERE visits = 1000",
 }
 # These refuse a transaction, or mean something else when another stands around them.
 BY_ITSELF = re.compile(r"\b(CONCURRENTLY|VACUUM|BEGIN|COMMIT|ADD VALUE|SYSTEM|DEFERRED|DELETE)\b")
@@ -39,6 +59,7 @@ RESET = """
 """
 
 
+@functools.cache
 def bad_findings(hazard: str) -> list[Finding]:
     example = EXAMPLES[hazard]
     return [finding for finding in example.lint(example.bad).findings if finding.hazard == hazard]
@@ -99,8 +120,9 @@ def test_scripts_and_safe_ways_do_on_a_server_what_is_said(connection: Connectio
         if "not run" not in for_tests(example.bad):
             for finding in findings[:1]:
                 problem = shop.run(example.setup, _recipe(hazard, finding.remedy))
-                wrong += [] if problem is None else [f"{hazard}: the safe way: {problem[1]}"]
-    assert wrong == []
+                if problem is not None and hazard not in NOT_THERE:
+                    wrong.append(f"{hazard}: the safe way: {problem[1]}")
+    assert wrong == [], "\n".join(wrong)
 
 
 class Shop:
@@ -169,20 +191,20 @@ def _run_script(shop: Shop, example: Example, script: str) -> list[str]:
 def _recipe(hazard: str, remedy: str) -> str:
     """The later steps too, as far as nobody has to fill something in, and what a person does between them."""
     recipe = "\n".join(line for line in LATER_STEP.sub("", remedy).splitlines() if not GAP.search(line))
-    if hazard in BETWEEN:
+    if hazard in BEHIND:
         first, _, rest = recipe.partition(";\n")
-        recipe = f"{first};\n{BETWEEN[hazard]};\n{rest}"
-    return recipe
+        recipe = f"{first};\n{BEHIND[hazard]};\n{rest}"
+    return f"{BEFORE[hazard]};\n{recipe}" if hazard in BEFORE else recipe
 
 
 def _lint_against(connection: Connection, script: str) -> LintResult:
     with connection.transaction():
         model = read_catalog(connection)
-        return lint_files([_migration(script)], model=model)
+        return lint_files([_migration(script)], model=model, transaction=TransactionMode.STATEMENT)
 
 
 def _migration(text: str) -> Migration:
-    return Migration(version="x", name="x", path="bad.sql", kind=SourceKind.DRIZZLE_JOURNAL, content=text.encode())
+    return Migration(version="x", name="x", path="bad.sql", kind=SourceKind.AD_HOC, content=text.encode())
 
 
 def _statements(text: str) -> list[str]:

@@ -65,11 +65,11 @@ CREATE VIEW {new_qualified} AS SELECT * FROM {object};""",
         effect="moves the {kind} {object} to the schema {schema}: statements of the running application that find it "
         "where it was fail",
         remedy="""\
--- A view under the new name first; the table stays until no running application finds it where it was:
--- CREATE VIEW {new_qualified} AS SELECT * FROM {object};
--- In a later migration, in one transaction:
--- DROP VIEW {new_qualified};
--- {statement};""",
+-- A view under the old name, in the same transaction, keeps them working (its grants are its own):
+-- ALTER {kind} {object} SET SCHEMA {schema};
+-- {statement};
+-- In a later migration, once no running application finds it there:
+-- DROP VIEW {object};""",
         source="ALTER TABLE, SET SCHEMA; Schemas, The Schema Search Path",
     ),
     Hazard(

@@ -83,10 +83,10 @@ ALTER TABLE {table} ADD COLUMN {column} {type};""",
         "each row is checked by rewriting the table while nobody can read it",
         remedy="""\
 -- The domain's base type, and its condition as a CHECK that is proved later:
-ALTER TABLE {table} ADD COLUMN {column} {new};
--- ALTER TABLE {table} ADD CONSTRAINT {check} CHECK (<the domain's condition>) NOT VALID;
+-- ALTER TABLE {table} ADD COLUMN {column} <the domain's base type>;
+-- ALTER TABLE {table} ADD CONSTRAINT <its name> CHECK (<the domain's condition>) NOT VALID;
 -- In a later migration, while readers and writers go on:
--- ALTER TABLE {table} VALIDATE CONSTRAINT {check};""",
+-- ALTER TABLE {table} VALIDATE CONSTRAINT <its name>;""",
         source="ATExecAddColumn in tablecmds.c: DomainHasConstraints",
     ),
     Hazard(
