@@ -1,6 +1,7 @@
 """The running application's statements, tried before and after: what worked and raises now is found; nothing stays."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ import pytest
 from tests.support.schemas import validate_answer
 
 from pgrehearse.errors import ConfigurationError
+from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.project import Project, RehearsalOptions
-from pgrehearse.queries.application import read_application
+from pgrehearse.queries.application import ApplicationStatement, read_application
+from pgrehearse.rehearsal.application import ApplicationFound
+from pgrehearse.rehearsal.application_findings import held_against_application
 from pgrehearse.rehearsal.receipt import Receipt
 
 SHOP = """
@@ -169,10 +173,58 @@ def test_a_warning_of_open_sessions_leaves_the_verdict_clean(
         tmp_path, shop, uat.conninfo(), "ALTER TABLE users ADD COLUMN age int", statements, application_role=role
     )
     assert receipt.verdict == "clean"
-    assert [each["hazard"] for each in receipt.document["findings"]] == ["select-star-prepared-plan"]
-    told = unmeasured(receipt)
-    (planned,) = [reason for what, reason in told.items() if what.startswith("2 statements of app.sql")]
+    told = {(each["hazard"], each["evidence"], each["level"]) for each in receipt.document["findings"]}
+    assert ("select-star-prepared-plan", "observed", "warning") in told
+    assert {hazard for hazard, evidence, _ in told if evidence == "observed"} == {"select-star-prepared-plan"}
+    assert ("select-star-prepared-plan", "confirmed", "info") in told
+    (planned,) = [reason for what, reason in unmeasured(receipt).items() if what.startswith("2 statements of app.sql")]
     assert planned == "its values are not known, so that it was planned and not run"
+
+
+@pytest.mark.pg("== 18")
+def test_a_prediction_is_held_against_the_application(
+    tmp_path: Path, shop: Conninfo, uat: LocalServer, role: str
+) -> None:
+    def findings(application: str) -> dict[str, tuple[str, str]]:
+        migration = (
+            "ALTER TABLE users DROP COLUMN nick;\nALTER TABLE orders ALTER COLUMN state DROP DEFAULT;\n"
+            "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS 'SELECT 1';\nDROP FUNCTION f() CASCADE;\n"
+            "ALTER TABLE orders ADD COLUMN note text;"
+        )
+        receipt = run(tmp_path, shop, uat.conninfo(), migration, application, application_role=role)
+        told = receipt.document["findings"]
+        return {each["hazard"]: (each["level"], each["evidence"]) for each in reversed(told)}
+
+    broken = findings("INSERT INTO orders (id, user_id) VALUES (99, 1); SELECT nick FROM users;")
+    assert broken["drop-default"] == ("error", "confirmed")
+    assert broken["drop-column"] == ("error", "confirmed")
+    fine = findings("INSERT INTO orders (id, user_id, state) VALUES (99, 1, 'new')")
+    assert fine["select-star-prepared-plan"] == ("info", "disproved")
+
+
+def test_an_error_that_no_statement_on_its_table_met_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "app.sql").write_text("SELECT id FROM orders; SELECT id FROM users")
+    on_orders, on_users = read_application(tmp_path / "app.sql")
+    predicted = Finding(
+        hazard="drop-default", classes=(HazardClass.BREAKS_RUNNING_APP,), level=Level.ERROR, message="it breaks",
+        remedy="keep it", evidence=Evidence.PREDICTED, relation="public.orders",
+    )  # fmt: skip
+    loses = replace(predicted, classes=(HazardClass.BREAKS_RUNNING_APP, HazardClass.DATA_LOSS))
+
+    def held(finding: Finding, *working: ApplicationStatement) -> Finding:
+        found = ApplicationFound(
+            file="app.sql", role="app", role_given=True, statements=2, working=working, broken=(), prepared=(),
+            prepared_broken=(), not_tried=(),
+        )  # fmt: skip
+        (held,) = held_against_application([finding], found, ())
+        return held
+
+    warned = held(predicted, on_users, on_orders)
+    assert warned.level is Level.WARNING
+    assert warned.message == "it breaks; of app.sql 1 statement on it tried, and none broke"
+    assert held(predicted, on_users) == predicted
+    assert held(loses, on_orders) == loses
+    assert held_against_application([predicted], None, ()) == (predicted,)
 
 
 @pytest.mark.pg("== 18")

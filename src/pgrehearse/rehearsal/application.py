@@ -56,8 +56,9 @@ class ApplicationFound:
     role: str
     role_given: bool  # None was named: these are the rights of who runs the migrations
     statements: int
-    working: int  # before and after
+    working: tuple[ApplicationStatement, ...]  # before and after
     broken: tuple[BrokenStatement, ...]
+    prepared: tuple[ApplicationStatement, ...]  # in a session that stayed open
     prepared_broken: tuple[tuple[ApplicationStatement, Refusal], ...]  # in open sessions alone
     not_tried: tuple[tuple[ApplicationStatement, str], ...]  # and why
     prepared_problem: str | None = None  # why it is not known what open sessions meet
@@ -148,7 +149,8 @@ class RunningApplication:
             role=self.role,
             role_given=self.asked.role is not None,
             statements=len(self.asked.statements),
-            working=sum(self._works(each) for each in self.asked.statements),
+            working=tuple(each for each in self.asked.statements if self._works(each)),
+            prepared=self._prepared,
             broken=broken,
             prepared_broken=tuple(pair for pair in self._prepared_refused if pair[0].number not in numbers),
             not_tried=tuple(self._find_not_tried()),

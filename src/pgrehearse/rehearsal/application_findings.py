@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level
 from pgrehearse.hazards.trace import StatementTrace
@@ -14,6 +15,8 @@ from pgrehearse.rehearsal.judge import Unmeasured
 SHOWN_STATEMENTS = 3
 SHOWN_WIDTH = 160
 MOST_REASONS = 20
+PREPARED_HAZARD = "select-star-prepared-plan"
+WEIGHTY = {HazardClass.DATA_LOSS, HazardClass.FAILS}  # that an application's statements say nothing about
 INSUFFICIENT_PRIVILEGE = "42501"
 # Statements that change rows and nothing else break none by themselves, unless no other can have.
 WRITES_ROWS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CopyStmt"})
@@ -26,8 +29,8 @@ GRANT_IT = (
     "Give {role} the right in the same file: GRANT … TO {role}; or ALTER DEFAULT PRIVILEGES for what comes later."
 )
 RECONNECT = (
-    "Let the application name its columns instead of SELECT *, or reconnect its sessions right after the migration "
-    "(restart it, or its pooler's server connections); DISCARD PLANS in a session heals that session."
+    "Reconnect the application's sessions right after the migration (restart it, or its pooler's server connections). "
+    "Where columns are only added, naming columns instead of SELECT * avoids it."
 )
 
 
@@ -38,6 +41,58 @@ def find_application_findings(found: ApplicationFound | None, traces: Sequence[S
     return (*_broken(found, traces), *_prepared(found))
 
 
+def held_against_application(
+    findings: Sequence[Finding], found: ApplicationFound | None, traces: Sequence[StatementTrace]
+) -> tuple[Finding, ...]:
+    """The findings, those predictions that an application breaks held against what became of its statements.
+
+    Confirmed where the plan's statement is the probable cause of one that broke.  An error about nothing else is a
+    warning where statements that name its relation were tried and all still work: the file may not have every one.
+    """
+    if found is None or found.problem is not None:
+        return tuple(findings)
+    causes = [cause for each in found.broken if (cause := find_cause(each, traces)) is not None]
+    held = [_held(finding, found, causes) for finding in findings]
+    levels = list(Level)
+    return tuple(sorted(held, key=lambda each: (levels.index(each.level), each.evidence is Evidence.DISPROVED)))
+
+
+def _held(finding: Finding, found: ApplicationFound, causes: Sequence[StatementTrace]) -> Finding:
+    if finding.evidence is Evidence.OBSERVED:
+        return finding
+    name = None if finding.relation is None else _bare(finding.relation)
+    if finding.hazard == PREPARED_HAZARD:
+        asked = found.prepared_problem is None and any(name in each.relations for each in found.prepared)
+        refused = any(name in each.relations for each, _ in found.prepared_broken)
+        return replace(finding, evidence=_seen(refused)) if asked else finding
+    if HazardClass.BREAKS_RUNNING_APP not in finding.classes:
+        return finding
+    broken = sum(_is_at(finding, cause) for cause in causes)
+    if broken:
+        measured = {**finding.measured, "statements": broken}
+        return replace(finding, evidence=Evidence.CONFIRMED, level=Level.ERROR, measured=measured)
+    if finding.level is not Level.ERROR or finding.evidence is not Evidence.PREDICTED or set(finding.classes) & WEIGHTY:
+        return finding
+    naming = [each for each in found.working if name in each.relations]
+    if not naming or any(name in each.statement.relations for each in found.broken):
+        return finding
+    message = f"{finding.message}; of {found.file} {_count(len(naming))} on it tried, and none broke"
+    return replace(finding, level=Level.WARNING, message=message)
+
+
+def _seen(happened: bool) -> Evidence:
+    return Evidence.CONFIRMED if happened else Evidence.DISPROVED
+
+
+def _is_at(finding: Finding, cause: StatementTrace) -> bool:
+    """Whether the finding speaks of this statement of the plan."""
+    if finding.file != cause.migration.path or finding.line is None:
+        return False
+    first = (cause.statement.line, cause.statement.column)
+    last = cause.statement.place(len(cause.statement.text))
+    return first <= (finding.line, finding.column or 1) <= last
+
+
 def application_check(found: ApplicationFound) -> CheckResult:
     """How many statements were held against the plan."""
     counted = f"{_count(found.statements)} of {found.file} as {found.role}"
@@ -45,8 +100,8 @@ def application_check(found: ApplicationFound) -> CheckResult:
         verdict, detail = CheckVerdict.UNMEASURED, f"{counted}: {found.problem}"
     else:
         verdict = CheckVerdict.FAILED if found.broken else CheckVerdict.PASSED
-        not_measured = found.statements - found.working - len(found.broken)
-        detail = f"{counted}: {found.working} work before and after, {len(found.broken)} only before"
+        not_measured = found.statements - len(found.working) - len(found.broken)
+        detail = f"{counted}: {len(found.working)} work before and after, {len(found.broken)} only before"
         detail += f", {not_measured} not measured" if not_measured else ""
     return CheckResult(name="the old application", verdict=verdict, detail=detail)
 
@@ -108,7 +163,7 @@ def _prepared(found: ApplicationFound) -> Iterator[Finding]:
         refusals[str(refusal)] = refusal
     for error, statements in by_error.items():
         yield Finding(
-            hazard="select-star-prepared-plan",
+            hazard=PREPARED_HAZARD,
             classes=(HazardClass.BREAKS_RUNNING_APP,),
             # Whoever connects anew meets nothing of it.
             level=Level.WARNING,

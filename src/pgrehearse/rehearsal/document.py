@@ -25,6 +25,7 @@ from pgrehearse.rehearsal.application_findings import (
     application_check,
     find_application_findings,
     find_unmeasured_application,
+    held_against_application,
 )
 from pgrehearse.rehearsal.checks import CheckResult
 from pgrehearse.rehearsal.commits import CommitEvidence
@@ -126,6 +127,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
         declared=seen.intent.findings,
         excused=seen.intent.excused,
     )
+    findings = held_against_application(findings, seen.application, seen.traces)
     unlike = _unlike_source(seen)
     not_measured = list(_not_measured(seen))
     verdict = decide(

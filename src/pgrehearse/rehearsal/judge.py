@@ -4,6 +4,7 @@ A prediction of the lint is held against what happened: confirmed where it was s
 clone shows that it did no harm.  What was seen without having been predicted is a finding of its own.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -107,10 +108,11 @@ def find_all(
     # A new table may carry the name that a renamed one had; it lost nothing and must not stand in front of it.
     tables = [table for table in data.tables if table.verdict is not TableVerdict.NEW] if data is not None else []
     losses = {table.name: table for table in tables}
+    nothing_lost = data is not None and _is_whole(data)
     held = [
         _as_declared(finding, losses[finding.relation])
         if finding.relation in excused and HazardClass.DATA_LOSS in finding.classes
-        else _held_against(finding, traces, losses if data is not None else None)
+        else _held_against(finding, traces, losses if data is not None else None, nothing_lost=nothing_lost)
         for finding in predicted
     ]
     told = {(finding.relation, kind) for finding in (*held, *declared) for kind in finding.classes}
@@ -143,12 +145,32 @@ def find_all(
 # --- a prediction held against what happened ----------------------------------------------------------------------
 
 
-def _held_against(finding: Finding, traces: Sequence[StatementTrace], losses: dict[str, TableLoss] | None) -> Finding:
+def _is_whole(data: DataComparison) -> bool:
+    """Whether everything was compared, and is there."""
+    columns = (column for table in data.tables for column in table.columns)
+    return not (
+        data.lost
+        or any(fact.blocking for fact in data.not_measured)
+        or any(column.verdict is ColumnVerdict.UNMEASURED for column in columns)
+        or any(each.hazardous or each.verdict is SequenceVerdict.DROPPED for each in data.sequences)
+    )
+
+
+def _stays_inside(trace: StatementTrace) -> bool:
+    """Whether all that a DROP can take away is in what was compared: an extension's tables are not."""
+    return trace.statement.beyond is None and re.search(r"\b(extension|server)\b", trace.statement.text, re.I) is None
+
+
+def _held_against(
+    finding: Finding, traces: Sequence[StatementTrace], losses: dict[str, TableLoss] | None, *, nothing_lost: bool
+) -> Finding:
     trace = _trace_of(finding, traces)
     if trace is None or trace.error is not None:
         return finding
     if HazardClass.DATA_LOSS in finding.classes and losses is not None and finding.relation in losses:
         return _against_data(finding, losses[finding.relation])
+    if finding.hazard == "drop-cascade" and finding.relation is None and nothing_lost and _stays_inside(trace):
+        return _not_lost(finding)
     if finding.hazard == "drop-table" and losses is not None and _locked_nothing(trace, traces):
         return replace(finding, evidence=Evidence.DISPROVED, level=Level.INFO)  # IF EXISTS, and it does not
     if HazardClass.REWRITES_TABLE in finding.classes or HazardClass.SCANS_UNDER_LOCK in finding.classes:
@@ -169,11 +191,15 @@ def _against_data(finding: Finding, table: TableLoss) -> Finding:
         )
     if any(column.verdict is ColumnVerdict.UNMEASURED for column in table.columns):
         return replace(finding, measured=measured)  # nobody looked at its values, so it stays a prediction
+    return _not_lost(replace(finding, measured=measured))
+
+
+def _not_lost(finding: Finding) -> Finding:
     rest = _without(finding, HazardClass.DATA_LOSS)
     if HazardClass.BREAKS_RUNNING_APP in rest:
         # Nothing was lost, but statements that name it fail: that was not looked at, so it stays a prediction.
-        return replace(finding, level=Level.WARNING, classes=rest, measured=measured)
-    return replace(finding, evidence=Evidence.DISPROVED, level=Level.INFO, measured=measured)
+        return replace(finding, level=Level.WARNING, classes=rest)
+    return replace(finding, evidence=Evidence.DISPROVED, level=Level.INFO)
 
 
 def _as_declared(finding: Finding, table: TableLoss) -> Finding:
