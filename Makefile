@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 PEERS  := .peers
 
-.PHONY: demo test soak mutations bench lint types contracts check clean help drizzle-peers data-diff-peer squawk-peer hazard-score hazard-pages
+.PHONY: demo test soak mutations bench lint types contracts check clean help drizzle-peers data-diff-peer squawk-peer hazard-score lock-fuzz hazard-pages
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 14
@@ -68,6 +68,9 @@ squawk-peer: $(PEERS)/squawk/.ready  ## squawk for benchmarks/hazard_score.py an
 # HAZARD_SCORE: "--explain", "--rehearse", "--pg 18"; see the script.
 hazard-score: $(READY) squawk-peer  ## per class, right and wrong: lint, lint with a catalog, rehearsal, squawk on 236 labelled migrations
 	@$(BIN)/python -m benchmarks.hazard_score $(HAZARD_SCORE)
+
+lock-fuzz: $(READY)  ## 20,000 migrations made by chance on each server: no lock is stronger than predicted (some 40 minutes)
+	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/hazards/test_lock_fuzz.py $(PYTEST)
 
 data-diff-peer: $(PEERS)/data-diff/.ready  ## data-diff for benchmarks/loss_report.py, in a venv of its own
 

@@ -3,8 +3,9 @@
 A case's truth was measured by running it; ``tests/hazards/corpus/README.md`` tells its fields.
 """
 
+import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from pgrehearse.postgres.locks import LockMode
 
 FOLDER = Path(__file__).parents[1] / "hazards" / "corpus"
 KNOWN_WRONG = FOLDER / "known_wrong.json"  # answers of lint that are wrong; `make hazard-score HAZARD_SCORE=--keep`
+TOLD_ALTHOUGH_HARMLESS = "told although harmless"  # a key of that file
 MAJORS = (15, 18)  # on which the labels were measured
 MODES = {"tx": TransactionMode.FILE, "auto": TransactionMode.STATEMENT}
 # As the labels were measured: parallel workers' reads do not reach the session's own counters.
@@ -67,10 +69,9 @@ class Case:
     application: tuple[str, ...]
     truth: Mapping[int, "Verdict"]  # by major
 
-    @property
-    def is_harmless(self) -> bool:
-        """Nothing happens that a team would want to be stopped for, on the newest major."""
-        return not self.truth[MAJORS[-1]].labels
+    def is_harmless_on(self, major: int) -> bool:
+        """Nothing happens there that a team would want to be stopped for."""
+        return not self.truth[major].labels
 
     def as_migration(self) -> Migration:
         """The file as its own tool would read it."""
@@ -84,6 +85,7 @@ class Verdict:
 
     labels: frozenset[str]  # of CLASSES
     lock: LockMode | None  # the strongest on a relation that existed before; None: none, or the tool says nothing
+    is_blind: bool = False  # the tool says that it cannot see it all
 
 
 def load_cases() -> tuple[Case, ...]:
@@ -121,6 +123,7 @@ def lint_verdict(result: LintResult | None, level: Level) -> Verdict:
     return Verdict(
         labels=frozenset(label for label, hazard_class in CLASSES.items() if hazard_class in told),
         lock=max(modes, key=lambda mode: mode.strength, default=None),
+        is_blind=bool(result.not_visible),
     )
 
 
@@ -132,10 +135,22 @@ def lint_case(case: Case, model: Model | None = None) -> LintResult | None:
         return None
 
 
-def lint_against(case: Case, connection: Connection) -> LintResult | None:
-    """The file judged by the catalog of the case's tables, on this session's server; nothing remains of them."""
-    with set_up(connection, case.setup):
-        return lint_case(case, read_catalog(connection))
+def lint_against(cases: Iterable[Case], connection: Connection) -> Iterator[tuple[Case, LintResult | None]]:
+    """The files judged by the catalog of their tables, on this session's server; nothing remains of them.
+
+    Many cases have the same tables: these are made and read once.
+    """
+    by_setup: dict[str, list[Case]] = {}
+    for case in cases:
+        by_setup.setdefault(case.setup, []).append(case)
+    for setup, alike in by_setup.items():
+        with set_up(connection, setup):
+            model = read_catalog(connection)
+            data, model.data = model.data, None  # bound to the session: not to be copied
+            for case in alike:
+                own = copy.deepcopy(model)
+                own.data = data
+                yield case, lint_case(case, own)
 
 
 @dataclass(slots=True)
@@ -145,10 +160,11 @@ class Tally:
     true_positives: int = 0
     false_negatives: list[str] = field(default_factory=list)
     false_positives: list[str] = field(default_factory=list)
+    not_visible: list[str] = field(default_factory=list)  # missed, and the tool said that it cannot see it all
 
     @property
     def recall(self) -> float:
-        """Found of all that is there; 1 where nothing is."""
+        """Found of all that is there, but for what was said to be not visible; 1 where nothing is."""
         there = self.true_positives + len(self.false_negatives)
         return self.true_positives / there if there else 1.0
 
@@ -170,9 +186,9 @@ class Score:
 
     def add(self, case_id: str, told: Verdict, truth: Verdict) -> None:
         for label in CLASSES:
-            self._add(label, case_id, told=label in told.labels, true=label in truth.labels)
+            self._add(label, case_id, told, says_so=label in told.labels, is_so=label in truth.labels)
         said, real = (-1 if mode is None else mode.strength for mode in (told.lock, truth.lock))
-        self._add(LOCK, case_id, told=said >= real and said >= 0, true=real >= said and real >= 0)
+        self._add(LOCK, case_id, told, says_so=said >= real and said >= 0, is_so=real >= said and real >= 0)
 
     @property
     def wrong(self) -> dict[str, dict[str, list[str]]]:
@@ -183,13 +199,15 @@ class Score:
             if tally.false_negatives or tally.false_positives
         }
 
-    def _add(self, label: str, case_id: str, *, told: bool, true: bool) -> None:
+    def _add(self, label: str, case_id: str, told: Verdict, *, says_so: bool, is_so: bool) -> None:
         tally = self.tallies[label]
-        if told and true:
+        if says_so and is_so:
             tally.true_positives += 1
-        elif true:
+        elif is_so and told.is_blind:
+            tally.not_visible.append(case_id)
+        elif is_so:
             tally.false_negatives.append(case_id)
-        elif told:
+        elif says_so:
             tally.false_positives.append(case_id)
 
 

@@ -63,6 +63,7 @@ def read_catalog(connection: Connection) -> Model:
         (model.sequences_granted_by_default,) = _row(connection, "sequence_default_privileges")
         by_oid = fill_relations(model, lambda name: rows(connection, name))
         model.types = read_types(rows(connection, "types"), rows(connection, "constraints"))
+        model.builtin_functions = frozenset(name for (name,) in rows(connection, "builtin_functions"))
         model.functions = read_functions(rows(connection, "functions"))
     _measure(connection, model, by_oid)
     model.data = DataQuestions(connection)

@@ -187,6 +187,10 @@ SELECT n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid
   JOIN pg_catalog.pg_language l ON l.oid = p.prolang
  WHERE n.nspname NOT IN ('pg_catalog', 'information_schema');
 
+-- name: builtin_functions
+-- Of this very server: what is younger than it is missing.
+SELECT DISTINCT p.proname FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace;
+
 -- name: may_be_counted
 -- Row security would hide rows from this role: a table that looks empty to it need not be.
 SELECT c.oid

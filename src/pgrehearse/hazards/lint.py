@@ -28,7 +28,9 @@ from pgrehearse.migrations.statements import DRIZZLE_KINDS, TransactionNeed
 from pgrehearse.postgres.locks import LockMode, strongest
 
 _CONTROL = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, TransactionNeed.ROLLS_BACK})
+_UNDONE = frozenset({HazardClass.DATA_LOSS, HazardClass.BREAKS_RUNNING_APP, HazardClass.REWRITES_TABLE})
 _BY_SIZE = frozenset({HazardClass.REWRITES_TABLE, HazardClass.SCANS_UNDER_LOCK, HazardClass.DATA_LOSS})
+_MAKES_ANYTHING = frozenset({"CreateExtensionStmt", "DefineStmt", "ImportForeignSchemaStmt", "LoadStmt"})
 _NO_DDL = frozenset({
     "SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CopyStmt", "TransactionStmt", "VariableSetStmt",
     "ConstraintsSetStmt",
@@ -135,6 +137,8 @@ class _Reader:
         self.findings: list[Finding] = []
         self.statements: list[LintedStatement] = []
         self.not_visible: list[NotVisible] = []
+        self._transactions: list[int] = []  # of this file's hits, in their order
+        self._failed: set[int] = set()  # transactions of this file that are certain to fail
 
     def read(self, migration: Migration, parsed: ParsedFile) -> None:
         """One file."""
@@ -153,6 +157,8 @@ class _Reader:
             situation.remember()
         found: list[tuple[Hit, ParsedStatement]] = []
         seen: list[Written] = []
+        self._failed.clear()
+        self._transactions.clear()
         for each in parsed.statements:
             self._enter(each, mode, as_written=as_written, rolls_back=rolls_back)
             try:
@@ -179,6 +185,11 @@ class _Reader:
                     locks={name.written: mode for name, mode in locks.items()},
                 )
             )
+        found = [
+            (kept, at)
+            for (hit, at), transaction in zip(found, self._transactions, strict=True)
+            if (kept := _that_remains(hit) if transaction in self._failed else hit) is not None
+        ]
         if all(each.kind in _NO_DDL for each in seen):
             found = [each for each in found if each[0].hazard != "dml-in-migration"]
         found.extend((hit, parsed.statements[at]) for hit, at in predict_file(seen, situation, migration))
@@ -218,7 +229,7 @@ class _Reader:
         inside = look_inside(written.kind, written.tree, written.text, situation)
         for reason in inside.blind:
             self.not_visible.append(NotVisible(file=migration.path, line=at.statement.line, reason=reason))
-        situation.blind = situation.blind or bool(inside.blind)
+        situation.blind = situation.blind or bool(inside.blind) or written.kind in _MAKES_ANYTHING
         taken: dict[RelationName, LockMode] = {}
         parts = [
             *(
@@ -233,6 +244,8 @@ class _Reader:
             hits = _at_once(predict(part, situation), situation)
             if situation.model.data is not None and part.text:
                 hits = settle(hits, part.text, situation)
+            if situation.in_block and not part.conditional and _certain_to_fail(hits, situation):
+                self._failed.add(situation.transaction)
             hits += behind_locks(part, situation, locks)
             for hit in hits:
                 if hit.relation is not None:  # now: search_path, or a temporary table, may change what it names
@@ -241,6 +254,7 @@ class _Reader:
                 if key not in told and (kept := _kept(hit, situation)) is not None:
                     told.add(key)
                     found.append((kept, at))
+                    self._transactions.append(situation.transaction)
             situation.take(locks)
             for name, mode in locks.items():
                 taken[name] = strongest(taken.get(name), mode)
@@ -289,18 +303,29 @@ class _Reader:
 def _at_once(hits: Iterable[Hit], situation: Situation) -> list[Hit]:
     """A statement that is certain to fail does nothing else: where a catalog shows it, only that is told."""
     found = list(hits)
+    return _certain_to_fail(found, situation) or found
+
+
+def _certain_to_fail(hits: Iterable[Hit], situation: Situation) -> list[Hit]:
     if not situation.model.complete:
-        return found
-    failing = [
+        return []
+    return [
         hit
-        for hit in found
+        for hit in hits
         if hit.certain
         and hit.level is None
         and HazardClass.FAILS in (hit.classes or CATALOGUE[hit.hazard].classes)
         and CATALOGUE[hit.hazard].level is Level.ERROR
         and not _harmless(hit, situation)
     ]
-    return failing or found
+
+
+def _that_remains(hit: Hit) -> Hit | None:
+    """Of a statement whose transaction fails: its locks and its reading, but none of its effects."""
+    classes = hit.classes or CATALOGUE[hit.hazard].classes
+    if HazardClass.FAILS in classes:
+        return hit
+    return _without(hit, classes, _UNDONE)
 
 
 def _harmless(hit: Hit, situation: Situation) -> bool:

@@ -197,6 +197,7 @@ class Model:
     statistics: dict[RelationName, RelationName] = field(default_factory=dict)  # extended statistics -> their table
     types: dict[RelationName, UserType] = field(default_factory=dict)
     functions: dict[RelationName, list[Function]] = field(default_factory=dict)
+    builtin_functions: frozenset[str] = frozenset()  # the server's own; empty: not known
     namespaces: dict[str, int | None] = field(default_factory=dict)  # name -> file that made it
     roles: set[str] = field(default_factory=set)
     sequences_granted_by_default: bool | None = None  # ALTER DEFAULT PRIVILEGES … ON SEQUENCES for some other role

@@ -7,7 +7,7 @@ from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import Relation
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, quoted
-from pgrehearse.hazards.tree import Node, columns_in, relation_of, strings, walk
+from pgrehearse.hazards.tree import Node, columns_in, functions_in, relation_of, strings, walk
 from pgrehearse.hazards.written import Written
 
 _CATALOGS = frozenset({"pg_catalog", "information_schema", "pg_toast", "pg_temp"})
@@ -29,6 +29,8 @@ def missing_names(written: Written, situation: Situation) -> Iterator[Hit]:
         return
     for name in _relations(written, situation):
         yield _missing("TABLE", name.written, None)
+    for name in _functions(written, situation):
+        yield _missing("FUNCTION", f"{name.written}()", None)
     if written.kind in ("DropStmt", "CommentStmt", "CreateStatsStmt"):
         yield from _by_list(written.tree, situation)
     elif (own := _own_relation(written.tree)) is not None:
@@ -123,6 +125,20 @@ def _named(tree: Node) -> Iterator[RelationName]:
             yield relation_of(body["pktable"])
         elif kind in ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
             yield relation_of(body["relation"])
+
+
+def _functions(written: Written, situation: Situation) -> Iterator[RelationName]:
+    """By name alone: which overload is meant hangs on types."""
+    model = situation.model
+    if not model.builtin_functions or written.kind in ("DefineStmt", "CreateFunctionStmt"):
+        return
+    for name in dict.fromkeys(functions_in(written.tree)):
+        if name.namespace in (None, "pg_catalog") and name.name in model.builtin_functions:
+            continue
+        if name.namespace != "pg_catalog" and not any(
+            known.name == name.name and name.namespace in (None, known.namespace) for known in model.functions
+        ):
+            yield name
 
 
 # --- columns, constraints, triggers --------------------------------------------------------------------------
