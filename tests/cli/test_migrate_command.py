@@ -138,7 +138,7 @@ def test_a_state_that_only_a_person_can_tell_is_exit_3_until_resolved(
     run(project, "uat", uat=database)
     file = project / "migrations" / "0003_batch.sql"
     file.write_text("DO $$ BEGIN INSERT INTO t VALUES (2); COMMIT; END $$;\nINSERT INTO t VALUES (3);\n")
-    from pgrehearse.migrations.sources import open_source
+    from pgrehearse.migrations.sources.find import open_source
 
     migration = open_source(project / "migrations").migrations[2]
     table = ProgressTable(ledger="sql-folder:pgrehearse.migrations")

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from tests.support.program import run_program
 
-from pgrehearse.migrations.sources import open_source
+from pgrehearse.migrations.sources.find import open_source
 from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo
 

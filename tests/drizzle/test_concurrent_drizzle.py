@@ -136,7 +136,7 @@ import os, signal, sys
 from pathlib import Path
 from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.observer import NoObserver
-from pgrehearse.migrations.sources import open_source
+from pgrehearse.migrations.sources.find import open_source
 from pgrehearse.migrations.status import read_status
 from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo

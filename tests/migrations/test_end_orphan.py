@@ -12,7 +12,7 @@ from pgrehearse.errors import LedgerUnreadable
 from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.migrate import migrate
 from pgrehearse.migrations.runner_lock import share_work
-from pgrehearse.migrations.sources import open_source
+from pgrehearse.migrations.sources.find import open_source
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 

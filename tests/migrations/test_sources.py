@@ -6,7 +6,8 @@ import pytest
 
 from pgrehearse.errors import MalformedSource, PgRehearseError, SourceNotFound
 from pgrehearse.migrations.migration import SourceKind
-from pgrehearse.migrations.sources import ProblemKind, Severity, Source, ad_hoc_source, open_source
+from pgrehearse.migrations.sources import ProblemKind, Severity, Source
+from pgrehearse.migrations.sources.find import ad_hoc_source, open_source
 
 
 def write_journal(folder: Path, *entries: tuple[int, str], files: bool = True) -> Path:

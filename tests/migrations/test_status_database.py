@@ -15,7 +15,8 @@ from pgrehearse.migrations.migration import SourceKind
 from pgrehearse.migrations.own_ledger import OwnLedger
 from pgrehearse.migrations.progress import ProgressTable
 from pgrehearse.migrations.runner_lock import take_turn
-from pgrehearse.migrations.sources import ProblemKind, Source, ad_hoc_source, open_source
+from pgrehearse.migrations.sources import ProblemKind, Source
+from pgrehearse.migrations.sources.find import ad_hoc_source, open_source
 from pgrehearse.migrations.status import State, Status, read_status
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo

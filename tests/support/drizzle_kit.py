@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.observer import Observer
-from pgrehearse.migrations.sources import Source, open_source
+from pgrehearse.migrations.sources import Source
+from pgrehearse.migrations.sources.find import open_source
 from pgrehearse.migrations.status import Status, read_status
 from pgrehearse.postgres.binaries import require_client
 from pgrehearse.postgres.connect import Connection, connect

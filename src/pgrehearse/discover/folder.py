@@ -9,7 +9,7 @@ from pgrehearse.discover.drizzle_config import DrizzleConfig, read_drizzle_confi
 from pgrehearse.discover.env_files import EnvFile, find_env_files
 from pgrehearse.errors import ConfigurationError, MalformedSource, SourceNotFound
 from pgrehearse.migrations.migration import SourceKind
-from pgrehearse.migrations.sources.find import find_layout
+from pgrehearse.migrations.sources.layout import find_layout
 
 USUAL_FOLDERS = (
     "drizzle",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pgrehearse.errors import MalformedSource, SourceNotFound
 from pgrehearse.migrations.migration import Migration, SourceKind
-from pgrehearse.migrations.sources.find import find_layout, open_source
+from pgrehearse.migrations.sources.layout import find_layout
 from pgrehearse.migrations.sources.migration_file import read_migration_file
 
 
@@ -24,6 +24,8 @@ def read_scripts(paths: Iterable[Path]) -> tuple[Migration, ...]:
 
 
 def _read_folder(folder: Path) -> Iterator[Migration]:
+    from pgrehearse.migrations.sources.find import open_source  # it brings the ledgers, and so a driver
+
     source = open_source(folder)
     source.require_whole()
     yield from source.migrations

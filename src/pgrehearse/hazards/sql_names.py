@@ -1,19 +1,23 @@
 """Names in a parse tree, and how SQL writes them."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pglast.stream import maybe_double_quote_name
+from pglast.keywords import RESERVED_KEYWORDS, TYPE_FUNC_NAME_KEYWORDS
 
 DEFAULT_NAMESPACE = "public"
 MAX_NAME_BYTES = 63
+_SIMPLE = re.compile(r"[a-z_][a-z0-9_]*\Z").match
+_KEYWORDS = frozenset(RESERVED_KEYWORDS) | frozenset(TYPE_FUNC_NAME_KEYWORDS)
 
 
 def quoted(name: str) -> str:
     """The name as SQL needs it: quoted only where it must be."""
-    text: str = maybe_double_quote_name(name)
-    return text
+    if _SIMPLE(name) and name not in _KEYWORDS:
+        return name
+    return '"' + name.replace('"', '""') + '"'
 
 
 def derived(*parts: str) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 from pgrehearse.errors import MalformedSource
 from pgrehearse.migrations.drizzle_ledger import DrizzleLedger
 from pgrehearse.migrations.migration import Migration, SourceKind
+from pgrehearse.migrations.sources.layout import MIGRATION_FILE
 from pgrehearse.migrations.sources.migration_file import byte_order_mark_note, read_migration_file, told
 from pgrehearse.migrations.sources.source import Problem, ProblemKind, Severity, Source
 
-MIGRATION_FILE = "migration.sql"
 _FOLDER_NAME = re.compile(r"(?P<time>[0-9]{14})_?(?P<name>.*)", re.DOTALL)
 # drizzle sorts with JavaScript's localeCompare: ICU's root collation puts punctuation before digits before
 # letters.  Seen only where two folders share a second.

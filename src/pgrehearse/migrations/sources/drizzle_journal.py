@@ -7,10 +7,10 @@ from pathlib import Path
 from pgrehearse.errors import MalformedSource
 from pgrehearse.migrations.drizzle_ledger import DrizzleLedger
 from pgrehearse.migrations.migration import Migration, SourceKind
+from pgrehearse.migrations.sources.layout import JOURNAL
 from pgrehearse.migrations.sources.migration_file import byte_order_mark_note, read_migration_file, told
 from pgrehearse.migrations.sources.source import Problem, ProblemKind, Severity, Source
 
-JOURNAL = "meta/_journal.json"
 OLDEST_JOURNAL = 5  # drizzle-kit 0.20's; the entries have had the same keys since
 _BIGINT_MAX = 2**63 - 1
 _RESTORE = "Bring it back from version control, or run `drizzle-kit generate` for a new journal."

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgrehearse.errors import MalformedSource
 from pgrehearse.migrations.migration import Migration, SourceKind
-from pgrehearse.migrations.migration_ledger import MigrationLedger
+
+if TYPE_CHECKING:  # reading files needs no driver
+    from pgrehearse.migrations.migration_ledger import MigrationLedger
 
 
 class ProblemKind(Enum):
@@ -68,7 +70,7 @@ class Source:
     kind: SourceKind
     display: str  # the path as the user would type it
     migrations: tuple[Migration, ...]  # in the order in which the source's own tool runs them
-    ledger: MigrationLedger
+    ledger: "MigrationLedger"
     problems: tuple[Problem, ...] = ()
 
     def require_whole(self) -> None:
