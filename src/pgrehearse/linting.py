@@ -15,6 +15,7 @@ from pgrehearse.hazards.finding import Level
 from pgrehearse.hazards.lint import lint_files
 from pgrehearse.hazards.scripts import read_scripts
 from pgrehearse.hazards.suppress import Judged, Weights, without_accepted
+from pgrehearse.migrations.limits import TransactionMode
 
 if TYPE_CHECKING:
     from pgrehearse.config import Config
@@ -30,6 +31,7 @@ class LintOptions:
     against: str | None = None  # an environment's name, env:VARIABLE, or a URL
     baseline: Path | None = None
     write_baseline: bool = False
+    transaction: str | None = None  # how the files are wrapped: auto, plan, file or statement
 
 
 def lint(config_file: str | None, options: LintOptions) -> tuple[Judged, int | None]:
@@ -46,7 +48,9 @@ def lint(config_file: str | None, options: LintOptions) -> tuple[Judged, int | N
         raise WrongUsage("--write-baseline needs a file to write to", remedy="Name it: --baseline FILE.")
     migrations = _migrations(config_file, options)
     with _model(config_file, options) as model:
-        result = lint_files(migrations, one_plan=model is not None, model=model)
+        result = lint_files(
+            migrations, one_plan=model is not None, model=model, transaction=_transaction(config, options)
+        )
     weights = Weights()
     if config is not None:
         levels = {hazard: Level(level) for hazard, level in config.lint.levels.items()}
@@ -56,6 +60,15 @@ def lint(config_file: str | None, options: LintOptions) -> tuple[Judged, int | N
         return without_accepted(result, migrations, weights=weights, baseline=read_baseline(baseline_file)), written
     baseline = read_baseline(baseline_file) if baseline_file is not None else None
     return without_accepted(result, migrations, weights=weights, baseline=baseline), None
+
+
+def _transaction(config: "Config | None", options: LintOptions) -> TransactionMode:
+    """As asked for; else as the configuration says of its own folder."""
+    if options.transaction is not None:
+        return TransactionMode(options.transaction)
+    if config is not None and not options.paths:
+        return TransactionMode(config.migrations.transaction)
+    return TransactionMode.AUTO
 
 
 def _configuration(config_file: str | None, options: LintOptions) -> "Config | None":

@@ -74,6 +74,18 @@ def test_notes_are_shown_as_text_only_if_asked(capsys: Out) -> None:
     assert "add.sql:1:1: info select-star-prepared-plan" in capsys.readouterr().out
 
 
+def test_how_files_share_transactions_can_be_said(here: Path, capsys: Out) -> None:
+    (here / "index.sql").write_text(INDEX.replace("INDEX", "INDEX CONCURRENTLY"))
+    assert run_command(["lint", "index.sql"]) == 0
+    capsys.readouterr()
+    assert run_command(["lint", "index.sql", "--transaction", "file", "--json"]) == 1
+    assert levels(capsys)["concurrently-in-transaction"] == "error"
+    (here / "migrations").mkdir()
+    (here / "index.sql").rename(here / "migrations" / "0001_index.sql")
+    (here / "pgrehearse.toml").write_text('[migrations]\npath = "migrations"\ntransaction = "plan"\n')
+    assert run_command(["lint"]) == 1
+
+
 # --- what is accepted ------------------------------------------------------------------------------------
 
 

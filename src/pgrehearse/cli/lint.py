@@ -36,6 +36,11 @@ Examples:
     metavar="ENV|URL",
     help="Judge by this database's tables, sizes and dependants; read-only.  Without PATH: what is pending there.",
 )
+@click.option(
+    "--transaction",
+    type=click.Choice(["auto", "plan", "file", "statement"]),
+    help="How files share transactions; default: auto, or for the configured folder as pgrehearse.toml says.",
+)
 @click.option("--baseline", metavar="FILE", type=click.Path(path_type=Path), help="Pass over the findings in FILE.")
 @click.option("--write-baseline", is_flag=True, help="Write today's findings to the baseline's file first.")
 @click.option(
@@ -52,6 +57,7 @@ def command(
     paths: tuple[Path, ...],
     level: str,
     against: str | None,
+    transaction: str | None,
     baseline: Path | None,
     write_baseline: bool,
     shape: str | None,
@@ -73,7 +79,9 @@ def command(
     from pgrehearse.hazards.finding import Level
     from pgrehearse.linting import LintOptions, lint
 
-    options = LintOptions(paths=paths, against=against, baseline=baseline, write_baseline=write_baseline)
+    options = LintOptions(
+        paths=paths, against=against, baseline=baseline, write_baseline=write_baseline, transaction=transaction
+    )
     judged, written = lint(config_file, options)
     _print(judged, "json" if as_json else shape or "text", Level(level))
     if written is not None:

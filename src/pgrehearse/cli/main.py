@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import itertools
 import json
 import os
 import re
@@ -133,7 +134,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def _asks_json(arguments: Sequence[str]) -> bool:
     """Whether the answer, and so an error, is to be JSON: ``--json``, or ``--format json``."""
-    pairs = zip(arguments, arguments[1:], strict=False)
+    pairs = itertools.pairwise(arguments)
     return "--json" in arguments or "--format=json" in arguments or ("--format", "json") in pairs
 
 

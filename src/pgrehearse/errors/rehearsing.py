@@ -39,7 +39,9 @@ class UnknownClone(ConfigurationError):
 class UnknownHazard(ConfigurationError):
     """No hazard of the catalogue has that id."""
 
-    default_remedy = "`pgrehearse explain --list` names them all."
+    default_remedy = (
+        "`pgrehearse explain --list` names them all; what only a rehearsal sees is in docs/exit-codes-and-json.md."
+    )
 
 
 # --- schema and data
