@@ -78,7 +78,9 @@ def compared(whole: DataComparison, number: int) -> DataComparison:
             table,
             name=public(table.name),
             name_after=public(table.name_after),
-            traces=tuple(replace(trace, into=public(trace.into)) for trace in table.traces),
+            traces=tuple(
+                replace(each, into=public(each.into), reason=public(each.reason) or None) for each in table.traces
+            ),
             orphans=tuple(replace(o, child=public(o.child), parent=public(o.parent)) for o in table.orphans),
         )
         for table in whole.tables
@@ -363,3 +365,58 @@ def test_orphans_are_counted_under_the_parent_that_lost_rows(compared: DataCompa
     ]
     assert [(orphans.child, orphans.rows) for orphans in table(compared, "q").orphans] == [("public.e", 2)]
     assert table(compared, "c").orphans == ()
+
+
+# --- equal rows that came from elsewhere
+
+
+SEEDS = """
+CREATE TABLE users (id int PRIMARY KEY, code text, name text);
+INSERT INTO users SELECT i, current_schema || i, 'n' || i FROM generate_series(1, 30) i;
+CREATE TABLE archive (LIKE users INCLUDING ALL); CREATE TABLE other (LIKE users INCLUDING ALL);
+"""
+
+
+@after(
+    SEEDS + "INSERT INTO archive SELECT * FROM users WHERE id <= 20",
+    "INSERT INTO archive SELECT i, 'x', 'x' FROM generate_series(101, 120) i; DELETE FROM users WHERE id <= 20",
+)
+def test_rows_that_stood_there_before_the_plan_did_not_come_from_here(compared: DataComparison) -> None:
+    assert (table(compared, "users").rows_lost, table(compared, "users").rows_moved) == (20, 0)
+    assert table(compared, "users").traces == ()
+
+
+@after(
+    SEEDS + "INSERT INTO archive SELECT * FROM users WHERE id <= 5",
+    "INSERT INTO archive SELECT * FROM users WHERE id BETWEEN 6 AND 20; DELETE FROM users WHERE id <= 20",
+)
+def test_only_those_that_came_count(compared: DataComparison) -> None:
+    assert (table(compared, "users").rows_lost, table(compared, "users").rows_moved) == (20, 15)
+    assert traces(compared)[0][1::2] == ("public.archive", 15)
+
+
+@after(
+    SEEDS,
+    """INSERT INTO archive SELECT * FROM users WHERE id <= 20;
+        INSERT INTO other SELECT * FROM users WHERE id BETWEEN 16 AND 20;
+        DELETE FROM users WHERE id <= 20""",
+)
+def test_rows_that_were_inserted_in_two_tables_are_claimed_of_neither(compared: DataComparison) -> None:
+    assert table(compared, "users").rows_moved == 15
+    told = {(t.into, t.found, t.reason) for t in unproved(compared)}
+    assert told == {
+        ("public.archive", 5, "equal rows were also inserted in public.other"),
+        ("public.other", 5, "equal rows were also inserted in public.archive"),
+    }
+
+
+@after(
+    SEEDS + "CREATE TABLE twins (LIKE users INCLUDING ALL); INSERT INTO twins SELECT * FROM users",
+    "INSERT INTO archive SELECT * FROM users; DELETE FROM users; DELETE FROM twins",
+)
+def test_rows_that_two_tables_lost_are_found_again_for_neither(compared: DataComparison) -> None:
+    for name in ("users", "twins"):
+        assert (table(compared, name).rows_lost, table(compared, name).rows_moved) == (30, 0)
+        assert [(t.proved, t.reason) for t in table(compared, name).traces] == [
+            (False, "rows of other tables were lost that are equal to them, too")
+        ]

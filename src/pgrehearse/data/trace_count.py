@@ -3,8 +3,10 @@
 Both databases send (hash of the key, hash of the value), sorted by the server; one row of each is held.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from psycopg import sql
 
@@ -35,10 +37,15 @@ class Found:
     contradicted: int  # the place has a row of that key, with another value
     values: frozenset[int]
     by_place: tuple[int, ...] = ()
+    shared: Mapping[frozenset[int], int] = field(default_factory=Counter)  # came to several places: not among ``found``
 
     @property
     def distinct(self) -> int:
         return len(self.values)
+
+    @property
+    def shared_rows(self) -> int:
+        return sum(self.shared.values())
 
     def together(self, other: "Found") -> "Found":
         """Both leaves of a tree, whose rows went to the same places."""
@@ -47,6 +54,7 @@ class Found:
             found=self.found + other.found,
             contradicted=self.contradicted + other.contradicted,
             values=self.values | other.values,
+            shared=Counter(self.shared) + Counter(other.shared),
         )
 
     def doubt(self) -> str | None:
@@ -97,61 +105,71 @@ def count_found(
     places: Sequence[Pairs],
     own: Sequence[Pairs] = (),
     *,
+    earlier: Sequence[Pairs | None] = (),
     few: bool = False,
 ) -> Found:
     """Of the source's pairs those that some place holds.  Keys of ``own`` are not sought: they are still there.
 
-    The source's keys are unique.  One sort of each side; a ``few`` are held, and the places sort only their keys.
+    ``earlier`` are the places as they were: what stood there already did not come from the source.  The source's
+    keys are unique.  One sort of each side; a ``few`` are held, and the places sort only their keys.
     """
-    marked = [
-        sql.SQL("SELECT {key} AS k, {value} AS v, {mark} AS m FROM {relation}").format(
-            key=pairs.key, value=pairs.value, mark=sql.Literal(mark), relation=pairs.relation
-        )
-        for mark, pairs in ((-1, each) for each in own)
-    ]
-    marked += [
-        sql.SQL("SELECT {key} AS k, {value} AS v, {mark} AS m FROM {relation}").format(
-            key=pairs.key, value=pairs.value, mark=sql.Literal(mark), relation=pairs.relation
-        )
-        for mark, pairs in enumerate(places)
-    ]
-    sought_query = sql.SQL("SELECT {} AS k, {} AS v, 0 AS m FROM {}").format(source.key, source.value, source.relation)
-    ours: Iterable[tuple[int, int, int]] = _read(before, sought_query)
+    theirs_query = _marked([(-1, each) for each in own] + list(enumerate(places)))
+    known = [(mark, each) for mark, each in enumerate(earlier) if each is not None]
     wanted: Expression = sql.SQL("")
     if few:
-        ours = list(ours)
-        keys = sql.Literal([key for key, _, _ in ours])
+        held = list(_read(before, _marked([(-1, source)])))
+        keys = sql.Literal([key for key, _, _ in held])
         wanted = sql.SQL(" AND k = ANY ({}::pg_catalog.int8[])").format(keys)
-    theirs = _read(after, sql.SQL(" UNION ALL ").join(marked), wanted)
+        held += _read(before, _marked(known), wanted) if known else ()
+        ours: Iterable[tuple[int, int, int]] = sorted(held, key=lambda row: row[0])
+    else:
+        ours = _read(before, _marked([(-1, source), *known]))
+    theirs = itertools.groupby(_read(after, theirs_query, wanted), key=lambda row: row[0])
     sought = found = contradicted = 0
     distinct: set[int] = set()
     by_place = [0] * len(places)
+    shared = Counter[frozenset[int]]()
     other = next(theirs, None)
-    for key, value, _ in ours:
-        there: dict[int, int] = {}
-        still_there = False
+    for key, rows in itertools.groupby(ours, key=lambda row: row[0]):
+        mine = list(rows)
         while other is not None and other[0] < key:
             other = next(theirs, None)
-        while other is not None and other[0] == key:
-            if other[2] < 0:
-                still_there = True
-            else:
-                there.setdefault(other[1], other[2])
-            other = next(theirs, None)
-        if still_there:
+        there = Counter[tuple[int, int]]()
+        if other is not None and other[0] == key:
+            there.update((mark, value) for _, value, mark in other[1])
+        values = [value for _, value, mark in mine if mark < 0]
+        if not values or any(mark < 0 for mark, _ in there):
             continue
+        came = there - Counter((mark, value) for _, value, mark in mine if mark >= 0)
         sought += 1
-        if value in there:
+        marks = frozenset(mark for mark, value in came if value == values[0])
+        if len(marks) == 1:
             found += 1
-            by_place[there[value]] += 1
-            if len(distinct) < DISTINCT_KEPT:
-                distinct.add(value)
-        elif there:
+            by_place[next(iter(marks))] += 1
+        elif marks:
+            shared[marks] += 1
+        elif came:
             contradicted += 1
+        if marks and len(distinct) < DISTINCT_KEPT:
+            distinct.add(values[0])
     for _ in theirs:  # COPY wants to be read to its end
         pass
     return Found(
-        sought=sought, found=found, contradicted=contradicted, values=frozenset(distinct), by_place=tuple(by_place)
+        sought=sought,
+        found=found,
+        contradicted=contradicted,
+        values=frozenset(distinct),
+        by_place=tuple(by_place),
+        shared=shared,
+    )
+
+
+def _marked(pairs: Sequence[tuple[int, Pairs]]) -> Expression:
+    return sql.SQL(" UNION ALL ").join(
+        sql.SQL("SELECT {key} AS k, {value} AS v, {mark} AS m FROM {relation}").format(
+            key=each.key, value=each.value, mark=sql.Literal(mark), relation=each.relation
+        )
+        for mark, each in pairs
     )
 
 

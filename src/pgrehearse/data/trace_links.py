@@ -4,7 +4,7 @@ A link is a proposal: what stands behind it is counted by `trace_count`.  Propos
 either side, ``users.id`` as ``user_id``, and a column of the table itself that now points to a table of values.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from psycopg import sql
@@ -49,7 +49,8 @@ class Place:
 
     table: Table  # of a partition tree its root
     new_columns: tuple[Column, ...]  # that were not there before; of a new table all
-    gained_rows: bool
+    rows_gained: int
+    rows_are_new: bool  # what it gained are rows of their own, and not values in new columns of old ones
 
     @property
     def relation(self) -> Expression:
@@ -75,6 +76,7 @@ class Links:
     keys_after: tuple[ForeignKey, ...]
     numbered: frozenset[tuple[int, int]]  # of the clone
     successors: dict[int, Table] = field(default_factory=dict)  # of all pools
+    predecessors: dict[int, Table] = field(default_factory=dict)  # by the oid in the clone; of partition trees the root
 
     def of(self, source: Table, key: tuple[Column, ...], own: Pool, place: Place, *, rows: bool) -> Iterator[Link]:
         """Every way in which rows of ``place`` may be known by the key of ``source``; the surest first.
@@ -166,13 +168,20 @@ class Links:
             )
 
 
-def read_links(before: Connection, after: Connection, successors: dict[int, Table]) -> Links:
+def read_links(before: Connection, after: Connection, pools: Sequence[Pool]) -> Links:
     """Three catalog queries."""
+    predecessors = {
+        pool.successors[table.oid].oid: table for pool in pools for table in pool.before if table.oid in pool.successors
+    }
+    for pool in pools:
+        if pool.model_before is not None and pool.model_after is not None and pool.before:
+            predecessors[pool.model_after.oid] = pool.model_before
     return Links(
         keys_before=read_foreign_keys(before),
         keys_after=read_foreign_keys(after),
         numbered=frozenset((oid, number) for oid, number in after.execute(NUMBERED)),
-        successors=successors,
+        successors={oid: table for pool in pools for oid, table in pool.successors.items()},
+        predecessors=predecessors,
     )
 
 

@@ -7,7 +7,7 @@ What is found, and not by a possible coincidence (`Found.doubt`), is told as fou
 only who wrote the migration knows that it was to be moved.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -20,6 +20,7 @@ from pgrehearse.data.fingerprint import SEED, Layout, Side, key_sql
 from pgrehearse.data.pairing import Pool
 from pgrehearse.data.table_loss import BothSides, PoolResult
 from pgrehearse.data.tables import Column, Table
+from pgrehearse.data.trace_claims import was_dropped, with_traces, without_contested
 from pgrehearse.data.trace_count import (
     OTHER_SEED,
     Found,
@@ -29,10 +30,9 @@ from pgrehearse.data.trace_count import (
     text_hash,
 )
 from pgrehearse.data.trace_links import Link, Links, Place, read_links
+from pgrehearse.data.trace_places import find_places
 from pgrehearse.data.trace_search import MOST_PARTS, Drawn, Texts, draw, draw_same, find_merged, find_same, find_split
 from pgrehearse.data.verdicts import (
-    ColumnLoss,
-    ColumnVerdict,
     TableLoss,
     TableVerdict,
     Trace,
@@ -48,45 +48,21 @@ def trace(results: Sequence[PoolResult], both: BothSides, types: TypePair) -> li
     Reads nothing where nothing is gone or nothing came.  Else some scans of each table that lost something and of
     each that its key leads to, and one sort of both for what is found.
     """
-    places = tuple(_places(results))
+    places = tuple(find_places(results))
     if not places or not any(_is_gone(table) for result in results for table in result.tables):
         return list(results)
-    successors = {oid: table for result in results if result.pool for oid, table in result.pool.successors.items()}
-    links = read_links(both.before, both.after, successors)
+    links = read_links(both.before, both.after, [result.pool for result in results if result.pool])
     traced = []
     for result in results:
         if result.pool is None or result.layout is None:
             traced.append(result)
             continue
         traced.append(_trace_pool(result, places, links, both, types))
-    return traced
+    return without_contested(traced, places)
 
 
 def _is_gone(table: TableLoss) -> bool:
-    return table.rows_lost > 0 or any(_was_dropped(column) for column in table.columns)
-
-
-def _was_dropped(column: ColumnLoss) -> bool:
-    return column.verdict is ColumnVerdict.DROPPED and bool(column.values_lost)
-
-
-def _places(results: Iterable[PoolResult]) -> Iterator[Place]:
-    seen: set[int] = set()
-    for result in results:
-        pool = result.pool
-        if pool is None or pool.model_after is None or not pool.after:
-            continue
-        facts = {fact.name_after: fact for fact in result.tables}
-        tables = [pool.model_after] if pool.model_after.partitioned else list(pool.after)
-        for table in tables:
-            known = [fact for fact in facts.values() if pool.model_after.partitioned or fact.name_after == table.name]
-            new = {column.name_after for fact in known for column in fact.columns
-                   if column.verdict is ColumnVerdict.NEW}  # fmt: skip
-            gained = any(fact.rows_after > fact.rows_before - fact.rows_lost for fact in known)
-            if table.oid not in seen and (new or gained):
-                seen.add(table.oid)
-                columns = tuple(column for column in table.columns if column.sql_name in new)
-                yield Place(table=table, new_columns=columns, gained_rows=gained)
+    return table.rows_lost > 0 or any(was_dropped(column) for column in table.columns)
 
 
 def _trace_pool(
@@ -109,21 +85,22 @@ def _trace_pool(
     }
     together = reduce(Found.together, (found.counted for found in rows.values())) if rows else None
     reason = together.doubt() if together is not None else None
-    if together is not None and reason is not None and together.found < together.sought:
+    if together is not None and reason is not None and together.found + together.shared_rows < together.sought:
         rows = {}  # of few different rows some are found in many a table
     facts = []
     for fact in result.tables:
         if fact.name not in searches:
             facts.append(fact)
             continue
-        traces = [replace(each, proved=reason is None, reason=reason) for each in rows[fact.name].traces] if (
-            fact.name in rows
-        ) else []  # fmt: skip
-        dropped = {column.name for column in fact.columns if _was_dropped(column)}
+        traces = [
+            each if each.reason else replace(each, proved=reason is None, reason=reason)
+            for each in rows[fact.name].traces
+        ] if fact.name in rows else []  # fmt: skip
+        dropped = {column.name for column in fact.columns if was_dropped(column)}
         if fact.name_after is not None and dropped:
             columns = tables[fact.name].columns
             traces += searches[fact.name].columns([column for column in columns if column.sql_name in dropped])
-        facts.append(_with_traces(fact, traces))
+        facts.append(with_traces(fact, traces))
     return replace(result, tables=tuple(facts))
 
 
@@ -186,9 +163,9 @@ class _Search:
         values = [column for column in self.table.columns if column not in self.key]
         if not values and len(self.key) < 2:
             return None  # a lone key is found in any table with numbers
-        kept: list[tuple[Link, Pairs, Pairs]] = []
+        kept: list[tuple[Link, Pairs, Pairs, Pairs | None]] = []
         for place in self.places:
-            if not place.gained_rows or self._is_own(place):
+            if not place.rows_gained or self._is_own(place):
                 continue
             for link in self._links(place, rows=True):
                 try:
@@ -203,40 +180,51 @@ class _Search:
         if not kept:
             return None
         source = kept[0][1]
-        places = [pairs for _, _, pairs in kept]
+        places = [pairs for _, _, pairs, _ in kept]
+        earlier = [pairs for _, _, _, pairs in kept]
         if len(lost_keys) == rows_lost:
             sought = replace(source, relation=self._lost_rows(lost_keys))
-            found = self._count(sought, places, [], few=True)
+            found = self._count(sought, places, [], earlier, few=True)
         else:
             own = self._own(source)
             if len(own) != len(self.pool.after):
                 return None  # which rows are lost cannot be told
-            found = self._count(source, places, own)
-        if found is None or not found.found:
+            found = self._count(source, places, own, earlier)
+        if found is None or not (found.found or found.shared):
             return None
-        traces = tuple(
-            Trace(
-                what=Traced.ROWS,
-                columns=tuple(column.sql_name for column in self.table.columns),
-                into=link.place.table.name,
-                into_columns=tuple(column.sql_name for _, column in (*link.key, *link.values)),
-                joined_by="",
-                by=link.by,
-                sought=rows_lost,
-                found=min(count, rows_lost),
-                proved=False,
-            )
-            for (link, _, _), count in zip(kept, found.by_place, strict=True)
-            if count
-        )
-        return _FoundRows(traces=traces, counted=found)
+        links = [link for link, _, _, _ in kept]
+        traces = [
+            self._rows_trace(link, rows_lost, count) for link, count in zip(links, found.by_place, strict=True) if count
+        ]
+        for number, link in enumerate(links):
+            if count := sum(rows for marks, rows in found.shared.items() if number in marks):
+                others = {links[mark].place.table.name for marks in found.shared if number in marks for mark in marks}
+                reason = f"equal rows were also inserted in {', '.join(sorted(others - {link.place.table.name}))}"
+                traces.append(replace(self._rows_trace(link, rows_lost, count), reason=reason))
+        return _FoundRows(traces=tuple(traces), counted=found)
 
-    def _propose_rows(self, link: Link, values: list[Column], lost_keys: Sequence[int]) -> tuple[Pairs, Pairs] | None:
+    def _rows_trace(self, link: Link, rows_lost: int, count: int) -> Trace:
+        return Trace(
+            what=Traced.ROWS,
+            columns=tuple(column.sql_name for column in self.table.columns),
+            into=link.place.table.name,
+            into_columns=tuple(column.sql_name for _, column in (*link.key, *link.values)),
+            joined_by="",
+            by=link.by,
+            sought=rows_lost,
+            found=min(count, rows_lost),
+            proved=False,
+        )
+
+    def _propose_rows(
+        self, link: Link, values: list[Column], lost_keys: Sequence[int]
+    ) -> tuple[Pairs, Pairs, Pairs | None] | None:
         readings = self._key_readings(link)
         if readings is None:
             return None
         mine, theirs = self._my_key(readings), _their_key(link, readings)
         mapped: list[tuple[Column, Expression, Reading]] = []
+        into: list[tuple[Column, Reading]] = []
         if values:
             drawn = draw(self.both.before, self._lost_rows(lost_keys[:SEARCHED]), mine, values)
             there = draw_same(self.both.after, link, theirs, drawn) if drawn.rows and link.values else []
@@ -252,6 +240,7 @@ class _Search:
                 if reading is None:
                     return None
                 mapped.append((column, value, reading))
+                into.append((new, reading))
         hashings = [reading.hashing for _, _, reading in mapped]
         my_value = hash_of_all(
             hashings, [reading.before(column.identifier) for column, _, reading in mapped], OTHER_SEED
@@ -262,7 +251,34 @@ class _Search:
         return (
             Pairs(relation=self.relation, key=mine, value=my_value),
             Pairs(relation=link.relation, key=theirs, value=their_value),
+            self._earlier(link, readings, into),
         )
+
+    def _earlier(self, link: Link, key: list[Reading], values: list[tuple[Column, Reading]]) -> Pairs | None:
+        """The place before the plan; None where it, or one of these columns as it is now, was not there."""
+        table, now = self.links.predecessors.get(link.place.table.oid), link.place.table
+        if table is None:
+            return None
+
+        def hashed(columns: list[tuple[Column, Reading]], seed: Expression) -> Expression | None:
+            was = [
+                table.find_column(c.number) if table.oid == now.oid else table.find_named(c.name) for c, _ in columns
+            ]
+            same = [
+                reading.after(old.identifier)
+                for old, (new, reading) in zip(was, columns, strict=True)
+                if old is not None and (old.type_oid, old.typmod) == (new.type_oid, new.typmod)
+            ]
+            if len(same) < len(columns):
+                return None
+            return hash_of_all([reading.hashing for _, reading in columns], same, seed)
+
+        by_key = hashed([(column, reading) for (_, column), reading in zip(link.key, key, strict=True)], SEED)
+        by_value = hashed(values, OTHER_SEED) if values else by_key
+        if by_key is None or by_value is None:
+            return None
+        relation = sql.SQL("{}" if table.partitioned else "ONLY {}").format(table.identifier)
+        return Pairs(relation=relation, key=by_key, value=by_value)
 
     def _all_null(self, number: int, drawn: Drawn) -> bool:
         return all(texts[number] is None for texts in drawn.rows.values())
@@ -412,9 +428,17 @@ class _Search:
     def _is_text(self, column: Column) -> bool:
         return self.types.without_domains(column, after=False).category == STRINGS
 
-    def _count(self, source: Pairs, places: list[Pairs], own: list[Pairs], *, few: bool = False) -> Found | None:
+    def _count(
+        self,
+        source: Pairs,
+        places: list[Pairs],
+        own: list[Pairs],
+        earlier: Sequence[Pairs | None] = (),
+        *,
+        few: bool = False,
+    ) -> Found | None:
         try:
-            return count_found(self.both.before, source, self.both.after, places, own, few=few)
+            return count_found(self.both.before, source, self.both.after, places, own, earlier=earlier, few=few)
         except psycopg.OperationalError:
             raise
         except psycopg.Error:
@@ -453,21 +477,3 @@ def _joined(values: Sequence[Expression], separator: str) -> Expression:
 def _literal(separator: str) -> str:
     doubled = separator.replace("'", "''")
     return f"'{doubled}'"
-
-
-def _with_traces(fact: TableLoss, traces: list[Trace]) -> TableLoss:
-    """What is told of the table, with how much of what is gone was found again."""
-    found_rows = sum(each.found for each in traces if each.proved and each.what is Traced.ROWS)
-    rows_moved = min(fact.rows_lost, found_rows)
-    columns = []
-    for column in fact.columns:
-        lost, moved = column.values_lost or 0, 0
-        if fact.name_after is None and rows_moved:
-            moved = max(0, lost - (fact.rows_lost - rows_moved))  # each row not found may have held a value
-        for each in traces:
-            if each.proved and each.what is Traced.VALUES and column.name in each.columns and _was_dropped(column):
-                # Merged with others: each one not found may have held a value of every column.
-                alone = len(each.columns) == 1
-                moved = min(lost, each.found) if alone else max(0, lost - (each.sought - each.found))
-        columns.append(replace(column, values_moved=moved))
-    return replace(fact, rows_moved=rows_moved, columns=tuple(columns), traces=tuple(traces))
