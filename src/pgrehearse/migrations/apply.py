@@ -5,14 +5,14 @@ now, settle what a killed run left half-done, then run segment after segment, ea
 and its ledger rows in its own transaction (docs/decisions/0001).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
 import psycopg
 
 from pgrehearse.errors import ConnectionLost, Interrupted, MigrationFailed
 from pgrehearse.migrations.applied import Applied
-from pgrehearse.migrations.execution import is_lost
+from pgrehearse.migrations.execution import is_lost, says_goodbye
 from pgrehearse.migrations.failure import when_last_heard_of
 from pgrehearse.migrations.limits import Limits, TransactionMode
 from pgrehearse.migrations.migration import Plan
@@ -79,17 +79,27 @@ def apply(
     compile_segments(files, mode)
     if not files:
         return Applied(applied=(), already_applied=(), resumed=(), segments=(), left_out=(), waited_ms=0.0)
+    try:
+        return _apply(settings, files, resolve or {})
+    except psycopg.Error as error:  # before the first file, or after the last one
+        if not says_goodbye(error):
+            raise
+        state = when_last_heard_of("nothing of the plan was under way")
+        raise ConnectionLost(f"{str(error).strip()}\n  {state}", sqlstate=error.sqlstate, state=state) from error
+
+
+def _apply(settings: Settings, files: Sequence[PendingFile], resolve: Mapping[str, Resolution]) -> Applied:
     with ExitStack() as stack:
-        guard = stack.enter_context(sessions("migrate"))
+        guard = stack.enter_context(settings.sessions("migrate"))
         prepare(guard, settings.limits)
         waited_ms = stack.enter_context(
-            take_turn(guard, wait_s=settings.limits.wait_s, end_orphan=end_orphan, tell=tell)
+            take_turn(guard, wait_s=settings.limits.wait_s, end_orphan=settings.end_orphan, tell=settings.tell)
         )
-        _create_ledger(ledger, guard)
+        _create_ledger(settings.ledger, guard)
         runner = Runner(settings, guard=guard, files=files)
         try:
             with runner:
-                pending = find_pending(runner, files, resolve or {})
+                pending = find_pending(runner, files, resolve)
                 settings.observer.under_lock(guard, pending.files)
                 runner.run(pending.files)
             require_recorded(runner, guard, pending.files, pending.recorded)
@@ -117,6 +127,12 @@ def apply(
 def _create_ledger(ledger: MigrationLedger, guard: Connection) -> None:
     try:
         ledger.create(guard)
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise MigrationFailed(
+            f"{guard.info.user} may only read here: {str(error).strip()}; nothing was applied",
+            sqlstate=error.sqlstate,
+            remedy="Migrate on the primary, as a role and in a database without default_transaction_read_only.",
+        ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise MigrationFailed(
             f"the role {guard.info.user} may not make {ledger.table}: {str(error).strip()}; nothing was applied",

@@ -41,8 +41,12 @@ def is_lost(session: Connection, failure: psycopg.Error) -> bool:
     The libraries' own errors have no SQLSTATE; 57P01 to 57P03 are the server's last words.  Class 08 says nothing:
     a statement gets it, too, from a server that it reached out to.
     """
-    gone = isinstance(failure, psycopg.OperationalError) and failure.sqlstate in SAID_GOODBYE
-    return gone or session.broken or session.closed
+    return says_goodbye(failure) or session.broken or session.closed
+
+
+def says_goodbye(failure: psycopg.Error) -> bool:
+    """The same, told by the error alone."""
+    return isinstance(failure, psycopg.OperationalError) and failure.sqlstate in SAID_GOODBYE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
