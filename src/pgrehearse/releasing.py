@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pgrehearse.migrations.sources.source import Source
 from pgrehearse.migrations.status import Status, read_status
 from pgrehearse.policies import Policies
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
-from pgrehearse.postgres.identity import read_identity, same_database
+from pgrehearse.postgres.identity import same_database
 from pgrehearse.progress import Progress
 from pgrehearse.project import Project, limits_of, read_resolutions, utc_now
 from pgrehearse.rehearsal.receipt import ENTRY_KIND, Receipt, find_receipt
@@ -29,25 +29,24 @@ from pgrehearse.release.approval import (
     approve,
     read_approvals,
     read_person,
+    standing_since,
     withdraw,
 )
-from pgrehearse.release.examine import examine
-from pgrehearse.release.gate import Gate, Reason, ReasonKind
+from pgrehearse.release.examine import examine, judge_unrehearsed
+from pgrehearse.release.gate import Gate
 from pgrehearse.release.history import PromotionRecord, find_promotion, find_unfinished, read_promotions
 from pgrehearse.release.lease import describe, hold_lease
 from pgrehearse.release.lineage import database_key, find_taken_back, key_from_outside
-from pgrehearse.release.outlives_rollback import find_left_behind
-from pgrehearse.release.promote import Around, promote
+from pgrehearse.release.promote import promote
 from pgrehearse.release.promotion import (
-    BEGUN,
     ROLLBACK_BEGUN,
     ROLLBACK_ENDED,
     Promotion,
     PromotionRequest,
 )
+from pgrehearse.release.promotion_run import Around
 from pgrehearse.release.recoverability import (
     Proof,
-    RecoverabilityPolicy,
     choose_ways,
     judge_recoverability,
     require_proofs,
@@ -61,6 +60,7 @@ from pgrehearse.release.take_back import (
     Way,
     take_back,
 )
+from pgrehearse.release.under_way import told_under_way
 
 SHUT_REMEDY = (
     "`pgrehearse rollback --undo` opens it again; `pgrehearse rollback` of the same promotion goes on once it is open."
@@ -465,37 +465,9 @@ class Releasing:
         return sources[0].ledger, tuple(on_disk[version] for version in promotion.plan if version in on_disk)
 
 
-def told_under_way(releases: ReleaseLedger, key: str) -> Iterator[str]:
-    """Who is promoting this database now, what was left unfinished, and what rolled-back ones left behind."""
-    lease = releases.read_lease(f"promote {key}")
-    if lease is not None and not lease.has_ended:
-        yield f"{describe(lease)}; `promote` waits for nobody and is refused meanwhile"
-    unfinished = find_unfinished(releases, key)
-    if unfinished is not None:
-        yield f"promotion {unfinished.id} of {unfinished.began_at} is not finished: `pgrehearse resume` goes on with it"
-    yield from find_left_behind(releases, key)
-
-
-def standing_since(approvals: Sequence[Approval], releases: ReleaseLedger, digest: str) -> tuple[Approval, ...]:
-    """Those given since the receipt's last promotion was taken back: who said yes then did not know of that."""
-    promoted = {entry.subject for entry in releases.entries(kind=BEGUN) if entry.body["receipt"] == digest}
-    ends = [at for promotion, at in find_taken_back(releases).items() if promotion in promoted]
-    return tuple(each for each in approvals if not ends or each.at > max(ends))
-
-
 def pending_of(sources: Sequence[Source], session: Connection) -> Plan:
     """What this database has not applied of all of them, in their order."""
     return Plan.of(migration for source in sources for migration in read_status(session, source).pending.migrations)
-
-
-def judge_unrehearsed(session: Connection, policy: RecoverabilityPolicy, size_bytes: int) -> Gate:
-    """What is asked even of a plan that nobody rehearsed: that it can be taken back, and that this is a primary."""
-    reasons, told = judge_recoverability(None, policy, size_bytes)
-    identity = read_identity(session)
-    if identity.in_recovery:
-        message = f"{identity.address} is a standby: nothing can be promoted to it"
-        reasons.append(Reason(kind=ReasonKind.IDENTITY, message=message, remedy="Give the primary's address."))
-    return Gate.of(reasons, [*told, "NOBODY REHEARSED THIS: what it does to production is not known"])
 
 
 def _accepted(text: str) -> Accepted:

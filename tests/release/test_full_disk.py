@@ -18,7 +18,7 @@ from pgrehearse.errors import LedgerUnusable
 from pgrehearse.ledger import Entry, ReleaseLedger
 from pgrehearse.migrations.observer import Observers
 from pgrehearse.postgres.local_server import LocalServer
-from pgrehearse.release import promote as promote_module
+from pgrehearse.release import apply_watched as apply_module
 from pgrehearse.release.backup import create as create_module
 
 pytestmark = pytest.mark.pg("== 18")
@@ -123,7 +123,7 @@ def test_where_production_is(server: LocalServer, uat: LocalServer, tmp_path: Pa
             story.begin()
             with pytest.MonkeyPatch.context() as patched:
                 fill = FillAt(boundary, disk)
-                patched.setitem(vars(promote_module), "Observers", lambda *given, f=fill: Observers(*given, f))
+                patched.setitem(vars(apply_module), "Observers", lambda *given, f=fill: Observers(*given, f))
                 refused = story.promote()
             disk.make_space()
             if refused.error is None:  # what was left to do needed no room

@@ -30,7 +30,7 @@ from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.rehearsal.receipt import Receipt
-from pgrehearse.release import promote as promote_module
+from pgrehearse.release import apply_watched as apply_module
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
 
 # PGREHEARSE_SOAK=1 (make soak): every entry, every boundary, every commit, every major.
@@ -278,7 +278,7 @@ def test_killed_at_each_boundary_within_the_migration(scene: Scene, undisturbed:
 
         def prepare(boundary: int = boundary) -> None:
             fragile = KillAt(boundary)
-            vars(promote_module)["Observers"] = lambda *observers: Observers(*observers, fragile)
+            vars(apply_module)["Observers"] = lambda *observers: Observers(*observers, fragile)
 
         code = wait_for(scene.fork(prepare, lease_ttl_s=1.0))
         assert code == -signal.SIGKILL or (boundary > 13 and code == 0), boundary
@@ -353,7 +353,7 @@ def test_a_server_that_crashes_and_is_started_again(
             scene.begin()
             crash = CrashAt(boundary, mine)
             with monkeypatch.context() as patched:
-                patched.setitem(vars(promote_module), "Observers", lambda *given, c=crash: Observers(*given, c))
+                patched.setitem(vars(apply_module), "Observers", lambda *given, c=crash: Observers(*given, c))
                 outcome = attempt(scene.promote)
             assert boundary > 13 if outcome.error is None else outcome.error.exit_code in (3, 4), outcome
             go_on(scene)

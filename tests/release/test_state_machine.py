@@ -25,7 +25,7 @@ from pgrehearse.migrations.observer import Observers
 from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
-from pgrehearse.release import promote as promote_module
+from pgrehearse.release import apply_watched as apply_module
 from pgrehearse.release.gate import names_to_accept
 from pgrehearse.rollback import perform as perform_module
 
@@ -473,7 +473,7 @@ def at_boundary(number: int) -> Callable[[], None]:
 
     def prepare() -> None:
         fragile = KillAt(number)
-        vars(promote_module)["Observers"] = lambda *observers: Observers(*observers, fragile)
+        vars(apply_module)["Observers"] = lambda *observers: Observers(*observers, fragile)
 
     return prepare
 

@@ -22,8 +22,9 @@ from pgrehearse.progress import Silent
 from pgrehearse.project import Project, RehearsalOptions, utc_now
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.release.gate import Gate
-from pgrehearse.release.promote import Around, promote
+from pgrehearse.release.promote import promote
 from pgrehearse.release.promotion import Promotion, PromotionRequest
+from pgrehearse.release.promotion_run import Around
 from pgrehearse.release.recoverability import Proof
 
 LEDGER = "pgrehearse.migrations"

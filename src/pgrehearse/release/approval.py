@@ -13,6 +13,8 @@ from pgrehearse.errors import ApprovalRefused
 from pgrehearse.ledger import Entry, ReleaseLedger
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.release.gate import Reason, ReasonKind, names_to_accept
+from pgrehearse.release.lineage import find_taken_back
+from pgrehearse.release.promotion import BEGUN
 
 APPROVED = "approval"
 WITHDRAWN = "approval-withdrawn"
@@ -192,3 +194,10 @@ def _person(body: Mapping[str, Any]) -> Person:
 def _same(one: Person, other: Person) -> bool:
     """One login of one machine is one person whatever git says there; so is one git identity on two machines."""
     return (one.login, one.host) == (other.login, other.host) or (one.git is not None and one.git == other.git)
+
+
+def standing_since(approvals: Sequence[Approval], releases: ReleaseLedger, digest: str) -> tuple[Approval, ...]:
+    """Those given since the receipt's last promotion was taken back: who said yes then did not know of that."""
+    promoted = {entry.subject for entry in releases.entries(kind=BEGUN) if entry.body["receipt"] == digest}
+    ends = [at for promotion, at in find_taken_back(releases).items() if promotion in promoted]
+    return tuple(each for each in approvals if not ends or each.at > max(ends))

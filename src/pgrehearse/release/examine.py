@@ -10,6 +10,7 @@ from pgrehearse.errors import ServerUnreachable
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.identity import read_identity
 from pgrehearse.rehearsal.checks import CheckVerdict, run_before_checks
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.release.approval import Approval, accepted_names, judge_approvals
@@ -21,6 +22,7 @@ from pgrehearse.release.preconditions import (
     read_search_path,
     was_seen_in_rehearsal,
 )
+from pgrehearse.release.recoverability import RecoverabilityPolicy, judge_recoverability
 from pgrehearse.release.standbys import StandbyBounds, judge_standbys, read_standbys
 from pgrehearse.release.touched import judge_state
 from pgrehearse.release.watch import Rehearsed
@@ -181,3 +183,13 @@ def _judge_checks(session: Connection, directory: Path | None) -> tuple[list[Rea
         for result in results
         if result.verdict is not CheckVerdict.PASSED
     ], []
+
+
+def judge_unrehearsed(session: Connection, policy: RecoverabilityPolicy, size_bytes: int) -> Gate:
+    """What is asked even of a plan that nobody rehearsed: that it can be taken back, and that this is a primary."""
+    reasons, told = judge_recoverability(None, policy, size_bytes)
+    identity = read_identity(session)
+    if identity.in_recovery:
+        message = f"{identity.address} is a standby: nothing can be promoted to it"
+        reasons.append(Reason(kind=ReasonKind.IDENTITY, message=message, remedy="Give the primary's address."))
+    return Gate.of(reasons, [*told, "NOBODY REHEARSED THIS: what it does to production is not known"])

@@ -12,11 +12,18 @@ from psycopg.pq import TransactionStatus
 from pgrehearse.errors import PutBackFailed
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.named_queries import named_queries
+from pgrehearse.rollback.foreign_keys import (
+    ForeignKey,
+    checked_at_the_end,
+    find_circular,
+    parents_first,
+    read_foreign_keys,
+)
 from pgrehearse.rollback.image import Image, ImageState, SequenceAt, read_again
 from pgrehearse.rollback.image_columns import LiveTable, find_oid, find_table
 from pgrehearse.rollback.image_session import pinned
 from pgrehearse.rollback.names import identifier
-from pgrehearse.rollback.table_put_back import ForeignKey, TableBack, TablePutBack
+from pgrehearse.rollback.table_put_back import TableBack, TablePutBack
 
 QUERIES = named_queries(__file__)
 
@@ -89,11 +96,11 @@ def _require_table(session: Connection, image: Image) -> LiveTable:
 
 
 def _put_rows_back(session: Connection, tables: Sequence[tuple[Image, LiveTable]]) -> tuple[TableBack, ...]:
-    keys = _read_foreign_keys(session, [table.oid for _, table in tables])
-    circular = _find_circular(keys, {table.oid for _, table in tables})
+    keys = read_foreign_keys(session, [table.oid for _, table in tables])
+    circular = find_circular(keys, {table.oid for _, table in tables})
     if circular:
         try:
-            with session.transaction(), _checked_at_the_end(session, circular):
+            with session.transaction(), checked_at_the_end(session, circular):
                 return _work_in_rounds(session, tables, keys, deferred=circular)
         except psycopg.errors.DatabaseError as error:
             # A parent is gone for good, or a partition's own key cannot be altered: then row by row, as far as it goes.
@@ -121,7 +128,7 @@ def _work_in_rounds(
         for image, table in tables
     ]
     by_oid = {work.table.oid: work for work in works}
-    ordered = [by_oid[oid] for oid in _parents_first(list(by_oid), keys)]
+    ordered = [by_oid[oid] for oid in parents_first(list(by_oid), keys)]
     while True:  # each round can only make sense of what the one before brought: a parent, a unique value set free
         progress = sum([work.remove_added() for work in reversed(ordered)])
         for work in ordered:
@@ -130,70 +137,6 @@ def _work_in_rounds(
         if not progress or not any(work.unfinished for work in ordered):
             break
     return tuple(work.finish() for work in works)
-
-
-def _parents_first(oids: Sequence[int], keys: Sequence[ForeignKey]) -> list[int]:
-    """In a circle any may be first."""
-    waiting, ordered = list(oids), list[int]()
-    while waiting:
-        free = [oid for oid in waiting if not _waits_for(oid, waiting, keys)]
-        ordered += free or waiting[:1]
-        waiting = [oid for oid in waiting if oid not in ordered]
-    return ordered
-
-
-def _waits_for(oid: int, others: Sequence[int], keys: Sequence[ForeignKey]) -> set[int]:
-    return {parent for key in keys if key.child == oid for parent in key.parents if parent in others} - {oid}
-
-
-def _find_circular(keys: Sequence[ForeignKey], oids: set[int]) -> tuple[ForeignKey, ...]:
-    """Foreign keys of tables that wait for each other; one that points into its own table needs nothing."""
-    reached = {oid: _waits_for(oid, list(oids), keys) for oid in oids}
-    for _ in oids:
-        reached = {oid: found.union(*(reached[each] for each in found)) for oid, found in reached.items()}
-    return tuple(
-        key for key in keys
-        if key.child in oids and any(
-            parent != key.child and parent in reached[key.child] and key.child in reached[parent]
-            for parent in key.parents
-        )
-    )  # fmt: skip
-
-
-@contextmanager
-def _checked_at_the_end(session: Connection, keys: Sequence[ForeignKey]) -> Iterator[None]:
-    """These foreign keys wait until everything is there; then they are as they were."""
-
-    def alter(key: ForeignKey, words: LiteralString) -> None:
-        session.execute(
-            sql.SQL("ALTER TABLE {} ALTER CONSTRAINT {} {}").format(
-                sql.Identifier(*key.child_name), sql.Identifier(key.name), sql.SQL(words)
-            )
-        )
-
-    for key in keys:
-        if not key.deferrable:
-            alter(key, "DEFERRABLE INITIALLY DEFERRED")
-    names = sql.SQL(", ").join(sql.Identifier(key.child_name[0], key.name) for key in keys)
-    session.execute(sql.SQL("SET CONSTRAINTS {} DEFERRED").format(names))
-    yield
-    session.execute(sql.SQL("SET CONSTRAINTS {} IMMEDIATE").format(names))
-    for key in keys:
-        if not key.deferrable:
-            alter(key, "NOT DEFERRABLE")
-
-
-def _read_foreign_keys(session: Connection, oids: list[int]) -> tuple[ForeignKey, ...]:
-    return tuple(
-        ForeignKey(
-            name=name, child=child, child_name=tuple(child_name), child_columns=tuple(child_columns),
-            parents=tuple(parents), parent_name=tuple(parent_name), parent_columns=tuple(parent_columns),
-            deferrable=deferrable,
-        )
-        for (
-            name, child, child_name, child_columns, parents, parent_name, parent_columns, deferrable
-        ) in session.execute(QUERIES["foreign_keys"], {"oids": oids})
-    )  # fmt: skip
 
 
 @contextmanager

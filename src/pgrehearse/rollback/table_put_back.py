@@ -9,6 +9,7 @@ from psycopg import sql
 from pgrehearse.errors import PutBackFailed
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.rollback.durability import SCRATCH, kind_of_table, make_durable
+from pgrehearse.rollback.foreign_keys import ForeignKey
 from pgrehearse.rollback.image import ADDED, LEFT, NAMESPACE, Image
 from pgrehearse.rollback.image_columns import (
     Expression,
@@ -27,20 +28,6 @@ KEY_TAKEN = "the application has written a row under its key since"
 WRITTEN_SINCE = "the application has written another value since"
 GONE_SINCE = "the application has changed or deleted the row since; nothing tells which"
 FORBIDDEN = "a constraint forbids it now: its parent is gone, or another row has its unique value"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForeignKey:
-    """A foreign key of, or to, a table that rows are put back into.  Oids; names as (namespace, relation)."""
-
-    name: str
-    child: int
-    child_name: tuple[str, ...]
-    child_columns: tuple[str, ...]
-    parents: tuple[int, ...]  # which of the tables it points at; a partitioned parent's leaves
-    parent_name: tuple[str, ...]
-    parent_columns: tuple[str, ...]
-    deferrable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,81 @@
+"""Before anything is touched: proofs of how it is taken back, and copies of what will be destroyed."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pgrehearse.errors import (
+    ImagesNotTaken,
+)
+from pgrehearse.release.backup.writes import Counters, read_counters
+from pgrehearse.release.destroyed_once import find_destroyed_twice
+from pgrehearse.release.promotion_run import IMAGES, RECOVERABILITY, Run, image_json
+from pgrehearse.release.recoverability import DUMP, EXTERNAL, Proof
+from pgrehearse.release.written import written_tables
+from pgrehearse.rollback.image import Image, find_images
+from pgrehearse.rollback.image_plan import plan_images
+from pgrehearse.rollback.images import take_images
+
+TWICE_REMEDY = "Put them into one transaction and rehearse again, or let a dump be taken too: backup.policy."
+PROOFS_LAST = timedelta(hours=1)  # of a promotion that stopped before anything was applied
+
+
+def secure_first(run: Run, *, going_on: bool) -> tuple[tuple[Proof, ...], Counters | None]:
+    """Proofs made now, or by this promotion's earlier run where that is not long ago or something is applied."""
+    recorded = run.unfinished.steps.get(RECOVERABILITY) if run.unfinished is not None else None
+    if recorded is not None and (going_on or run.now() - datetime.fromisoformat(recorded["began_at"]) < PROOFS_LAST):
+        proofs = tuple(Proof.from_json(proof) for proof in recorded["proofs"])
+        if not going_on:  # of what is half-way only the rest can be done; a damaged backup is no reason to leave it so
+            run.around.require(proofs)
+        return proofs, Counters.from_json(recorded["counters"])
+    counters = read_counters(run.session)
+    began_at = run.now().isoformat()
+    made: list[Proof] = []
+
+    def work() -> Mapping[str, Any]:
+        made.extend(run.around.secure())
+        return {
+            "began_at": began_at,
+            "proofs": [proof.as_json() for proof in made],
+            "counters": counters.as_json(),
+        }
+
+    run.steps.run(RECOVERABILITY, "making it recoverable", work)
+    for proof in made:
+        run.tell(f"recoverable: {proof.summary}")
+    run.around.require(made)
+    return tuple(made), counters
+
+
+def keep_images(run: Run, proofs: Sequence[Proof], *, going_on: bool) -> tuple[Image, ...]:
+    """Copies of what the plan destroys, committed before it runs; where a backup is proved, of what they can hold."""
+    if run.rehearsed is None or not run.request.take_images:
+        if not going_on:
+            run.steps.run(IMAGES, "taking no images", lambda: {"images": []})
+        return ()
+    if going_on:
+        return find_images(run.session, id=run.steps.id)
+    rehearsed, document = run.rehearsed, run.rehearsed.document
+    certain = plan_images(document["tables"], document["schema"]["changes"], rehearsed.before)
+    plans = plan_images(written_tables(rehearsed), document["schema"]["changes"], rehearsed.before)
+    twice = find_destroyed_twice(rehearsed, plans, certain={plan.relation for plan in certain})
+    backed_up = any(proof.way in (DUMP, EXTERNAL) for proof in proofs)
+    if twice and not backed_up:
+        refusal = ImagesNotTaken("\n".join(twice.values()), remedy=TWICE_REMEDY)
+        run.steps.end("refused", {"error": type(refusal).__name__, "message": str(refusal)})
+        raise refusal
+    plans = tuple(plan for plan in plans if plan.relation not in twice)
+    for sentence in twice.values():
+        run.tell(f"not copied, only the backup has it: {sentence}")
+    taken: list[Image] = []
+
+    def work() -> Mapping[str, Any]:
+        taken.extend(take_images(run.session, plans, id=run.steps.id) if plans else ())
+        return {"images": [image_json(image) for image in taken]}
+
+    if plans:
+        run.progress.step("copying what will be destroyed")
+    run.steps.run(IMAGES, "copying what will be destroyed", work)
+    for image in taken:
+        run.tell(f"recoverable: {image.rows} rows of {image.relation} are copied")
+    return tuple(taken)
