@@ -7,15 +7,16 @@ from datetime import datetime
 
 import psycopg
 
-from pgrehearse.postgres.connect import Connection, connect, fetch_value
+from pgrehearse.postgres.connect import Connection, connect, fetch_clock, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 
-# A setting of the role or the database must not end a copy that takes an hour; unknown ones are left out
-# (transaction_timeout is new in 17).
+# A setting of the role or the database must not end a copy that takes an hour, nor keep us from writing into it;
+# unknown ones are left out (transaction_timeout is new in 17).
 NO_TIMEOUTS = """
-SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
+SELECT pg_catalog.set_config(name, CASE vartype WHEN 'bool' THEN 'off' ELSE '0' END, false)
+FROM pg_catalog.pg_settings
 WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
-               'idle_session_timeout', 'transaction_timeout')
+               'idle_session_timeout', 'transaction_timeout', 'default_transaction_read_only')
 """
 
 
@@ -40,7 +41,7 @@ def exported_snapshot(source: Conninfo, *, verb: str = "clone") -> Iterator[Snap
         connection.execute(NO_TIMEOUTS)
         lsn = read_lsn(connection)
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        taken_at = fetch_value(connection, "SELECT pg_catalog.clock_timestamp()")
+        taken_at = fetch_clock(connection)
         exported = fetch_value(connection, "SELECT pg_catalog.pg_export_snapshot()")
         yield Snapshot(connection=connection, exported=exported, lsn=lsn, taken_at=taken_at)
 

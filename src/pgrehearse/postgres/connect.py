@@ -1,7 +1,8 @@
 """Open a connection: named after the verb it serves, its failures told without secrets."""
 
 import re
-from typing import Any, LiteralString
+from datetime import datetime
+from typing import Any, LiteralString, cast
 
 import psycopg
 
@@ -48,6 +49,13 @@ def scrub(message: str, *conninfos: Conninfo) -> str:
         for secret in conninfo.secrets:
             message = message.replace(secret, "***")
     return re.sub(r"(\w+://[^:/@\s]*):[^@\s]*@", r"\1:***@", message).strip()
+
+
+def fetch_clock(connection: Connection) -> datetime:
+    """The server's clock now; in binary, since a session's DateStyle may write it as nobody reads it back."""
+    row = connection.cursor(binary=True).execute("SELECT pg_catalog.clock_timestamp()").fetchone()
+    assert row is not None
+    return cast(datetime, row[0])
 
 
 def fetch_value(connection: Connection, query: LiteralString, parameters: tuple[Any, ...] = ()) -> Any:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pgrehearse.data.sizes import TableSize, read_table_sizes
-from pgrehearse.postgres.connect import Connection, fetch_value
+from pgrehearse.postgres.connect import Connection, fetch_clock, fetch_value
 from pgrehearse.postgres.identity import DatabaseIdentity, read_identity
 from pgrehearse.rehearsal.settings import read_settings
 from pgrehearse.release.gate import Reason, ReasonKind
@@ -47,7 +47,7 @@ def read_production(session: Connection) -> ProductionNow:
     return ProductionNow(
         identity=read_identity(session),
         lsn=fetch_value(session, POSITION),
-        at=fetch_value(session, "SELECT pg_catalog.clock_timestamp()"),
+        at=fetch_clock(session),
         settings=read_settings(session),
         sizes=read_table_sizes(session),
     )
