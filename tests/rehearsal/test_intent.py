@@ -304,7 +304,42 @@ def test_rows_that_an_update_makes_others_are_updated_ones(
     assert set(outcomes(document).values()) == {"as-declared"}, document["declarations"]
     assert [each["count"] for each in document["declarations"]] == [3, 10, 5, 4]
     assert document["declarations"][3]["relation"] == "public.cache"
-    assert not [found for found in document["findings"] if "data-loss" in found["classes"]]
+    assert document["verdict"] == "clean", document["findings"]
+
+
+@NEWEST
+def test_a_condition_is_measured_without_a_key_by_what_the_rows_hold(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path
+) -> None:
+    """Equal rows among them; bag and half have one column that changes, pair two."""
+    tables = "CREATE TABLE half AS TABLE bag; CREATE TABLE beyond AS TABLE bag; CREATE TABLE pair AS TABLE bag"
+    connection.execute(f"{SCHEMA}; {tables}")
+    document = rehearse(
+        tmp_path,
+        database,
+        uat,
+        """
+        -- pgrehearse: expect updates bag where a = 1
+        UPDATE bag SET b = CASE WHEN ctid = '(0,1)' THEN 'c' END WHERE a = 1;
+        -- pgrehearse: expect changes half.b where a in (1, 2) = 8 values
+        UPDATE half SET b = 'c' WHERE a = 1;
+        UPDATE half SET b = NULL WHERE a = 2 AND ctid > (SELECT min(ctid) FROM half WHERE a = 2)
+            AND ctid < (SELECT max(ctid) FROM half WHERE a = 2);
+        -- pgrehearse: expect updates beyond where a = 1
+        UPDATE beyond SET b = 'c' WHERE a IN (1, 3);
+        -- pgrehearse: expect updates pair where a = 1
+        UPDATE pair SET a = 7, b = 'c' WHERE a = 1;
+        """,
+    )
+    assert outcomes(document) == {
+        "updates bag where a = 1": "as-declared",
+        "changes half.b where a in (1, 2) = 8 values": "as-declared",
+        "updates beyond where a = 1": "beyond",
+        "updates pair where a = 1": "as-declared",
+    }, document["declarations"]
+    assert findings(document, "beyond-declaration")["public.beyond"]["measured"]["beyond"] == 5
+    lost = {found["relation"] for found in document["findings"] if "data-loss" in found["classes"]}
+    assert lost == {"public.beyond"}
 
 
 @NEWEST

@@ -24,6 +24,26 @@ WITHOUT_TRIGGERS = """
 SELECT pg_catalog.set_config('session_replication_role', 'replica', false)
 WHERE pg_catalog.current_setting('is_superuser') = 'on'
 """
+# Without a key: equal rows stand several times, and one is changed where fewer are left.  Those of NULL that came to
+# rows which are alike in all else are what such values became.
+COPIES_CHANGED = """
+WITH d AS MATERIALIZED (
+    SELECT k0, r, v0 IS NULL AS was_null, pg_catalog.max(copies) AS copies
+    FROM (SELECT n, k0, r, v0, pg_catalog.count(*) AS copies {declared} GROUP BY n, k0, r, v0) AS e GROUP BY 1, 2, 3
+), t AS MATERIALIZED (
+    SELECT {row} AS k0, {rest} AS r, {value} IS NOT DISTINCT FROM NULL AS is_null, pg_catalog.count(*) AS copies
+    FROM {table} GROUP BY 1, 2, 3
+), lost AS (
+    SELECT d.r, pg_catalog.sum(GREATEST(d.copies - COALESCE(t.copies, 0), 0)) AS lost
+    FROM d LEFT JOIN t ON t.k0 = d.k0 WHERE NOT d.was_null GROUP BY d.r
+), nulls AS (
+    SELECT r, pg_catalog.sum(copies) AS came
+    FROM (SELECT r, copies FROM t WHERE is_null UNION ALL SELECT r, -copies FROM d WHERE was_null) AS s GROUP BY r
+)
+SELECT COALESCE(pg_catalog.sum(lost - LEAST(lost, GREATEST(COALESCE(came, 0), 0))), 0)::pg_catalog.int8,
+       COALESCE(pg_catalog.sum(LEAST(lost, GREATEST(COALESCE(came, 0), 0))), 0)::pg_catalog.int8
+FROM lost LEFT JOIN nulls ON nulls.r = lost.r
+"""
 TABLES = frozenset("rp")
 KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence"}
 
@@ -111,6 +131,11 @@ class DeclaredRows:
         self._key_types = [theirs[number].type for number in numbers]
         self._values = [theirs[n] for n in sorted(theirs) if theirs[n].name in hurt and n in kept]
         self._values_after = {theirs[n].name: pairs[n].name for n in kept}
+        # Of the rows that are told apart by all that they hold: what they hold besides the one column that changes.
+        rest = [n for n in numbers if theirs[n].name not in hurt]
+        self._by_rest = not self._has_key and len(self._values) == len(hurt) == 1
+        self._rest_before = _row([sql.Identifier(theirs[n].name) for n in rest])
+        self._rest_after = _row([sql.Identifier(pairs[n].name) for n in rest])
         self._make_table()
 
     def load(self, index: int, condition: str, moment: Moment) -> int:
@@ -118,6 +143,7 @@ class DeclaredRows:
         parts: list[sql.Composable] = [sql.Literal(index)]
         parts += self._key_before if self._has_key else [_row(self._key_before)]
         parts += [_text(sql.Identifier(column.name)) for column in self._values]
+        parts += [self._rest_before] if self._by_rest else []
         # The condition stands on lines of its own, lest a comment in it swallows the parenthesis.
         query = sql.SQL("COPY (SELECT {} FROM {} WHERE (\n{}\n)) TO STDOUT").format(
             sql.SQL(", ").join(parts),
@@ -157,6 +183,8 @@ class DeclaredRows:
 
     def changed(self, column: str, indexes: Collection[int]) -> tuple[int, int]:
         """Of that column in those rows: how many values are others now, and how many are NULL now."""
+        if self._by_rest and column == self._values[0].name:
+            return self._copies_changed(column, indexes)
         was, now = self._value(column)
         query = sql.SQL(
             "SELECT pg_catalog.count(*) FILTER (WHERE s.now IS NOT NULL),"
@@ -177,23 +205,6 @@ class DeclaredRows:
         assert row is not None
         return row[0], row[1]
 
-    def rows_changed(self, index: int, columns: Collection[str]) -> int:
-        """How many of the rows that satisfy this condition hold another value in one of these columns."""
-        if not columns:
-            return 0
-        differs = [
-            sql.SQL('d.{} COLLATE pg_catalog."C" IS DISTINCT FROM {}').format(*self._value(column))
-            for column in columns
-        ]
-        return self._count(
-            sql.SQL("SELECT pg_catalog.count(*) FROM (SELECT * {}) AS d JOIN {} ON {} WHERE {}").format(
-                _declared_by([index]),
-                _from(self._require_after(), "t"),
-                self._same_key(),
-                sql.SQL(" OR ").join(differs),
-            )
-        )
-
     # --- details ---------------------------------------------------------------------------------------
 
     def _make_table(self) -> None:
@@ -204,6 +215,7 @@ class DeclaredRows:
             for at, type_name in enumerate(types)  # as format_type() writes them
         ]
         columns += [sql.SQL("{} pg_catalog.text").format(sql.Identifier(f"v{at}")) for at in range(len(self._values))]
+        columns += [sql.SQL("r pg_catalog.text")] if self._by_rest else []
         with telling():
             self._clone.execute(WITHOUT_TRIGGERS)
             self._clone.execute("SET default_transaction_read_only = off")
@@ -228,6 +240,19 @@ class DeclaredRows:
             ).format(_declared_by(indexes), there)
         )
 
+    def _copies_changed(self, column: str, indexes: Collection[int]) -> tuple[int, int]:
+        query = sql.SQL(COPIES_CHANGED).format(
+            declared=_declared_by(indexes),
+            row=_row(self._key_after),
+            rest=self._rest_after,
+            value=sql.Identifier(self._values_after[column]),
+            table=_from(self._require_after()),
+        )
+        with telling():
+            row = self._clone.execute(query).fetchone()
+        assert row is not None
+        return row[0], row[1]
+
     def _held(self) -> sql.Composable:
         count = len(self._key_after) if self._has_key else 1
         return sql.SQL(", ").join(sql.Identifier(f"k{at}") for at in range(count))
@@ -241,7 +266,8 @@ class DeclaredRows:
         """Where the temporary table keeps its values, and their text in the clone."""
         if not self._has_key:
             raise NotEvaluated(
-                f"{self._why_no_key}, so its changed rows cannot be looked up: declare without condition"
+                f"{self._why_no_key}, and several of its columns changed, so its changed rows cannot be looked up:"
+                " declare without a condition"
             )
         at = next((at for at, found in enumerate(self._values) if found.name == column), None)
         if at is None:
