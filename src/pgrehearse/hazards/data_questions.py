@@ -146,6 +146,17 @@ class DataQuestions:
         query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(sql.SQL(", ").join(sources), where)
         return self._ask(query, [table])
 
+    def merges_values(self, table: RelationName, column: str, expression: str) -> bool | None:
+        """Whether the expression makes one value of two different ones, or NULL of one: then there is no way back."""
+        if not self._only_reads(expression):
+            return None
+        name = sql.Identifier(column)
+        query = sql.SQL(
+            "SELECT EXISTS (SELECT FROM (SELECT DISTINCT {} AS o, ({}) AS n FROM {} WHERE {} IS NOT NULL) v "
+            "GROUP BY v.n HAVING pg_catalog.count(*) > 1 OR v.n IS NULL)"
+        ).format(name, _written(expression), _identifier(table), name)
+        return self._ask(query, [table])
+
     def delete_orphans(
         self,
         delete: str,

@@ -117,6 +117,10 @@ def _failing(node: Any, situation: Situation, data: DataQuestions) -> Iterator[H
             relation = _asked_about(node.relation, situation)
             if relation is not None:
                 yield from _still_referenced(relation, _text(node) or "", situation, data)
+        case ast.InsertStmt() if node.onConflictClause is None:
+            relation = _asked_about(node.relation, situation)
+            if relation is not None and not relation.triggers and not relation.rules:
+                yield from _already_there(node, relation, data)
         case ast.AlterDomainStmt():
             yield from _failing_domain(node, situation, data)
         case ast.AlterTableStmt() if node.objtype is ObjectType.OBJECT_TABLE:
@@ -140,6 +144,24 @@ def _still_referenced(relation: Relation, text: str, situation: Situation, data:
             names = {"constraint": quoted(key.name), "referenced": relation.name.written}
             names["definition"] = f"CONSTRAINT {names['constraint']} {key.definition} NOT VALID"
             yield _hit("fk-violated", child, names)
+
+
+def _already_there(node: Any, relation: Relation, data: DataQuestions) -> Iterator[Hit]:
+    """INSERT … VALUES with the key of a row that is there."""
+    rows = getattr(node.selectStmt, "valuesLists", None) or ()
+    columns = [target.name for target in node.cols] if node.cols else list(relation.columns)
+    for constraint in relation.constraints.values():
+        if constraint.kind not in (ConstraintKind.PRIMARY, ConstraintKind.UNIQUE):
+            continue
+        for row in rows:
+            given = dict(zip(columns, row, strict=False))
+            keys = [given.get(key) for key in constraint.columns]
+            if not all(isinstance(key, ast.A_Const) and not key.isnull for key in keys):
+                continue
+            same = [f"{quoted(name)} = {_text(key)}" for name, key in zip(constraint.columns, keys, strict=True)]
+            if data.has_row_where(relation.name, " AND ".join(same)):
+                yield _hit("unique-on-duplicates", relation, {"column": ", ".join(map(quoted, constraint.columns))})
+                return
 
 
 def _failing_domain(node: Any, situation: Situation, data: DataQuestions) -> Iterator[Hit]:
@@ -277,6 +299,18 @@ def _asked(hit: Hit, node: Any, text: str, situation: Situation, data: DataQuest
     return hit
 
 
+def _renamed_labels(command: Any, relation: Relation, situation: Situation, data: DataQuestions) -> Conversion | None:
+    """To an enum that the files make, and the database therefore cannot cast to: do two labels become one?"""
+    using = command.def_.raw_default
+    made = situation.model.types.get(situation.resolve_type(RelationName.of_strings(command.def_.typeName.names)))
+    if made is None or made.kind != "e" or made.made_in is None or using is None:
+        return None
+    while isinstance(using, ast.TypeCast):
+        using = using.arg
+    merges = data.merges_values(relation.name, command.name, _text(using) or "")
+    return None if merges is None else Conversion.CHANGES if merges else Conversion.KEEPS
+
+
 def _dropped_column(hit: Hit, node: Any) -> str | None:
     for command in node.cmds:
         if command.subtype is AlterTableType.AT_DropColumn and quoted(command.name) == hit.names.get("column"):
@@ -290,6 +324,8 @@ def _asked_of_types(hit: Hit, node: Any, situation: Situation, data: DataQuestio
     for command in node.cmds:
         if command.subtype is AlterTableType.AT_AlterColumnType and quoted(command.name) == hit.names.get("column"):
             outcome = _conversion(command, relation, situation, data) if relation is not None else None
+            if relation is not None and outcome is None:
+                outcome = _renamed_labels(command, relation, situation, data)
             if outcome is Conversion.KEEPS:
                 return None
             if outcome is Conversion.CHANGES:

@@ -145,13 +145,14 @@ class Situation:
         below = [self.model.relations[name] for name in relation.partitions if name in self.model.relations]
         return len(below) == len(relation.partitions) and all(self.has_no_rows(each) for each in below)
 
-    def with_partitions(self, relation: Relation) -> Iterator[Relation]:
+    def with_partitions(self, relation: Relation, seen: frozenset[RelationName] = frozenset()) -> Iterator[Relation]:
         """The relation and all below it."""
         yield relation
+        seen |= {relation.name}
         for name in sorted(relation.partitions, key=lambda each: each.name):
             below = self.model.relations.get(name)
-            if below is not None and below is not relation:
-                yield from self.with_partitions(below)
+            if below is not None and name not in seen:  # a file may say what the server refuses: a circle
+                yield from self.with_partitions(below, seen)
 
     # --- the transaction -------------------------------------------------------------------------------------
 

@@ -183,6 +183,10 @@ def _of_alter_table(tree: Node, relation: Relation) -> Iterator[tuple[str, str]]
                 yield "CONSTRAINT", name
         elif subtype in _OF_A_TRIGGER and name and name not in relation.triggers:
             yield "TRIGGER", name
+        elif subtype == "AT_DetachPartition" and "PartitionCmd" in command.get("def", {}):
+            partition = relation_of(command["def"]["PartitionCmd"]["name"])
+            if partition.name not in {each.name for each in relation.partitions}:
+                yield "PARTITION", partition.name
         elif subtype == "AT_AddConstraint":
             constraint = command["def"]["Constraint"]
             named = {*strings(constraint.get("keys")), *strings(constraint.get("fk_attrs"))}
