@@ -31,6 +31,7 @@ from pgrehearse.errors import (
     LedgerChanged,
     LockNotAcquired,
     MigrationFailed,
+    StateUnknown,
     UnreadableSql,
 )
 from pgrehearse.migrations.limits import Limits, TransactionMode
@@ -653,3 +654,24 @@ def test_a_session_that_the_server_ends_for_its_length_is_a_failure_and_no_lost_
     with pytest.raises(MigrationFailed, match="25P04") as ended:
         run_plan(database, plan_of("SET LOCAL transaction_timeout = '100ms'; SELECT pg_sleep(5);"))
     assert ended.value.exit_code == 1
+
+
+@pytest.mark.pg("== 18")
+@BOTH
+def test_what_a_block_committed_before_it_failed_is_for_a_person_to_look_at(
+    database: Conninfo, connection: Connection, kind: SourceKind
+) -> None:
+    connection.execute("CREATE TABLE t (a int)")
+    block = "DO $$ BEGIN INSERT INTO t VALUES (1); COMMIT; PERFORM 1 / (count(*) - 1) FROM t; END $$;"
+    plan = plan_of(f"{block}--> statement-breakpoint\nINSERT INTO t VALUES (2);", kind=kind)
+    with pytest.raises(MigrationFailed, match="of 0001_step what DO itself committed stays") as failed:
+        run_plan(database, plan)
+    assert "nothing of" not in str(failed.value)
+    assert failed.value.remedy is not None
+    assert "--resolve 0001_step:again" in failed.value.remedy
+    for resolve, said in (({}, ""), ({"0001_step": Resolution.EDITED}, "nothing was edited")):
+        with pytest.raises(StateUnknown, match="by a run that failed or was killed in it") as unknown:
+            run_plan(database, plan, resolve=resolve)
+        assert said in (unknown.value.remedy or "")
+    run_plan(database, plan, resolve={"0001_step": Resolution.AGAIN})
+    assert rows(connection, "SELECT a FROM t ORDER BY a") == [(1,), (1,), (2,)]

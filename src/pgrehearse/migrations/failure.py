@@ -15,6 +15,11 @@ HALF_DONE = (
     "database that it meets, and run again: it goes on with this statement.  Or mend the file from here on, and run "
     "with --resolve VERSION:edited."
 )
+MAY_HAVE_COMMITTED = (
+    "It may have committed a part of its work before it failed, and nothing in the catalog tells.  Look what is there; "
+    "then run again with --resolve VERSION:again (all of it once more) or --resolve VERSION:applied (go on behind it).  "
+    "Or mend the file from this statement on and use --resolve VERSION:edited."
+)
 
 
 def state_sentence(applied: Sequence[str], pending: Sequence[PendingFile]) -> str:
@@ -41,13 +46,12 @@ def when_last_heard_of(state: str) -> str:
 
 
 def migration_failed(
-    refused: Refused, *, state: str, watchdog: Watchdog, attempts: int, limits: Limits, half_done: bool = False
+    refused: Refused, *, state: str, watchdog: Watchdog, attempts: int, limits: Limits, remedy: str | None = None
 ) -> MigrationFailed:
     """The error for a refusal that ends the run."""
     error = refused.error
     kind: type[MigrationFailed] = MigrationFailed
     said = f"{error.message} (SQLSTATE {error.sqlstate})"
-    remedy = HALF_DONE if half_done else None
     if error.sqlstate == CANCELLED and watchdog.blocked is not None:
         kind = BlockedOthers
         said = f"cancelled, so that nobody waits behind us for {limits.max_block_s:g} s: {watchdog.blocked}"
@@ -80,7 +84,7 @@ def migration_failed(
         detail=error.detail,
         hint=error.hint,
         state=state,
-        remedy=remedy,
+        remedy=remedy and remedy.replace("VERSION", refused.migration.version),
     )
 
 

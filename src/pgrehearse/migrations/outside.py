@@ -11,13 +11,15 @@ from pgrehearse.migrations.execution import Refused, run_statement
 from pgrehearse.migrations.recording import commit, record
 from pgrehearse.migrations.resume import CONCURRENT_KINDS, Outcome, find_kept_invalid, read_facts, settle
 from pgrehearse.migrations.segments import Part, Segment
+from pgrehearse.migrations.statements import Statement
 
 if TYPE_CHECKING:  # the two tell one story; only this one's types look back
     from pgrehearse.migrations.ledger_wall import Executor
     from pgrehearse.migrations.runner import Runner
 
 # After an error these leave nothing behind; a DO or CALL that commits, or CONCURRENTLY, may.
-_LEAVES_PARTS = CONCURRENT_KINDS | {"DoStmt", "CallStmt"}
+_MAY_COMMIT = frozenset({"DoStmt", "CallStmt"})
+_LEAVES_PARTS = CONCURRENT_KINDS | _MAY_COMMIT
 _LOCK_TIMEOUT = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'"
 _SET_LOCK_TIMEOUT = "SELECT pg_catalog.set_config('lock_timeout', %s, false)"
 
@@ -52,7 +54,7 @@ def run_outside(runner: Runner, segment: Segment) -> int:
             watchdog=runner.watchdog,
             attempts=attempts,
             limits=runner.settings.limits,
-            half_done=statement.index > 0 or statement.kind in _LEAVES_PARTS,
+            remedy=_remedy(statement),
         ) from refused
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; {_state(runner, part)}") from None
@@ -136,6 +138,18 @@ def _state(runner: Runner, part: Part) -> str:
     state = runner.state()
     if statement.kind == "IndexStmt":
         return f"{state}; an INVALID index may be left, which the next run drops before it tries again"
-    if statement.kind in {"DoStmt", "CallStmt"}:
-        return f"{state}; what {statement.kind.removesuffix('Stmt').upper()} itself committed stays"
+    if statement.kind in _MAY_COMMIT:
+        said = f"what {statement.kind.removesuffix('Stmt').upper()} itself committed stays"
+        untouched = f"nothing of {part.migration.version} remains"
+        return (
+            state.replace(untouched, f"of {part.migration.version} {said}")
+            if untouched in state
+            else f"{state}; {said}"
+        )
     return state
+
+
+def _remedy(statement: Statement) -> str | None:
+    if statement.kind in _MAY_COMMIT:
+        return failure.MAY_HAVE_COMMITTED
+    return failure.HALF_DONE if statement.index > 0 or statement.kind in CONCURRENT_KINDS else None

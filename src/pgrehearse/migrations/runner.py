@@ -388,7 +388,12 @@ class Runner:
         self._roll_back(executor)
         half_done = any(file.statements_done for file in self.files if file.migration is refused.migration)
         raise failure.migration_failed(
-            refused, state=self.state(), watchdog=self.watchdog, attempts=attempt, limits=limits, half_done=half_done
+            refused,
+            state=self.state(),
+            watchdog=self.watchdog,
+            attempts=attempt,
+            limits=limits,
+            remedy=failure.HALF_DONE if half_done else None,
         ) from refused
 
     def wait_before_retry(self, refused: Refused, attempt: int) -> None:

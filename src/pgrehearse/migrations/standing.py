@@ -113,6 +113,19 @@ def _read(runner: Runner, files: Sequence[PendingFile]) -> tuple[tuple[LedgerRow
     return found
 
 
+_NOT_EDITED = "The file's bytes are what they were, so nothing was edited.  "
+
+
+def _before(statements: int) -> str:
+    match statements:
+        case 0:
+            return "it is the file's first"
+        case 1:
+            return "the statement before it is committed"
+        case _:
+            return f"the {statements} statements before it are committed"
+
+
 def _settled(runner: Runner, file: PendingFile, found: Progress, answer: Resolution | None) -> int:
     """How many of the file's statements are done."""
     migration = file.migration
@@ -150,12 +163,13 @@ def _settled(runner: Runner, file: PendingFile, found: Progress, answer: Resolut
         place = f"{migration.path}:{statement.line}"
         if settled.outcome is Outcome.UNKNOWN:
             raise StateUnknown(
-                f"{place}: this statement was started at {found.at} by a run that was killed, and nobody knows whether "
-                f"it had its effect: {settled.what}; the {found.started} statements before it are committed",
-                remedy="Look in the database whether its effect is there, then run again with "
+                f"{place}: this statement was started at {found.at} by a run that failed or was killed in it, and "
+                f"nobody knows whether it had its effect: {settled.what}; {_before(found.started)}",
+                remedy=f"{_NOT_EDITED if answer is Resolution.EDITED else ''}"
+                "Look in the database whether its effect is there, then run again with "
                 f"--resolve {migration.version}:applied or --resolve {migration.version}:again.",
             )
-        runner.settings.tell(f"{place}: left by a killed run: {settled.what or settled.outcome.value}")
+        runner.settings.tell(f"{place}: left by an earlier run: {settled.what or settled.outcome.value}")
         done = found.started + (1 if settled.outcome is Outcome.DONE else 0)
     runner.progress.write_done(runner.guard, migration, done)
     return done

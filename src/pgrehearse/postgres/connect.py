@@ -55,7 +55,7 @@ def fetch_clock(connection: Connection) -> datetime:
     """The server's clock now; in binary, since a session's DateStyle may write it as nobody reads it back."""
     row = connection.cursor(binary=True).execute("SELECT pg_catalog.clock_timestamp()").fetchone()
     assert row is not None
-    return cast(datetime, row[0])
+    return cast("datetime", row[0])
 
 
 def fetch_value(connection: Connection, query: LiteralString, parameters: tuple[Any, ...] = ()) -> Any:
