@@ -17,8 +17,8 @@ HALF_DONE = (
 )
 MAY_HAVE_COMMITTED = (
     "It may have committed a part of its work before it failed, and nothing in the catalog tells.  Look what is there; "
-    "then run again with --resolve VERSION:again (all of it once more) or --resolve VERSION:applied (go on behind it).  "
-    "Or mend the file from this statement on and use --resolve VERSION:edited."
+    "then run again with --resolve VERSION:again (all of it once more) or --resolve VERSION:applied (go on behind "
+    "it).  Or mend the file from this statement on and use --resolve VERSION:edited."
 )
 
 
