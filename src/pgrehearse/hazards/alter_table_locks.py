@@ -34,8 +34,8 @@ _TRIGGERS = ("Trig", "TrigAll", "TrigUser")
 _LOOK_BELOW = frozenset({"AT_DropConstraint", "AT_DropColumn"})
 _STRONG_OPTIONS = frozenset({"user_catalog_table"})
 _NOT_RECURSING = frozenset({
-    "AT_SetRelOptions", "AT_ResetRelOptions", "AT_ChangeOwner", "AT_SetTableSpace", "AT_SetAccessMethod", "AT_SetLogged",
-    "AT_SetUnLogged", "AT_ReplicaIdentity", "AT_ClusterOn", "AT_DropCluster", "AT_EnableRowSecurity",
+    "AT_SetRelOptions", "AT_ResetRelOptions", "AT_ChangeOwner", "AT_SetTableSpace", "AT_SetAccessMethod",
+    "AT_SetLogged", "AT_SetUnLogged", "AT_ReplicaIdentity", "AT_ClusterOn", "AT_DropCluster", "AT_EnableRowSecurity",
     "AT_DisableRowSecurity", "AT_ForceRowSecurity", "AT_NoForceRowSecurity", "AT_AddInherit", "AT_DropInherit",
     "AT_AttachPartition", "AT_DetachPartition", "AT_DetachPartitionFinalize", "AT_SetOptions", "AT_ResetOptions",
     "AT_SetCompression",
@@ -70,9 +70,12 @@ def references(relation: Relation, *, inherited: bool = True) -> Iterator[Relati
     for constraint in relation.constraints.values():
         if constraint.inherited and not inherited:
             continue
-        if constraint.kind is ConstraintKind.FOREIGN and constraint.referenced is not None:
-            if constraint.referenced != relation.name:
-                yield constraint.referenced
+        if (
+            constraint.kind is ConstraintKind.FOREIGN
+            and constraint.referenced is not None
+            and constraint.referenced != relation.name
+        ):
+            yield constraint.referenced
 
 
 def referencing(situation: Situation, name: RelationName) -> list[RelationName]:
@@ -110,9 +113,12 @@ def _elsewhere(situation: Situation, relation: Relation, command: Node) -> Itera
                     yield from _without_constraint(situation, relation, constraint)
         case "AT_AlterColumnType":
             for constraint in relation.constraints.values():
-                if constraint.kind is ConstraintKind.FOREIGN and command["name"] in constraint.columns:
-                    if constraint.referenced is not None:
-                        yield constraint.referenced, AEL
+                if (
+                    constraint.kind is ConstraintKind.FOREIGN
+                    and command["name"] in constraint.columns
+                    and constraint.referenced is not None
+                ):
+                    yield constraint.referenced, AEL
             for child, constraint in situation.model.referencing(relation.name):
                 if command["name"] in referenced_columns(relation, constraint):
                     yield child.name, AEL

@@ -1,4 +1,4 @@
-"""Inside: the statements of DO blocks, of functions that are called, of triggers that fire, and of EXECUTE's constant strings.
+"""Inside: the statements of DO blocks, of functions that are called, of triggers that fire, and of constant strings.
 
 What cannot be read is told: a string that is built from what only the database knows, a language that is no SQL, a
 function that neither the files nor a catalog show.
@@ -119,8 +119,9 @@ def _call(
     known = situation.model.functions.get(resolved)
     said = how.format(name.written)
     if not known:
-        inside.blind.append(f"{said}: what {'the procedure' if how.startswith('CALL') else 'a function'} does shows "
-                            "only when it runs")  # fmt: skip
+        inside.blind.append(
+            f"{said}: what {'the procedure' if how.startswith('CALL') else 'a function'} does shows only when it runs"
+        )
         return
     if resolved in seen or all(each.volatility is not Volatility.VOLATILE for each in known):
         return  # PostgreSQL lets no other function change rows, except in a function that it calls in turn
@@ -332,9 +333,11 @@ def _array(query: str) -> list[str] | None:
         value = value["TypeCast"]["arg"]
     if "A_ArrayExpr" in value:
         elements = [constant_of(each) for each in value["A_ArrayExpr"].get("elements", ())]
-        return [each for each in elements if isinstance(each, str)] if all(
-            isinstance(each, str) for each in elements
-        ) else None  # fmt: skip
+        return (
+            [each for each in elements if isinstance(each, str)]
+            if all(isinstance(each, str) for each in elements)
+            else None
+        )
     text = constant_of(value)
     if isinstance(text, str) and text.startswith("{") and '"' not in text:
         return [each.strip() for each in text.strip("{}").split(",")]
@@ -402,9 +405,6 @@ def _call_folded(name: str, arguments: list[list[str]]) -> list[str] | None:
 _FORMAT = re.compile(r"%(?:%|(?:(\d+)\$)?-?\d*([sIL]))")
 
 
-_QUOTING: dict[str, Callable[[str], str]] = {"I": quoted, "L": lambda text: _literal(text), "s": lambda text: text}
-
-
 def _formatted(arguments: list[list[str]]) -> list[str] | None:
     found: list[str] | None = []
     for pattern in arguments[0]:
@@ -430,3 +430,6 @@ def _formatted(arguments: list[list[str]]) -> list[str] | None:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+_QUOTING: dict[str, Callable[[str], str]] = {"I": quoted, "L": _literal, "s": str}

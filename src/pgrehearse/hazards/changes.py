@@ -60,9 +60,13 @@ def _note_copy(query: Node, situation: Situation) -> None:
     """SELECT * FROM one table, with nothing else: all of its rows."""
     body = query.get("SelectStmt", {})
     sources, targets = body.get("fromClause", []), body.get("targetList", [])
-    if len(sources) == len(targets) == 1 and "RangeVar" in sources[0] and _names_all(targets[0]):
-        if not {"whereClause", "limitCount", "limitOffset", "distinctClause", "groupClause"} & body.keys():
-            situation.copied.add(situation.resolve(relation_of(sources[0]["RangeVar"])))
+    if (
+        len(sources) == len(targets) == 1
+        and "RangeVar" in sources[0]
+        and _names_all(targets[0])
+        and not {"whereClause", "limitCount", "limitOffset", "distinctClause", "groupClause"} & body.keys()
+    ):
+        situation.copied.add(situation.resolve(relation_of(sources[0]["RangeVar"])))
 
 
 def _written(kind: str, tree: Node, situation: Situation) -> Iterable[Relation]:
@@ -477,7 +481,11 @@ def _rename_namespace(situation: Situation, old: str, new: str) -> None:
 def _set_schema(tree: Node, situation: Situation) -> None:
     if "relation" in tree:
         old = situation.resolve(relation_of(tree["relation"]))
-        move_relation(situation, old, RelationName(tree["newschema"], old.name))
+        namespace = tree["newschema"]
+        move_relation(situation, old, RelationName(namespace, old.name))
+        moved = RelationName(namespace, old.name)
+        for each in [one for one in situation.model.relations.values() if one.owned_by and one.owned_by[0] == moved]:
+            move_relation(situation, each.name, RelationName(namespace, each.name.name))  # its sequences go with it
 
 
 # --- types and functions ----------------------------------------------------------------------------------------

@@ -68,14 +68,15 @@ _NUMBERS = frozenset({*_INTEGERS, "numeric", "float4", "float8"})
 # No assignment cast from the group to any of these: pg_cast has none, or an explicit one.
 _STRICT = frozenset({
     *_NUMBERS, "uuid", "bool", "date", "timestamp", "timestamptz", "time", "timetz", "interval", "json", "jsonb",
-    "inet", "bytea", "cidr", "xml",
+    "inet", "bytea", "cidr", "xml", "varbit", "bit",
 })  # fmt: skip
 _BUILT_IN = _STRICT | _TEXTS | {"bpchar", "varbit", "bit", "money", "char", "name", "oid"}
 COMMON_TYPES = _BUILT_IN | {
-    "timestamptz", "tsvector", "tsquery", "point", "line", "box", "path", "polygon", "circle", "lseg", "macaddr", "oid",
-    "macaddr8", "regclass", "regtype", "regproc", "pg_lsn", "xid", "xid8", "tid", "cid", "int4range", "int8range", "jsonpath",
-    "numrange", "tsrange", "tstzrange", "daterange", "int4multirange", "int8multirange", "nummultirange", "tsmultirange",
-    "tstzmultirange", "datemultirange", "citext", "hstore", "ltree", "vector", "halfvec", "geometry", "geography",
+    "timestamptz", "tsvector", "tsquery", "point", "line", "box", "path", "polygon", "circle", "lseg", "macaddr",
+    "macaddr8", "regclass", "regtype", "regproc", "pg_lsn", "xid", "xid8", "tid", "cid", "int4range", "int8range",
+    "jsonpath", "numrange", "tsrange", "tstzrange", "daterange", "int4multirange", "int8multirange",
+    "nummultirange", "tsmultirange", "tstzmultirange", "datemultirange", "citext", "hstore", "ltree", "vector",
+    "halfvec", "geometry", "geography",
 }  # fmt: skip
 # Assignment or implicit casts beside those among the numbers and those to text types (pg_cast, PostgreSQL 15 to 18).
 _CASTS = frozenset({
@@ -83,7 +84,7 @@ _CASTS = frozenset({
     ("timestamp", "time"), ("timestamptz", "date"), ("timestamptz", "timestamp"), ("timestamptz", "time"),
     ("timestamptz", "timetz"), ("time", "timetz"), ("timetz", "time"), ("time", "interval"), ("interval", "time"),
     ("json", "jsonb"), ("jsonb", "json"), ("inet", "cidr"), ("cidr", "inet"), ("int4", "money"), ("int8", "money"),
-    ("numeric", "money"), ("money", "numeric"),
+    ("numeric", "money"), ("money", "numeric"), ("bit", "varbit"), ("varbit", "bit"),
 })  # fmt: skip
 
 
@@ -95,7 +96,8 @@ def change_of(old: ColumnType, new: ColumnType) -> Change:
     """
     if old.dimensions or new.dimensions:
         if old.dimensions != new.dimensions:
-            return Change.REFUSED if {old.name, new.name} <= _BUILT_IN and new.name not in _TEXTS else Change.REWRITE
+            as_text = not new.dimensions and new.name in {*_TEXTS, "bpchar"}
+            return Change.REWRITE if as_text else Change.REFUSED
         if (old.name, old.modifiers) == (new.name, new.modifiers):
             return Change.FREE
         if old.name == new.name and not new.modifiers:

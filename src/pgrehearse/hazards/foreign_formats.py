@@ -78,7 +78,7 @@ def _blank_down(content: bytes) -> bytes:
 
 
 def _blank_psql(content: bytes, passed_over: list[tuple[int, str]]) -> bytes:
-    """Backslash commands at the start of a line, outside of literals; the variables that ``\\set`` made are filled in."""
+    """Backslash commands that begin a line, outside of literals; the variables of ``\\set`` are filled in."""
     if not _PSQL_LINE.search(content) and not _PSQL_ENDS.search(content):
         return content
     hidden = _inside_literals(content)

@@ -71,7 +71,7 @@ def is_volatile(expression: Node, situation: Situation) -> bool | None:
 
 
 def _inlines(name: RelationName, situation: Situation) -> bool:
-    """A one-line SQL function becomes its body's expression (inline_function in clauses.c): a constant is none the worse.
+    """A one-line SQL function becomes its body's expression (inline_function in clauses.c).
 
     Only for a body without any call; a body that cannot be read keeps the function's own mark.
     """

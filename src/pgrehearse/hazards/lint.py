@@ -32,8 +32,8 @@ _UNDONE = frozenset({HazardClass.DATA_LOSS, HazardClass.BREAKS_RUNNING_APP, Haza
 _BY_SIZE = frozenset({HazardClass.REWRITES_TABLE, HazardClass.SCANS_UNDER_LOCK, HazardClass.DATA_LOSS})
 _MAKES_ANYTHING = frozenset({"CreateExtensionStmt", "DefineStmt", "ImportForeignSchemaStmt", "LoadStmt"})
 _NO_DDL = frozenset({
-    "SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CopyStmt", "TransactionStmt", "VariableSetStmt",
-    "ConstraintsSetStmt",
+    "SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CopyStmt", "TransactionStmt",
+    "VariableSetStmt", "ConstraintsSetStmt",
 })  # fmt: skip
 _FEW_ROWS = 100  # a table that small is read in less time than its lock takes
 _SMALL_BYTES = 1024 * 1024
@@ -373,9 +373,13 @@ def _kept(hit: Hit, situation: Situation) -> Hit | None:
         return None
     if situation.has_no_rows(relation):
         return _without(hit, classes, _BY_SIZE | ({HazardClass.FAILS} if hit.by_rows else set()))
-    if situation.model.complete and relation.rows is not None and 0 <= relation.rows < _FEW_ROWS:
-        if (relation.size_bytes or 0) < _SMALL_BYTES:
-            return _without(hit, classes, {HazardClass.SCANS_UNDER_LOCK})
+    if (
+        situation.model.complete
+        and relation.rows is not None
+        and 0 <= relation.rows < _FEW_ROWS
+        and (relation.size_bytes or 0) < _SMALL_BYTES
+    ):
+        return _without(hit, classes, {HazardClass.SCANS_UNDER_LOCK})
     return hit
 
 

@@ -1,4 +1,4 @@
-"""The locks of queries and of statements that change rows: on what they name, and on what foreign keys make them touch."""
+"""The locks of queries and of changes of rows: on what they name, and on what foreign keys make them touch."""
 
 from collections.abc import Iterator
 

@@ -1,7 +1,7 @@
 """The strongest lock that a statement takes on each relation: named by its text, or reached through the model.
 
 Reached: partitions and children, the other side of foreign keys, what CASCADE drops, tables below views.
-Source: the manual, 13.3.1 and ALTER TABLE; `AlterTableGetLockLevel` and `ATPrepCmd` in src/backend/commands/tablecmds.c,
+Source: the manual, 13.3.1 and ALTER TABLE; `AlterTableGetLockLevel` and `ATPrepCmd` in backend/commands/tablecmds.c,
 lockcmds.c, trigger.c, indexcmds.c, typecmds.c, comment.c.  Held against 236 labelled migrations and a server.
 """
 

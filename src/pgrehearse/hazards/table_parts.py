@@ -122,7 +122,7 @@ def constraint_of(body: Node, relation: Relation, situation: Situation, *, colum
     if kind is ConstraintKind.CHECK:
         of_name = columns if len(columns) == 1 else ()
     name = body.get("conname") or derived(relation.name.name, *of_name, _SUFFIX[kind])
-    enforced = bool(body.get("is_enforced", False))
+    enforced = kind not in (ConstraintKind.CHECK, ConstraintKind.FOREIGN) or bool(body.get("is_enforced", False))
     referenced = situation.resolve(relation_of(body["pktable"])) if "pktable" in body else None
     return Constraint(
         name=name,

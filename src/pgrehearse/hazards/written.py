@@ -37,18 +37,13 @@ class Written:
         start = self.character(location)
         return _one_line(self.text[start : _item_end(self.text, start)])
 
-    def expression_of(self, location: int) -> str:
-        """The item at `location` without its keywords up to the first parenthesis: ``CHECK (a > 0)`` gives ``(a > 0)``."""
-        item = self.item_at(location)
-        return item[item.index("(") :] if "(" in item else item
-
     @property
     def on_one_line(self) -> str:
         """The whole statement without comments and line breaks."""
         return _one_line(self.text)
 
     def with_word(self, pattern: str, replacement: str) -> str:
-        """The statement with its first keyword that matches replaced; strings, names in quotes and comments are safe."""
+        """The statement with its first keyword that matches replaced; strings and comments are safe."""
         for match in _TOKEN.finditer(self.text):
             if match["word"] and re.fullmatch(pattern, match["word"], re.IGNORECASE):
                 return self.text[: match.start()] + replacement + self.text[match.end() :]

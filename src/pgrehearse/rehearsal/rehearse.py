@@ -103,7 +103,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         _check(pair, seen, progress)
         _rehearse_way_back(pair, seen, progress)
         progress.step("judging")
-        seen.predicted += without_accepted(lint_files(readable), readable).result.findings
+        seen.predicted += without_accepted(lint_files(readable, as_executed=True), readable).result.findings
         receipt = receipt_of(seen, now())
         save_receipt(releases, receipt, now())  # before the copies go: nothing that was measured is lost by that
         progress.step("keeping the copies" if request.copying["keep"] else "dropping the copies")

@@ -46,14 +46,28 @@ def add_column(
     identity = "CONSTR_IDENTITY" in constraints
     filled = serial or identity or generated is not None or (default is not None and not null_default)
     domain = situation.model.types.get(situation.resolve_type(RelationName(written_type.namespace, written_type.name)))
-    yield from _filling(written, situation, table, names, default, serial=serial, identity=identity,
-                        stored=generated is not None and not virtual)  # fmt: skip
+    yield from _filling(
+        written,
+        situation,
+        table,
+        names,
+        default,
+        serial=serial,
+        identity=identity,
+        stored=generated is not None and not virtual,
+    )
     if domain is not None and domain.kind == "d" and domain.constrained:
         base = domain.base.written if domain.base is not None else "text"
         yield Hit(hazard="add-column-constrained-domain", relation=table, names=names | {"new": base}, classes=REWRITE)
     elif domain is None and not situation.model.complete and not _is_known_type(written_type):
-        yield Hit(hazard="add-column-constrained-domain", relation=table, names=names | {"new": "text"}, classes=REWRITE, certain=False,
-                  unsure="whether the type is a domain with a constraint")  # fmt: skip
+        yield Hit(
+            hazard="add-column-constrained-domain",
+            relation=table,
+            names=names | {"new": "text"},
+            classes=REWRITE,
+            certain=False,
+            unsure="whether the type is a domain with a constraint",
+        )
     if virtual and (situation.model.server_major or 18) < 18:
         yield Hit(hazard="statement-refused", relation=table, names=names | {"command": "GENERATED … VIRTUAL"})
     if not filled and {"CONSTR_NOTNULL", "CONSTR_PRIMARY"} & constraints.keys():

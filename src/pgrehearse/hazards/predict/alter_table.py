@@ -98,8 +98,13 @@ def _command(
                 yield Hit(hazard="statement-refused", relation=table, names=names | {"command": "DROP IDENTITY"})
         case "AT_DropExpression":
             # What it generated stays; old INSERTs leave the column NULL from now on.
-            yield Hit(hazard="drop-expression", relation=table, names=names,
-                      classes=(HazardClass.GUARANTEE_LOST,), level=Level.WARNING)  # fmt: skip
+            yield Hit(
+                hazard="drop-expression",
+                relation=table,
+                names=names,
+                classes=(HazardClass.GUARANTEE_LOST,),
+                level=Level.WARNING,
+            )
         case "AT_AddConstraint":
             yield from add_constraint(written, situation, table, relation, command["def"]["Constraint"])
         case "AT_DropConstraint":
@@ -134,26 +139,44 @@ def _drop_column(situation: Situation, table: RelationName, relation: Relation, 
         "object": column_written,
         "oid": table.oid_of("regclass"),
     }
-    views = [view for view in situation.model.using(relation.name, name)
-             if name in {column for used, column in view.uses if used == relation.name}]  # fmt: skip
-    foreign = [child for child, each in situation.model.referencing(relation.name)
-               if name in (each.referenced_columns or _primary(relation)) and child.name != relation.name]  # fmt: skip
+    views = [
+        view
+        for view in situation.model.using(relation.name, name)
+        if name in {column for used, column in view.uses if used == relation.name}
+    ]
+    foreign = [
+        child
+        for child, each in situation.model.referencing(relation.name)
+        if name in (each.referenced_columns or _primary(relation)) and child.name != relation.name
+    ]
     if (views or foreign) and not cascade:
         more = {"referenced": (views or foreign)[0].name.written}
         yield Hit(hazard="dependants-remain", relation=table, names=names | more)
         return
     certain = not (command.get("missing_ok") and known is None)
-    yield Hit(hazard="drop-column", relation=table, names=names, certain=certain,
-              unsure=None if certain else "whether it exists")  # fmt: skip
+    yield Hit(
+        hazard="drop-column",
+        relation=table,
+        names=names,
+        certain=certain,
+        unsure=None if certain else "whether it exists",
+    )
     for index in relation.indexes.values():
         if name in (*index.columns, *index.expression_columns) and len(index.columns) > 1:
             left = [quoted(each) for each in index.columns if each != name]
-            more = {"object": quoted(index.name), "index_columns": f"({', '.join(left)})",
-                    "new": quoted(derived(table.name, *[each for each in index.columns if each != name], "idx"))}  # fmt: skip
+            more = {
+                "object": quoted(index.name),
+                "index_columns": f"({', '.join(left)})",
+                "new": quoted(derived(table.name, *[each for each in index.columns if each != name], "idx")),
+            }
             yield Hit(hazard="drop-column-takes-index-or-constraint", relation=table, names=names | more)
     if cascade and (views or foreign or not situation.model.complete):
-        yield Hit(hazard="drop-cascade", relation=table, names=names,
-                  classes=(HazardClass.BREAKS_RUNNING_APP,) if situation.model.complete else None)  # fmt: skip
+        yield Hit(
+            hazard="drop-cascade",
+            relation=table,
+            names=names,
+            classes=(HazardClass.BREAKS_RUNNING_APP,) if situation.model.complete else None,
+        )
 
 
 def _primary(relation: Relation) -> tuple[str, ...]:
@@ -196,8 +219,11 @@ def _add_identity(
 ) -> Iterator[Hit]:
     column = relation.columns.get(command["name"])
     if column is not None and column.not_null is False and relation.knows:
-        yield Hit(hazard="statement-refused", relation=table,
-                  names=names | {"command": "ADD GENERATED … AS IDENTITY on a column that may be NULL"})  # fmt: skip
+        yield Hit(
+            hazard="statement-refused",
+            relation=table,
+            names=names | {"command": "ADD GENERATED … AS IDENTITY on a column that may be NULL"},
+        )
         return
     started = options(command.get("def", {}).get("Constraint", {}).get("options")).get("start")
     if started is None:
@@ -211,8 +237,14 @@ def _restart(
 ) -> Iterator[Hit]:
     name = RelationName(table.namespace, sequence)
     more = {"sequence": name.written, "oid": name.oid_of("regclass")}
-    yield Hit(hazard="sequence-restart", relation=table, names=names | more, classes=classes, certain=False,
-              unsure="whether its next value is above those that are there")  # fmt: skip
+    yield Hit(
+        hazard="sequence-restart",
+        relation=table,
+        names=names | more,
+        classes=classes,
+        certain=False,
+        unsure="whether its next value is above those that are there",
+    )
 
 
 def _of_table(
@@ -241,11 +273,13 @@ def _of_table(
             if not relation.policies and not relation.row_security:
                 yield Hit(hazard="enable-row-security", relation=table, names=names)
         case "AT_DisableTrig" | "AT_DisableTrigAll" | "AT_DisableTrigUser":
-            yield Hit(hazard="disable-trigger", relation=table,
-                      names=names | {"command": "ALTER TABLE … DISABLE TRIGGER"})  # fmt: skip
+            yield Hit(
+                hazard="disable-trigger", relation=table, names=names | {"command": "ALTER TABLE … DISABLE TRIGGER"}
+            )
         case "AT_ReplicaIdentity":
-            yield Hit(hazard="replica-identity", relation=table,
-                      names=names | {"command": "ALTER TABLE … REPLICA IDENTITY"})  # fmt: skip
+            yield Hit(
+                hazard="replica-identity", relation=table, names=names | {"command": "ALTER TABLE … REPLICA IDENTITY"}
+            )
         case "AT_SetRelOptions":
             given = options(command.get("def", {}).get("List", {}).get("items"))
             if "autovacuum_enabled" in given and not is_on(given["autovacuum_enabled"]):
@@ -280,8 +314,11 @@ def _renamed_by_drop_and_add(table: RelationName, relation: Relation, commands: 
     dropped = [
         each["AlterTableCmd"]["name"] for each in commands if each["AlterTableCmd"]["subtype"] == "AT_DropColumn"
     ]
-    added = [each["AlterTableCmd"]["def"]["ColumnDef"] for each in commands
-             if each["AlterTableCmd"]["subtype"] == "AT_AddColumn"]  # fmt: skip
+    added = [
+        each["AlterTableCmd"]["def"]["ColumnDef"]
+        for each in commands
+        if each["AlterTableCmd"]["subtype"] == "AT_AddColumn"
+    ]
     if len(dropped) != 1 or len(added) != 1:
         return
     known = relation.columns.get(dropped[0])
@@ -293,10 +330,18 @@ def _renamed_by_drop_and_add(table: RelationName, relation: Relation, commands: 
     ):
         return
     names = {
-        "table": table.written, "column": quoted(dropped[0]), "new": quoted(added[0]["colname"]), "type": new.written,
-    }  # fmt: skip
-    yield Hit(hazard="rename-as-drop-add", relation=table, names=names, certain=False,
-              unsure="whether it is meant as a rename")  # fmt: skip
+        "table": table.written,
+        "column": quoted(dropped[0]),
+        "new": quoted(added[0]["colname"]),
+        "type": new.written,
+    }
+    yield Hit(
+        hazard="rename-as-drop-add",
+        relation=table,
+        names=names,
+        certain=False,
+        unsure="whether it is meant as a rename",
+    )
 
 
 def _composite(written: Written, situation: Situation) -> Iterator[Hit]:

@@ -113,9 +113,13 @@ def _domain(situation: Situation, written: ColumnType) -> tuple[str | None, Colu
 
 
 def _rewriting(
-    situation: Situation, table: RelationName, names: dict[str, str], change: Change, old: ColumnType | None,
+    situation: Situation,
+    table: RelationName,
+    names: dict[str, str],
+    change: Change,
+    old: ColumnType | None,
     new: ColumnType,
-) -> Iterator[Hit]:  # fmt: skip
+) -> Iterator[Hit]:
     if old is not None and (why := _breaks_sql(situation, old, new)) is not None:
         yield Hit(
             hazard="type-change-breaks-sql",
@@ -166,15 +170,25 @@ def _by_timezone(
     if utc:
         return Change.FREE
     classes = (HazardClass.DATA_LOSS, *REWRITE)
-    yield Hit(hazard="tz-dependent-type-change", relation=table, names=names, classes=classes, certain=utc is False and old is not None,
-              unsure="the session's TimeZone: in UTC it is free")  # fmt: skip
+    yield Hit(
+        hazard="tz-dependent-type-change",
+        relation=table,
+        names=names,
+        classes=classes,
+        certain=utc is False and old is not None,
+        unsure="the session's TimeZone: in UTC it is free",
+    )
     return Change.FREE
 
 
 def _values(
-    situation: Situation, table: RelationName, old: ColumnType | None, new: ColumnType, using: Node | None,
+    situation: Situation,
+    table: RelationName,
+    old: ColumnType | None,
+    new: ColumnType,
+    using: Node | None,
     names: dict[str, str],
-) -> Iterator[Hit]:  # fmt: skip
+) -> Iterator[Hit]:
     """Whether a value may be cut, rounded or shifted: what the rows say of it is `rows_in_the_way`'s to ask."""
     new_type = situation.model.types.get(_resolved(situation, new))
     if new_type is not None and new_type.kind == "e" and using is not None and _is_cast(using):
@@ -185,9 +199,14 @@ def _values(
         gone = [label for label in old_type.labels if label not in new_type.labels]
         if gone and new_type.labels:
             more = {"label": "'" + gone[0].replace("'", "''") + "'", "check": quoted(derived(names["column"], "label"))}
-            yield Hit(hazard="enum-value-removal", relation=table, names=names | more, certain=False,
-                      unsure="whether a row has the label",
-                      classes=(HazardClass.DATA_LOSS, *REWRITE))  # fmt: skip
+            yield Hit(
+                hazard="enum-value-removal",
+                relation=table,
+                names=names | more,
+                certain=False,
+                unsure="whether a row has the label",
+                classes=(HazardClass.DATA_LOSS, *REWRITE),
+            )
             return
     loses = may_lose_values(before, _domain(situation, new)[1] or new, using=using is not None)
     if loses is None:
@@ -218,16 +237,23 @@ def _blocked(
         used = {column for used, column in view.uses if used == relation.name}
         if name not in used and None not in used:
             continue
-        more = {"object": view.name.written, "kind": "MATERIALIZED VIEW" if view.kind and view.kind.value == "m" else "VIEW",
-                "oid": view.name.oid_of("regclass")}  # fmt: skip
+        more = {
+            "object": view.name.written,
+            "kind": "MATERIALIZED VIEW" if view.kind and view.kind.value == "m" else "VIEW",
+            "oid": view.name.oid_of("regclass"),
+        }
         yield Hit(hazard="view-blocks-type-change", relation=table, names=names | more)
         return
 
 
 def _checked_again(
-    situation: Situation, table: RelationName, relation: Relation, column: Column | None, body: Node,
+    situation: Situation,
+    table: RelationName,
+    relation: Relation,
+    column: Column | None,
+    body: Node,
     names: dict[str, str],
-) -> Iterator[Hit]:  # fmt: skip
+) -> Iterator[Hit]:
     """A change that is free for the table may still verify its CHECKs or build indexes again."""
     name = column.name if column is not None else ""
     collation = strings(body["collClause"]["collname"])[-1] if "collClause" in body else None

@@ -30,16 +30,20 @@ def add_constraint(
         names = {"kind": "CONSTRAINT", "object": quoted(given)}
         yield Hit(hazard="object-exists", relation=table, names=names)
         return
-    if kind in ("CONSTR_CHECK", "CONSTR_FOREIGN") and "is_enforced" not in body:
-        if (situation.model.server_major or 18) < 18:
-            yield Hit(hazard="statement-refused", relation=table,
-                      names={"command": "NOT ENFORCED", "object": table.written})  # fmt: skip
+    if (
+        kind in ("CONSTR_CHECK", "CONSTR_FOREIGN")
+        and "is_enforced" not in body
+        and (situation.model.server_major or 18) < 18
+    ):
+        yield Hit(hazard="statement-refused", relation=table,
+                  names={"command": "NOT ENFORCED", "object": table.written})  # fmt: skip
     match kind:
         case "CONSTR_CHECK":
             yield from _check(written, situation, table, relation, body, column, column_first, not_valid=not_valid)
         case "CONSTR_FOREIGN":
-            yield from _foreign(written, situation, table, relation, body, column, column_first, not_valid=not_valid,
-                                filled=filled)  # fmt: skip
+            yield from _foreign(
+                written, situation, table, relation, body, column, column_first, not_valid=not_valid, filled=filled
+            )
         case "CONSTR_UNIQUE" | "CONSTR_PRIMARY":
             yield from _key(written, situation, table, relation, body, column, column_first)
         case "CONSTR_EXCLUSION":
@@ -136,9 +140,13 @@ def _foreign(
         yield Hit(hazard="fk-without-index", relation=table, names=names | more)
     if not_valid:
         if relation.kind is RelationKind.PARTITIONED and body.get("skip_validation"):
-            yield Hit(hazard="fk-on-partitioned-not-valid", relation=table, names=names,
-                      certain=situation.model.server_major is not None,
-                      unsure="whether the server is older than 18")  # fmt: skip
+            yield Hit(
+                hazard="fk-on-partitioned-not-valid",
+                relation=table,
+                names=names,
+                certain=situation.model.server_major is not None,
+                unsure="whether the server is older than 18",
+            )
         yield Hit(hazard="set-not-null-breaks-writers", relation=table, names=names | {"object": quoted(name),
                   "statement": written.on_one_line})  # fmt: skip
         return
@@ -228,14 +236,23 @@ def _key(
                               names=names | {"column": quoted(each), "check": check})  # fmt: skip
         elif primary and relation.made_in is None:
             more = {"column": "<its columns>", "check": quoted(derived(table.name, "not_null"))}
-            yield Hit(hazard="pk-using-index-nullable", relation=table, names=names | more, certain=False,
-                      unsure="whether the index's columns are NOT NULL already")  # fmt: skip
+            yield Hit(
+                hazard="pk-using-index-nullable",
+                relation=table,
+                names=names | more,
+                certain=False,
+                unsure="whether the index's columns are NOT NULL already",
+            )
         return
-    if relation.kind is RelationKind.PARTITIONED and relation.partition_key is not None and column is None:
-        if not set(partition_columns(relation)) <= set(columns):
-            more = {"command": "a key that leaves out a column of the partition key", "object": table.written}
-            yield Hit(hazard="statement-refused", relation=table, names=names | more)
-            return
+    if (
+        relation.kind is RelationKind.PARTITIONED
+        and relation.partition_key is not None
+        and column is None
+        and not set(partition_columns(relation)) <= set(columns)
+    ):
+        more = {"command": "a key that leaves out a column of the partition key", "object": table.written}
+        yield Hit(hazard="statement-refused", relation=table, names=names | more)
+        return
     yield Hit(hazard="add-primary-key" if primary else "add-unique", relation=table, names=names)
 
 

@@ -124,8 +124,13 @@ def _drop_one(
             recent = situation.is_recent(situation.model.namespaces.get(name.name))
             if not recent and (dropped.relations or dropped.types or not situation.model.complete):
                 names["aside"] = quoted(derived(name.name, "unused"))
-                yield Hit(hazard="drop-schema", relation=None, names=names, certain=certain and cascade,
-                          unsure=unsure or "whether it is empty: only CASCADE drops what is in it")  # fmt: skip
+                yield Hit(
+                    hazard="drop-schema",
+                    relation=None,
+                    names=names,
+                    certain=certain and cascade,
+                    unsure=unsure or "whether it is empty: only CASCADE drops what is in it",
+                )
         case "OBJECT_INDEX":
             if not tree.get("concurrent"):
                 guard = "IF EXISTS " if tree.get("missing_ok") else ""
@@ -133,8 +138,13 @@ def _drop_one(
                 yield Hit(hazard="drop-index", relation=relation, names=names)
             yield from _upsert(situation, name)
         case _ if removed in FUNCTIONS and _used_inside(situation, name):
-            yield Hit(hazard="drop-function", relation=None, names=names, classes=(HazardClass.GUARANTEE_LOST,),
-                      level=Level.WARNING)  # fmt: skip
+            yield Hit(
+                hazard="drop-function",
+                relation=None,
+                names=names,
+                classes=(HazardClass.GUARANTEE_LOST,),
+                level=Level.WARNING,
+            )
         case _ if removed in _BREAKING and not _is_recent(situation, removed, name):
             if not (removed in TYPES and cascade):
                 if removed in FUNCTIONS and not situation.model.complete:
@@ -185,8 +195,13 @@ def _cascade(
 ) -> Iterator[Hit]:
     if not situation.model.complete:
         certain = relation is not None
-        yield Hit(hazard="drop-cascade", relation=relation, names=names, certain=certain,
-                  unsure=None if certain else "what depends on it")  # fmt: skip
+        yield Hit(
+            hazard="drop-cascade",
+            relation=relation,
+            names=names,
+            certain=certain,
+            unsure=None if certain else "what depends on it",
+        )
         return
     more = dropped.relations[dropped.named :]
     tables = [each for each in more if each in situation.model.relations
@@ -230,9 +245,11 @@ def _upsert(situation: Situation, name: RelationName) -> Iterator[Hit]:
         return
     columns = f"({', '.join(map(quoted, index.key_columns))})"
     names = {
-        "table": table.written, "object": name.written, "index_columns": columns,
+        "table": table.written,
+        "object": name.written,
+        "index_columns": columns,
         "new": quoted(derived(table.name, *index.key_columns, "key2")),
-    }  # fmt: skip
+    }
     yield Hit(hazard="drop-constraint-used-by-upsert", relation=name, names=names)
 
 
@@ -250,8 +267,10 @@ def _refused(tree: object, situation: Situation, removed: str, name: RelationNam
     if more or altered:
         catalog_type = _CATALOG_TYPES.get(removed, "regclass")
         names = {
-            "object": name.written, "referenced": (more or altered)[0].written, "oid": name.oid_of(catalog_type),
-        }  # fmt: skip
+            "object": name.written,
+            "referenced": (more or altered)[0].written,
+            "oid": name.oid_of(catalog_type),
+        }
         yield Hit(hazard="dependants-remain", relation=None, names=names, even_new=True)
 
 
@@ -262,9 +281,12 @@ def _drop_in_table(written: Written, situation: Situation) -> Iterator[Hit]:
         items = node["List"]["items"]
         table, name = name_of(items[:-1]), quoted(strings(items[-1:])[0])
         names = {
-            "table": table.written, "object": name, "kind": kind_text(removed), "statement": written.on_one_line,
+            "table": table.written,
+            "object": name,
+            "kind": kind_text(removed),
+            "statement": written.on_one_line,
             "oid": f"<the oid of {name}>",
-        }  # fmt: skip
+        }
         yield Hit(hazard=_IN_TABLES.get(removed, "drop-object"), relation=table, names=names)
         if tree.get("behavior") == "DROP_CASCADE" and not situation.model.complete:
             yield Hit(hazard="drop-cascade", relation=table, names=names)

@@ -31,16 +31,24 @@ def create_index(written: Written, situation: Situation) -> Iterator[Hit]:
     }
     concurrent = bool(tree.get("concurrent"))
     if situation.exists(table) is False:
-        yield Hit(hazard="missing-object", relation=None, names=names | {"kind": "TABLE", "object": table.written},
-                  even_new=True)  # fmt: skip
+        yield Hit(
+            hazard="missing-object",
+            relation=None,
+            names=names | {"kind": "TABLE", "object": table.written},
+            even_new=True,
+        )
         return
     present = _present(situation, full)
     if present is not None:
         if tree.get("if_not_exists"):
             if not present.valid:
                 statement = f"DROP INDEX CONCURRENTLY IF EXISTS {names['object']}"
-                yield Hit(hazard="cic-failed-leaves-invalid", relation=table, names=names | {"statement": statement},
-                          classes=(HazardClass.HARD_TO_UNDO,))  # fmt: skip
+                yield Hit(
+                    hazard="cic-failed-leaves-invalid",
+                    relation=table,
+                    names=names | {"statement": statement},
+                    classes=(HazardClass.HARD_TO_UNDO,),
+                )
         elif tree.get("idxname"):
             yield Hit(hazard="object-exists", relation=table, names=names)
         return
@@ -51,8 +59,13 @@ def create_index(written: Written, situation: Situation) -> Iterator[Hit]:
             yield Hit(hazard="statement-refused", relation=table, names=names | refused)
         if tree.get("if_not_exists"):
             statement = f"DROP INDEX CONCURRENTLY IF EXISTS {names['object']}"
-            yield Hit(hazard="cic-failed-leaves-invalid", relation=table, names=names | {"statement": statement},
-                      classes=(HazardClass.HARD_TO_UNDO,), level=Level.INFO)  # fmt: skip
+            yield Hit(
+                hazard="cic-failed-leaves-invalid",
+                relation=table,
+                names=names | {"statement": statement},
+                classes=(HazardClass.HARD_TO_UNDO,),
+                level=Level.INFO,
+            )
         return
     if not tree["relation"].get("inh"):  # ON ONLY: nothing is built yet
         return

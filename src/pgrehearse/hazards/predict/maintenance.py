@@ -10,8 +10,17 @@ from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.hazards.tree import is_on, options, relation_of
 from pgrehearse.hazards.written import Written
 
-_MODES = ("", "ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSIVE",
-          "EXCLUSIVE", "ACCESS EXCLUSIVE")  # fmt: skip
+_MODES = (
+    "",
+    "ACCESS SHARE",
+    "ROW SHARE",
+    "ROW EXCLUSIVE",
+    "SHARE UPDATE EXCLUSIVE",
+    "SHARE",
+    "SHARE ROW EXCLUSIVE",
+    "EXCLUSIVE",
+    "ACCESS EXCLUSIVE",
+)
 _SHARE = 5
 
 
@@ -48,14 +57,19 @@ def refresh(written: Written, situation: Situation) -> Iterator[Hit]:
         yield Hit(hazard="missing-object", relation=None, names=names, even_new=True)
         return
     if not written.tree.get("concurrent"):
-        yield Hit(hazard="refresh-matview", relation=view, names=names,
-                  classes=(HazardClass.BLOCKS_READS, *REWRITE[:2]))  # fmt: skip
+        yield Hit(
+            hazard="refresh-matview", relation=view, names=names, classes=(HazardClass.BLOCKS_READS, *REWRITE[:2])
+        )
         return
     known = situation.model.relations.get(situation.resolve(view))
-    if known is not None and situation.model.complete and known.made_in is None:
-        if not any(each.unique and not each.partial and each.valid for each in known.indexes.values()):
-            yield Hit(hazard="statement-refused", relation=view, names=names)
-            return
+    if (
+        known is not None
+        and situation.model.complete
+        and known.made_in is None
+        and not any(each.unique and not each.partial and each.valid for each in known.indexes.values())
+    ):
+        yield Hit(hazard="statement-refused", relation=view, names=names)
+        return
 
 
 def lock_table(written: Written, situation: Situation) -> Iterator[Hit]:
@@ -65,10 +79,17 @@ def lock_table(written: Written, situation: Situation) -> Iterator[Hit]:
         return
     for each in written.tree["relations"]:
         table = relation_of(each["RangeVar"])
-        names = {"table": table.written, "command": f"LOCK TABLE … IN {_MODES[mode]} MODE",
-                 "statement": written.on_one_line}  # fmt: skip
+        names = {
+            "table": table.written,
+            "command": f"LOCK TABLE … IN {_MODES[mode]} MODE",
+            "statement": written.on_one_line,
+        }
         if situation.exists(table) is False:
-            yield Hit(hazard="missing-object", relation=None, names=names | {"kind": "TABLE", "object": table.written},
-                      even_new=True)  # fmt: skip
+            yield Hit(
+                hazard="missing-object",
+                relation=None,
+                names=names | {"kind": "TABLE", "object": table.written},
+                even_new=True,
+            )
             continue
         yield Hit(hazard="lock-table", relation=table, names=names)

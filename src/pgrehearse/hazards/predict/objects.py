@@ -33,10 +33,14 @@ def alter_enum(written: Written, situation: Situation) -> Iterator[Hit]:
     elif "newValNeighbor" not in tree and not new_type:
         yield Hit(hazard="enum-value-position", relation=None,
                   names={"type": name.written, "label": _literal(tree["newVal"])})  # fmt: skip
-    if "oldVal" not in tree and known is not None and tree["newVal"] in known.labels:
-        if not tree.get("skipIfNewValExists") and (situation.model.complete or new_type):
-            names = {"kind": "enum value", "object": _literal(tree["newVal"])}
-            yield Hit(hazard="object-exists", relation=None, names=names)
+    if (
+        "oldVal" not in tree
+        and known is not None
+        and tree["newVal"] in known.labels
+        and (not tree.get("skipIfNewValExists") and (situation.model.complete or new_type))
+    ):
+        names = {"kind": "enum value", "object": _literal(tree["newVal"])}
+        yield Hit(hazard="object-exists", relation=None, names=names)
 
 
 def alter_domain(written: Written, situation: Situation) -> Iterator[Hit]:
@@ -61,8 +65,13 @@ def alter_domain(written: Written, situation: Situation) -> Iterator[Hit]:
     users = [each for each in users if not situation.is_new(each) and not situation.has_no_rows(each)]
     if situation.model.complete and not users:
         return
-    yield Hit(hazard="domain-add-constraint", relation=users[0].name if users else None, names=names,
-              certain=bool(users), unsure="which tables use the domain")  # fmt: skip
+    yield Hit(
+        hazard="domain-add-constraint",
+        relation=users[0].name if users else None,
+        names=names,
+        certain=bool(users),
+        unsure="which tables use the domain",
+    )
 
 
 def alter_object_schema(written: Written, situation: Situation) -> Iterator[Hit]:
@@ -96,8 +105,13 @@ def alter_sequence(written: Written, situation: Situation) -> Iterator[Hit]:
     if "restart" in options(written.tree.get("options")):
         name = relation_of(written.tree["sequence"])
         names = {"sequence": name.written, "oid": name.oid_of("regclass")}
-        yield Hit(hazard="sequence-restart", relation=name, names=names, certain=False,
-                  unsure="whether its next value is above those that are there")  # fmt: skip
+        yield Hit(
+            hazard="sequence-restart",
+            relation=name,
+            names=names,
+            certain=False,
+            unsure="whether its next value is above those that are there",
+        )
 
 
 def alter_system(written: Written, situation: Situation) -> Iterator[Hit]:
@@ -161,8 +175,11 @@ def create_rule(written: Written, situation: Situation) -> Iterator[Hit]:
     table = relation_of(tree["relation"])
     if not tree.get("instead"):
         return
-    names = {"table": table.written, "object": quoted(tree["rulename"]),
-             "command": tree.get("event", "").removeprefix("CMD_")}  # fmt: skip
+    names = {
+        "table": table.written,
+        "object": quoted(tree["rulename"]),
+        "command": tree.get("event", "").removeprefix("CMD_"),
+    }
     # The statements go on, without an error and without their effect.
     yield Hit(hazard="rule-instead", relation=table, names=names, classes=(HazardClass.GUARANTEE_LOST,))
 

@@ -27,12 +27,20 @@ def attach(
         yield Hit(hazard="missing-object", relation=table, names=names)
         return
     if not situation.is_new(child) and not situation.has_no_rows(child):
-        proving = [each for each in child.constraints.values()
-                   if each.kind is ConstraintKind.CHECK and each.validated and _names_key(relation, each.columns)]  # fmt: skip
+        proving = [
+            each
+            for each in child.constraints.values()
+            if each.kind is ConstraintKind.CHECK and each.validated and _names_key(relation, each.columns)
+        ]
         if not proving:
             certain = child.knows
-            yield Hit(hazard="attach-partition", relation=name, names=names, certain=certain,
-                      unsure=None if certain else "whether a CHECK of the partition proves its bound")  # fmt: skip
+            yield Hit(
+                hazard="attach-partition",
+                relation=name,
+                names=names,
+                certain=certain,
+                unsure=None if certain else "whether a CHECK of the partition proves its bound",
+            )
     yield from _default_is_read(situation, relation, names)
 
 
@@ -55,8 +63,12 @@ def detach(
 ) -> Iterator[Hit]:
     """DETACH PARTITION blocks readers of the whole table; CONCURRENTLY does not."""
     child = relation_of(body["name"])
-    names = {"table": table.written, "object": child.written, "command": "DETACH PARTITION CONCURRENTLY",
-             "statement": f"ALTER TABLE {table.written} DETACH PARTITION {child.written} CONCURRENTLY"}  # fmt: skip
+    names = {
+        "table": table.written,
+        "object": child.written,
+        "command": "DETACH PARTITION CONCURRENTLY",
+        "statement": f"ALTER TABLE {table.written} DETACH PARTITION {child.written} CONCURRENTLY",
+    }
     if not body.get("concurrent"):
         yield Hit(hazard="detach-partition", relation=table, names=names)
     elif relation.has_default_partition:

@@ -65,8 +65,13 @@ def _delete(
 ) -> Iterator[Hit]:  # fmt: skip
     everything = _always_true(body.get("whereClause")) and "usingClause" not in body
     finds = everything
-    yield Hit(hazard="delete-all" if everything else "delete-rows", relation=table, names=names, certain=finds,
-              unsure=None if finds else "whether it finds a row")  # fmt: skip
+    yield Hit(
+        hazard="delete-all" if everything else "delete-rows",
+        relation=table,
+        names=names,
+        certain=finds,
+        unsure=None if finds else "whether it finds a row",
+    )
     yield from _cascades(situation, relation, names, {relation.name})
 
 
@@ -81,8 +86,13 @@ def _cascades(situation: Situation, parent: Relation, names: dict[str, str], see
             "table": parent.name.written, "object": quoted(constraint.name), "referenced": child.name.written,
             "copy": child.name.beside(derived(child.name.name, "kept")),
         }  # fmt: skip
-        yield Hit(hazard="cascade-delete-elsewhere", relation=child.name, names=names | more, certain=False,
-                  unsure="whether rows there refer to those that go")  # fmt: skip
+        yield Hit(
+            hazard="cascade-delete-elsewhere",
+            relation=child.name,
+            names=names | more,
+            certain=False,
+            unsure="whether rows there refer to those that go",
+        )
         if constraint.on_delete == "c":
             yield from _cascades(situation, child, names, seen)
 
@@ -103,8 +113,14 @@ def _update(
     everything = _always_true(body.get("whereClause")) and "fromClause" not in body
     more = {"column": ", ".join(map(quoted, changed))}
     certain = everything  # every row gets it, whatever it held
-    yield Hit(hazard="update-all" if everything else "update-rows", relation=table, names=names | more, certain=certain,
-              unsure=None if certain else "whether values that are there become others", classes=_LOSS)  # fmt: skip
+    yield Hit(
+        hazard="update-all" if everything else "update-rows",
+        relation=table,
+        names=names | more,
+        certain=certain,
+        unsure=None if certain else "whether values that are there become others",
+        classes=_LOSS,
+    )
 
 
 def _keeps_value(situation: Situation, relation: Relation, target: Node, body: Node) -> bool:
@@ -146,8 +162,14 @@ def _merge(table: RelationName, body: Node, names: dict[str, str]) -> Iterator[H
     if hazard is None:
         yield Hit(hazard="dml-in-migration", relation=table, names=names)
     else:
-        yield Hit(hazard=hazard, relation=table, names=names | {"column": "its columns"}, certain=False, classes=_LOSS,
-                  unsure="whether it finds a row")  # fmt: skip
+        yield Hit(
+            hazard=hazard,
+            relation=table,
+            names=names | {"column": "its columns"},
+            certain=False,
+            classes=_LOSS,
+            unsure="whether it finds a row",
+        )
 
 
 def _labels(written: Written, situation: Situation) -> Iterator[Hit]:
@@ -172,5 +194,10 @@ def _sequences(written: Written, situation: Situation) -> Iterator[Hit]:
             *before, last = name.split(".")
             sequence = RelationName(before[-1] if before else None, last.strip('"'))
             names = {"sequence": sequence.written, "oid": sequence.oid_of("regclass")}
-            yield Hit(hazard="sequence-restart", relation=sequence, names=names, certain=False,
-                      unsure="whether its next value is above those that are there")  # fmt: skip
+            yield Hit(
+                hazard="sequence-restart",
+                relation=sequence,
+                names=names,
+                certain=False,
+                unsure="whether its next value is above those that are there",
+            )

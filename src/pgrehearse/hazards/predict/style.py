@@ -8,9 +8,13 @@ from pgrehearse.hazards.sql_names import RelationName, quoted
 from pgrehearse.hazards.tree import Node
 
 _BY_TYPE = {
-    "varchar": "prefer-text", "bpchar": "prefer-text", "timestamp": "prefer-timestamptz", "json": "prefer-jsonb",
-    "money": "money-column", **dict.fromkeys(SERIALS, "prefer-identity"),
-}  # fmt: skip
+    "varchar": "prefer-text",
+    "bpchar": "prefer-text",
+    "timestamp": "prefer-timestamptz",
+    "json": "prefer-jsonb",
+    "money": "money-column",
+    **dict.fromkeys(SERIALS, "prefer-identity"),
+}
 _MONEY = ("price", "amount", "balance", "total", "cost", "fee", "salary")
 
 

@@ -197,10 +197,15 @@ def _own_transactions(
     elif situation.tool_wraps:
         # It runs, but the COMMIT ends the tool's transaction, and what follows is not taken back.
         yield (
-            Hit(hazard="nested-transaction", relation=None, names=names, level=Level.WARNING,
-                classes=(HazardClass.HARD_TO_UNDO,)),
+            Hit(
+                hazard="nested-transaction",
+                relation=None,
+                names=names,
+                level=Level.WARNING,
+                classes=(HazardClass.HARD_TO_UNDO,),
+            ),
             first,
-        )  # fmt: skip
+        )
     last = [each.need for each in statements if each.need in _CONTROL][-1]
     if last is TransactionNeed.BEGINS and migration.kind not in DRIZZLE_KINDS:
         at = max(at for at, each in enumerate(statements) if each.need is TransactionNeed.BEGINS)
