@@ -176,8 +176,11 @@ def _held_against(
     if HazardClass.REWRITES_TABLE in finding.classes or HazardClass.SCANS_UNDER_LOCK in finding.classes:
         return _against_waits(finding, trace)
     if HazardClass.FAILS in finding.classes and finding.hazard != "nested-transaction":
+        rest = _without(finding, HazardClass.FAILS)
+        if not rest:
+            return replace(finding, evidence=Evidence.DISPROVED, level=Level.INFO)
         # It did not fail: the table has no rows yet.  That the running application breaks was not measured.
-        return replace(finding, level=Level.WARNING, classes=_without(finding, HazardClass.FAILS))
+        return replace(finding, level=Level.WARNING, classes=rest)
     return finding
 
 
