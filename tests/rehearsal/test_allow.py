@@ -14,12 +14,14 @@ from pgrehearse.project import Project, RehearsalOptions
 PLAN = """\
 ALTER TABLE users DROP COLUMN nick;
 ALTER TABLE users ADD COLUMN city varchar(20);
+CREATE INDEX users_city ON users (city);
 """
 ALLOWED = """\
--- pgrehearse: allow drop-column, prefer-text, select-star-prepared-plan because it is known
+-- pgrehearse: allow drop-column because it is known
 ALTER TABLE users DROP COLUMN nick;
--- pgrehearse: allow prefer-text, select-star-prepared-plan because it is known
 ALTER TABLE users ADD COLUMN city varchar(20);
+-- pgrehearse: allow create-index, create-index-after-alter because the table is small
+CREATE INDEX users_city ON users (city);
 """
 
 
@@ -42,6 +44,7 @@ def test_what_is_lost_is_told_however_it_is_allowed(
     validate_answer("run", receipt.run_document)
     told = [(each["hazard"], each["evidence"]) for each in receipt.document["findings"]]
     assert ("drop-column", "observed") in told
-    assert {hazard for hazard, _ in told} & {"prefer-text", "select-star-prepared-plan"} == set()
+    assert {hazard for hazard, _ in told} & {"create-index", "create-index-after-alter"} == set()
+    assert {hazard for hazard, _ in told} & {"prefer-text", "select-star-prepared-plan"} == set()  # policy: lint's
     assert "predicted" not in [evidence for hazard, evidence in told if hazard == "drop-column"]
     assert receipt.document["verdict"] == "loss"

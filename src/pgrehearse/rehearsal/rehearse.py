@@ -17,6 +17,7 @@ from pgrehearse.data.sizes import read_table_sizes
 from pgrehearse.data.untouched import read_baseline
 from pgrehearse.errors import MigrationFailed, UnreadableSql
 from pgrehearse.hazards.allow import read_allows
+from pgrehearse.hazards.finding import Level
 from pgrehearse.hazards.lint import lint_files
 from pgrehearse.hazards.suppress import without_accepted
 from pgrehearse.hazards.trace import Tracer
@@ -103,7 +104,9 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         _check(pair, seen, progress)
         _rehearse_way_back(pair, seen, progress)
         progress.step("judging")
-        seen.predicted += without_accepted(lint_files(readable, as_executed=True), readable).result.findings
+        predicted = without_accepted(lint_files(readable, as_executed=True), readable).result.findings
+        # Policy and locks that are short are lint's to tell: nothing of them shows on a clone.
+        seen.predicted += tuple(finding for finding in predicted if finding.level is not Level.INFO)
         receipt = receipt_of(seen, now())
         save_receipt(releases, receipt, now())  # before the copies go: nothing that was measured is lost by that
         progress.step("keeping the copies" if request.copying["keep"] else "dropping the copies")
