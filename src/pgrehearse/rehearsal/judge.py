@@ -305,7 +305,7 @@ def _loss_hazard(table: TableLoss, kinds: set[str]) -> str:
             return "truncate"
         if everything:
             return "delete-all"
-        return "dml-in-migration" if "DeleteStmt" in kinds else "cascade-delete-elsewhere"
+        return "delete-rows" if "DeleteStmt" in kinds else "cascade-delete-elsewhere"
     if any(column.lost and column.verdict is ColumnVerdict.TYPE_CHANGED for column in table.columns):
         return "lossy-type-change"
     return "lossy-type-change" if "AlterTableStmt" in kinds and "UpdateStmt" not in kinds else "dml-in-migration"
