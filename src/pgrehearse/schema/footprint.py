@@ -11,6 +11,8 @@ CHUNK = 16  # bytes: key and digest
 NEIGHBOURS = 32  # oids with one digest
 
 _QUERIES = named_queries(__file__)
+_ONE_PROCESS = "SET LOCAL max_parallel_workers_per_gather TO 0"
+_AS_CONFIGURED = "SET LOCAL max_parallel_workers_per_gather TO DEFAULT"
 
 Reference = tuple[int, int]  # catalog, oid
 
@@ -43,16 +45,18 @@ class Footprint:
 
 
 def read_footprint(session: Connection) -> Footprint:
-    """Scans some 45 catalogs, and takes no lock but on these.
+    """Scans some 45 catalogs inside the open transaction, and takes no lock but on these.
 
     Cost: three statements, about half a µs for each catalog row, and a few bytes of memory for each relation.
     """
     with session.pipeline():
+        session.execute(_ONE_PROCESS)  # helpers take longer to start than they save
         keyed, settled, names = (session.execute(_QUERIES[name], binary=True) for name in ("keyed", "settled", "names"))
         found: dict[int, tuple[bytes, ...]] = {}
         for catalog, pairs in keyed:
             if pairs is not None:
                 found[catalog] = (*found.get(catalog, ()), pairs)
+        session.execute(_AS_CONFIGURED)
         return Footprint(
             keyed=found,
             settled={name: (count, digest) for name, count, digest in settled},

@@ -344,7 +344,7 @@ LEFT JOIN pg_catalog.pg_opclass oc ON oc.oid = r.rngsubopc
 WHERE t.typnamespace = ANY (%(namespaces)s::oid[]) AND t.typtype IN ('b', 'c', 'd', 'e', 'r') AND t.typisdefined
   AND (t.typtype <> 'c' OR c.relkind = 'c')
   AND (%(types)s::oid[] IS NULL OR t.oid = ANY (%(types)s::oid[]))
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = t.oid)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid)
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                   WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'e');
 
