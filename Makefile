@@ -32,9 +32,10 @@ soak: $(READY)   ## kill runs at every boundary and at random moments, ten runne
 mutations: $(READY)  ## 1,000 random changes of every built-in type against SQL joins, and 200 benign migrations (some four minutes)
 	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/data/test_mutations.py --pg 18 -s $(PYTEST)
 
-bench: $(READY) data-diff-peer  ## measure against the peers in the same run; BENCH=short takes some two minutes
+bench: $(READY) data-diff-peer squawk-peer  ## measure against the peers in the same run; BENCH=short takes some two minutes
 ifeq ($(BENCH),short)
 	@$(BIN)/python benchmarks/startup.py 5
+	@$(BIN)/python benchmarks/lint.py 200 2
 	@$(BIN)/python benchmarks/schema_snapshot.py 200 1
 	@$(BIN)/python benchmarks/small_migrations.py 60 1
 	@$(BIN)/python benchmarks/growth.py 0.01
@@ -43,6 +44,7 @@ ifeq ($(BENCH),short)
 	@$(BIN)/python benchmarks/promotion_stall.py short
 else
 	@$(BIN)/python benchmarks/startup.py
+	@$(BIN)/python benchmarks/lint.py
 	@$(BIN)/python benchmarks/schema_snapshot.py
 	@$(BIN)/python benchmarks/small_migrations.py
 	@$(BIN)/python benchmarks/growth.py --plot docs/growth.svg
