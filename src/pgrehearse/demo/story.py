@@ -91,7 +91,7 @@ FORGETFUL_ACCEPTED = (
         arguments=(
             "approve",
             "--accept", "drop-column:public.products=tags moved to the search service",
-            "--accept", "dml-in-migration:public.cart_items=bulk carts are invalid",
+            "--accept", "delete-rows:public.cart_items=bulk carts are invalid",
         ),
         exit_code=0,
     ),
