@@ -197,6 +197,7 @@ def test_a_receipt_is_promoted_only_as_itself(approved: tuple[Shop, str], way: s
     assert_refused(shop, tamper(shop, digest), reason, alone=True)
 
 
+@pytest.mark.pg(">= 15")
 def test_the_whole_way(shop: Shop) -> None:
     digest = shop.run()
     closed = json.loads(shop.pgrehearse("status", "prd", "--json").stdout)
