@@ -35,9 +35,9 @@ from pgrehearse.postgres.local_server import LocalServer
 CASES = load_cases()
 KNOWN = json.loads(KNOWN_WRONG.read_text(encoding="utf-8"))
 LEVELS = (Level.ERROR, Level.WARNING)
-# On the older server a sample: what is another truth there, and every fifth case.
+# On the older server a sample: what is another truth there, and every tenth case.
 SAMPLED = tuple(
-    case for number, case in enumerate(CASES) if number % 5 == 0 or case.truth[MAJORS[0]] != case.truth[MAJORS[-1]]
+    case for number, case in enumerate(CASES) if number % 10 == 0 or case.truth[MAJORS[0]] != case.truth[MAJORS[-1]]
 )
 
 
@@ -87,17 +87,18 @@ def test_harmless_files_come_out_with_no_finding_at_the_default_level() -> None:
     assert sorted(set(told) - set(KNOWN[TOLD_ALTHOUGH_HARMLESS])) == []
 
 
-@pytest.mark.parametrize(
-    ("way", "least"), [("lint 18 warning", 0.9), ("catalog 18 warning", 0.98), ("catalog 15 warning", 0.98)]
-)
-@pytest.mark.parametrize("label", LABELS)
-def test_what_is_known_to_be_wrong_is_a_small_part(way: str, least: float, label: str) -> None:
+def test_what_is_known_to_be_wrong_is_a_small_part() -> None:
     """Whatever the file says: what is there is found, and a catalog tells what is not there, too."""
-    by_text = way.startswith("lint")
-    if label == "breaks_old_app" or (by_text and label == "fails"):
-        pytest.skip("hangs on the application's statements, or on the rows")
-    wrong = KNOWN[way].get(label, {"missed": [], "false": []})
-    there = sum(label in case.truth[int(way.split()[1])].labels for case in CASES) if label != LOCK else len(CASES)
-    tally = Tally(there - len(wrong["missed"]), wrong["missed"], wrong["false"])
-    assert tally.recall >= least
-    assert by_text or tally.precision >= least
+    for way, least in (("lint 18 warning", 0.95), ("catalog 18 warning", 0.98), ("catalog 15 warning", 0.98)):
+        by_text = way.startswith("lint")
+        # What breaks the application hangs on its statements; what fails, on the rows.
+        for label in LABELS if not by_text else ("rewrite", "full_scan_under_lock", "data_loss"):
+            if label == "breaks_old_app":
+                continue
+            wrong = KNOWN[way].get(label, {"missed": [], "false": []})
+            there = (
+                sum(label in case.truth[int(way.split()[1])].labels for case in CASES) if label != LOCK else len(CASES)
+            )
+            tally = Tally(there - len(wrong["missed"]), wrong["missed"], wrong["false"])
+            assert tally.recall >= least, (way, label)
+            assert by_text or tally.precision >= least, (way, label)

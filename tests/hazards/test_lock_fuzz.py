@@ -19,7 +19,7 @@ from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.postgres.locks import LockMode, strongest
 
 LONG = "PGREHEARSE_SOAK" in os.environ
-EXAMPLES = 20_000 if LONG else 150
+EXAMPLES = 20_000 if LONG else 80
 # Tables, partitioned tables and materialized views that were there before, by the name that they had then.
 HELD = """
     SELECT l.relation, l.mode FROM pg_catalog.pg_locks l

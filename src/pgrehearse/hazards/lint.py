@@ -30,6 +30,7 @@ from pgrehearse.postgres.locks import LockMode, strongest
 _CONTROL = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, TransactionNeed.ROLLS_BACK})
 _UNDONE = frozenset({HazardClass.DATA_LOSS, HazardClass.BREAKS_RUNNING_APP, HazardClass.REWRITES_TABLE})
 _BY_SIZE = frozenset({HazardClass.REWRITES_TABLE, HazardClass.SCANS_UNDER_LOCK, HazardClass.DATA_LOSS})
+_YOUNGER_GRAMMAR = frozenset({"NOT ENFORCED", "GENERATED … VIRTUAL"})
 _MAKES_ANYTHING = frozenset({"CreateExtensionStmt", "DefineStmt", "ImportForeignSchemaStmt", "LoadStmt"})
 _NO_DDL = frozenset({
     "SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CopyStmt", "TransactionStmt",
@@ -242,6 +243,8 @@ class _Reader:
         for part in parts:
             locks = {} if refused(part, situation) else find_locks(part.kind, part.tree, situation)
             hits = _at_once(predict(part, situation), situation)
+            if any(hit.names.get("command") in _YOUNGER_GRAMMAR for hit in hits if hit.hazard == "statement-refused"):
+                locks = {}  # a syntax error there
             if situation.model.data is not None and part.text:
                 hits = settle(hits, part.text, situation)
             if situation.in_block and not part.conditional and _certain_to_fail(hits, situation):

@@ -77,6 +77,8 @@ class Situation:
             found = RelationName(namespace, name.name)
             if found in self.model.relations or found in self.model.index_tables:
                 return found
+        if name.name.startswith("pg_"):  # pg_catalog comes before search_path
+            return RelationName("pg_catalog", name.name)
         return RelationName(self.search_path[0] if self.search_path else DEFAULT_NAMESPACE, name.name)
 
     def resolve_type(self, name: RelationName) -> RelationName:

@@ -34,8 +34,8 @@ def find_locks(kind: str, tree: Node, situation: Situation) -> dict[RelationName
     for name, mode in _locks(kind, tree, situation):
         resolved = situation.resolve(name)
         relation = situation.model.relations.get(resolved)
-        if relation is None and (
-            situation.model.complete or resolved.namespace in ("pg_catalog", "information_schema")
+        if resolved.namespace in ("pg_catalog", "information_schema") or (
+            relation is None and situation.model.complete
         ):
             continue
         if relation is not None and (situation.is_new(relation) or relation.kind not in _TABLE_LIKE):

@@ -57,9 +57,9 @@ def refresh(written: Written, situation: Situation) -> Iterator[Hit]:
         yield Hit(hazard="missing-object", relation=None, names=names, even_new=True)
         return
     if not written.tree.get("concurrent"):
-        yield Hit(
-            hazard="refresh-matview", relation=view, names=names, classes=(HazardClass.BLOCKS_READS, *REWRITE[:2])
-        )
+        emptied = (HazardClass.BREAKS_RUNNING_APP,)  # WITH NO DATA: it cannot be read until it is filled again
+        classes = (HazardClass.BLOCKS_READS, *(emptied if written.tree.get("skipData") else REWRITE))
+        yield Hit(hazard="refresh-matview", relation=view, names=names, classes=classes)
         return
     known = situation.model.relations.get(situation.resolve(view))
     if (
