@@ -16,10 +16,33 @@ STATEMENTS = [
     ("SelectStmt", f"SELECT dblink_connect('postgresql://u:{CANARY}@h/db')"),
     ("DoStmt", f"DO $$ BEGIN EXECUTE 'ALTER ROLE bob PASSWORD ''{CANARY}'''; END $$"),
     ("DoStmt", f"DO $$ BEGIN CREATE ROLE b PASSWORD '{CANARY}'; END $$"),
+    ("DoStmt", f"DO $$ BEGIN CREATE ROLE b PASSWORD $p${CANARY}$p$; END $$"),
+    ("DoStmt", f"DO $$ BEGIN EXECUTE format('ALTER ROLE b PASSWORD %L', '{CANARY}'); END $$"),
+    ("DoStmt", f"DO $$ DECLARE pw text := '{CANARY}'; BEGIN EXECUTE format('alter/**/role b password %L', pw); END $$"),
+    ("DoStmt", f"DO $$ BEGIN ALTER/**/ROLE b ENCRYPTED PASSWORD E'{CANARY}'; END $$"),
+    ("DoStmt", f"DO $$ BEGIN ALTER ROLE b PASSWORD/**/'{CANARY}'; END $$"),
+    ("DoStmt", f"DO 'BEGIN ALTER ROLE b PASSWORD ''{CANARY}''; END'"),
+    ("DoStmt", f"""DO $$ BEGIN CREATE USER MAPPING FOR b SERVER s OPTIONS ("password" '{CANARY}'); END $$"""),
+    ("DoStmt", f"""DO LANGUAGE plpython3u $$ plpy.execute("ALTER ROLE b PASSWORD '{CANARY}'") # it's $$"""),
+    (
+        "CreateFunctionStmt",
+        f"CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $f$ SELECT dblink_connect('host=h password={CANARY}') $f$",
+    ),
+    ("SelectStmt", f"SELECT set_config('app.jwt_secret', '{CANARY}', false)"),
+    ("AlterRoleSetStmt", f"ALTER ROLE b SET app.jwt TO '{CANARY}'"),
+    ("AlterDatabaseSetStmt", f"ALTER DATABASE d SET app.key = '{CANARY}'"),
+    ("VariableSetStmt", f"SET app.jwt_secret = '{CANARY}'"),
+    ("", f"-- see postgres://app:{CANARY}@db.example.com/shop\nSELECT 1"),
 ]
 
 
-@pytest.mark.parametrize(("kind", "text"), STATEMENTS)
+WITH_QUOTES = [  # a server echoes them as a whole
+    ("DoStmt", f"DO $$ BEGIN ALTER ROLE b PASSWORD 'x''{CANARY}'; END $$"),
+    ("SelectStmt", f"SELECT dblink_connect('host=h password=''foo {CANARY}''')"),
+]
+
+
+@pytest.mark.parametrize(("kind", "text"), STATEMENTS + WITH_QUOTES)
 def test_a_password_in_a_statement_is_masked(kind: str, text: str) -> None:
     assert CANARY not in redact(text, kind)
 
@@ -34,3 +57,22 @@ def test_a_statement_without_secrets_stays_as_it_is() -> None:
     text = "UPDATE users SET password_hash = crypt(name, 'salt'), name = 'it''s' WHERE token_id = 3"
     assert redact(text, "UpdateStmt") == text
     assert find_secrets(text, "UpdateStmt") == ()
+
+
+HARMLESS = [
+    ("DoStmt", "DO $$ BEGIN UPDATE users SET role = 'admin' WHERE name = 'x'; END $$"),
+    ("AlterRoleSetStmt", "ALTER ROLE b SET search_path TO 'app'"),
+    ("InsertStmt", """INSERT INTO settings VALUES ('{"token": "abc"}'), ('user''s role')"""),
+    ("CreateFunctionStmt", "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT 'server and user' $$"),
+]
+
+
+@pytest.mark.parametrize(("kind", "text"), HARMLESS)
+def test_ordinary_words_hide_nothing(kind: str, text: str) -> None:
+    assert redact(text, kind) == text
+    assert find_secrets(text, kind) == ()
+
+
+def test_the_words_around_a_secret_stay() -> None:
+    text = "DO $b$ BEGIN CREATE ROLE b PASSWORD 'long enough' VALID UNTIL 'tomorrow'; END $b$"
+    assert redact(text, "DoStmt") == "DO $b$ BEGIN CREATE ROLE b PASSWORD '***' VALID UNTIL '***'; END $b$"

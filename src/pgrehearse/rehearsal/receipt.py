@@ -97,7 +97,9 @@ def files_of(plan: Plan, kinds: Mapping[str, list[tuple[str, str]]]) -> list[dic
     """
     files = []
     for migration in plan.migrations:
-        holds_secret = any(find_secrets(text, kind) for text, kind in kinds.get(migration.version, []))
+        holds_secret = any(find_secrets(text, kind) for text, kind in kinds.get(migration.version, [])) or bool(
+            find_secrets(migration.content.decode(errors="replace"), "")  # in a comment
+        )
         content = None if holds_secret else base64.b64encode(migration.content).decode("ascii")
         files.append(
             {
