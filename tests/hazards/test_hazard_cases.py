@@ -50,6 +50,7 @@ BEHIND = {
     "add-serial": "UPDATE users SET number = id",
     "check-violated": "UPDATE users SET age = 18 WHERE age < 18",
     "type-change-rechecks-constraints": "ALTER TABLE users ADD CONSTRAINT nick_has_letters CHECK (true) NOT VALID",
+    "enum-value-removal": "UPDATE users SET feeling = 'happy'",
     "fk-violated": "DELETE FROM days WHERE visits = 1000",
 }
 # These refuse a transaction, or mean something else when another stands around them.

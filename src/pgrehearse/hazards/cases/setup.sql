@@ -55,3 +55,4 @@ INSERT INTO payments SELECT g, nullif(g, 40) FROM generate_series(1, 40) g;
 INSERT INTO days VALUES ('2024-01-01', 1), ('2024-01-01', 1000);
 INSERT INTO events_2024 SELECT g, '2024-06-01' FROM generate_series(1, 50) g;
 INSERT INTO events_2025 SELECT g, '2025-06-01' FROM generate_series(1, 50) g;
+UPDATE users SET feeling = 'sad' WHERE id = 50;

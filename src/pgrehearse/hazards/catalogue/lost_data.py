@@ -267,7 +267,7 @@ CREATE TABLE {new_qualified} (LIKE {table} INCLUDING ALL);""",
         effect="moves {table}.{column} to another enum, {type}: the table is rewritten while nobody can read it, and "
         "rows with a label that it lacks make the migration fail, or lose it",
         remedy="""\
--- Leave the label in the type, and refuse it in the table:
+-- Leave the label in the type, refuse it in the table, and change the rows that hold it in batches:
 ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} <> {label}) NOT VALID;
 -- In a later migration, while readers and writers go on:
 -- ALTER TABLE {table} VALIDATE CONSTRAINT {check};""",
