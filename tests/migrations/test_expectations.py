@@ -71,6 +71,7 @@ def test_everything_that_can_be_declared_is_read(
         ("deletes t where a); DROP TABLE x; --", "the condition is not SQL"),
         ("deletes t where a) UNION SELECT FROM u WHERE (b", "the condition is not SQL"),
         ("deletes t where a) LIMIT (1", "the condition is not SQL"),
+        ("deletes t where true) or (1=1", "the condition is not SQL"),
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_a_way_out(line: str, says: str) -> None:

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,11 @@ def flyway(folder: Path) -> Path:
     return folder
 
 
+def name_not_utf8(folder: Path) -> Path:
+    Path(os.fsdecode(os.fsencode(folder) + b"/0001_\xff.sql")).write_text("SELECT 1;")
+    return folder
+
+
 def not_utf8(folder: Path) -> Path:
     (folder / "0001_a.sql").write_bytes(b"SELECT 1;\nSELECT '\xfc';")
     return folder
@@ -267,6 +273,7 @@ BAD_FOLDERS = [
     (one_number_twice, MalformedSource, r"two files of one number: 0001_a\.sql and 1_b\.sql"),
     (up_and_down, MalformedSource, "two files of one number"),
     (flyway, SourceNotFound, "begins with a number"),
+    (name_not_utf8, MalformedSource, r"0001_\\udcff\.sql is not UTF-8"),
     (not_utf8, MalformedSource, r"0001_a\.sql, line 2.*0xfc.*not UTF-8"),
     (utf16, MalformedSource, "NUL byte"),
     (symlink_loop, MalformedSource, "leads back to itself"),

@@ -98,6 +98,7 @@ def test_nothing_but_comments_is_no_statement() -> None:
         ("COPY t TO STDOUT", "x.sql:1:1: COPY TO STDOUT", "export"),
         ("SELECT :name;", 'x.sql:1:8: syntax error at or near ":": if this is a psql variable', "psql"),
         ("BEGIN; COMMIT AND CHAIN;", "x.sql:1:8: COMMIT AND CHAIN", "BEGIN and COMMIT"),
+        ("BEGIN; ROLLBACK AND CHAIN;", "x.sql:1:8: ROLLBACK AND CHAIN", "BEGIN and COMMIT"),
         ("PREPARE TRANSACTION 'x'", "x.sql:1:1: PREPARE TRANSACTION", "BEGIN and COMMIT"),
         (b"SELECT 1;\n-- caf\xe9", "x.sql:2: byte 0xe9 is not UTF-8", "iconv"),
     ],

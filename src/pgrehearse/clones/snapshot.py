@@ -16,7 +16,8 @@ NO_TIMEOUTS = """
 SELECT pg_catalog.set_config(name, CASE vartype WHEN 'bool' THEN 'off' ELSE '0' END, false)
 FROM pg_catalog.pg_settings
 WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
-               'idle_session_timeout', 'transaction_timeout', 'default_transaction_read_only')
+               'idle_session_timeout', 'transaction_timeout', 'default_transaction_read_only',
+               'quote_all_identifiers')
 """
 
 

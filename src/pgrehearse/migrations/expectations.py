@@ -158,6 +158,7 @@ def _cut(rest: str) -> tuple[str, str]:
 def _is_condition(text: str) -> bool:
     """Whether it is one expression and nothing else: it may not close the parenthesis that it is put in."""
     try:
+        parse_sql(f"SELECT FROM t WHERE\n{text}")  # "true) OR (true" is none, and reads as one in parentheses
         statements = parse_sql(f"SELECT FROM t WHERE (\n{text}\n)")
     except ParseError:
         return False

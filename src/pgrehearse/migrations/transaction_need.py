@@ -90,7 +90,7 @@ def unsupported_transaction_control(kind: str, tree: str) -> str | None:
     if kind != "TransactionStmt":
         return None
     if '"chain":true' in tree:
-        return "COMMIT AND CHAIN"
+        return "ROLLBACK AND CHAIN" if "TRANS_STMT_ROLLBACK" in tree else "COMMIT AND CHAIN"
     found = _TRANSACTION.search(tree)
     return _NOT_SUPPORTED.get(found.group(1)) if found else None
 

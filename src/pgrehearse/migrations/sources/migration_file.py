@@ -14,9 +14,16 @@ def read_migration_file(path: Path, display: str) -> bytes:
     """The file's bytes as they are.
 
     A byte order mark and CRLF are kept: digests are of the raw bytes.  Raises `MalformedSource` when the
-    file cannot be read (rights, a symlink loop, a directory), is not UTF-8, or holds a NUL, which no
-    SQL text may.
+    file cannot be read (rights, a symlink loop, a directory), is not UTF-8, nor is its name, or holds a NUL,
+    which no SQL text may.
     """
+    try:
+        display.encode()
+    except UnicodeEncodeError:
+        raise MalformedSource(
+            f"the name of {display.encode('utf-8', 'backslashreplace').decode()} is not UTF-8",
+            remedy="Rename it: the ledger records migrations by their names.",
+        ) from None
     try:
         if path.stat().st_size > SIZE_LIMIT_BYTES:
             raise MalformedSource(
