@@ -2,9 +2,18 @@
 
 from pathlib import Path
 
+import psycopg
 import pytest
 from tests.support.dumps import dump_text
 
+from pgrehearse.clones.inert_functions import (
+    SWITCHED_OFF,
+    MadeInert,
+    OutwardFunction,
+    read_calls,
+    refresh_matviews,
+    switch_off_functions,
+)
 from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
@@ -98,10 +107,9 @@ def test_postgres_fdw_and_file_fdw_point_nowhere_and_views_on_them_are_not_refre
         assert session.execute("SELECT i FROM cached, lines").fetchall() == [(1,)]
     with pair_of(database, None) as pair:
         assert {each.kind for each in pair.switched_off} == {
-            "user mapping", "materialized view", "foreign server", "foreign table",
+            "user mapping", "materialized view", "foreign server", "foreign table", "function",
         }  # fmt: skip
         assert pair.not_measured == (
-            "extension dblink: its functions reach outward when something calls them",
             "materialized view public.cached is not populated on the clone: it reads a foreign table",
         )
         with connect(pair.clone, verb="test") as session:
@@ -116,3 +124,91 @@ def test_postgres_fdw_and_file_fdw_point_nowhere_and_views_on_them_are_not_refre
             assert ("host=/nonexistent/pgrehearse",) in options
             options = session.execute("SELECT unnest(ftoptions) FROM pg_foreign_table").fetchall()
             assert "program" not in str(options)
+
+
+def _definitions(database: Conninfo) -> list[str]:
+    """A dump's statements but for those that fill materialized views."""
+    return [line for line in dump_text(database).splitlines() if line and not line.startswith(("--", "REFRESH "))]
+
+
+@pytest.mark.pg("== 15")
+def test_dblink_reaches_nobody_from_a_clone_nor_while_it_is_made(
+    server: LocalServer, database: Conninfo, pair_of: MakePair
+) -> None:
+    """The oracle is a log on production's own server that each of them writes to where it can."""
+    address = f"{server.conninfo().text} dbname={database.parameters['dbname']}"
+    write = "insert into public.log values (''{}'') returning what"
+    with connect(database, verb="test") as session:
+        session.execute("CREATE EXTENSION dblink; CREATE TABLE log (what text)")
+        session.execute(
+            f"CREATE FUNCTION remote() RETURNS SETOF text LANGUAGE sql AS $q$ SELECT w FROM public.dblink('{address}', "
+            f"'{write.format('function')}') AS x(w text) $q$;"
+            "CREATE FUNCTION quiet() RETURNS text LANGUAGE plpgsql AS $q$ BEGIN "
+            "RETURN (SELECT max(w) FROM public.remote() w); EXCEPTION WHEN OTHERS THEN RETURN 'caught'; END $q$;"
+            "CREATE MATERIALIZED VIEW direct AS SELECT w "
+            f"FROM dblink('{address}', '{write.format('direct')}') AS x(w text);"
+            "CREATE MATERIALIZED VIEW a_reader AS SELECT w FROM direct;"
+            "CREATE MATERIALIZED VIEW inside AS SELECT * FROM remote() w; CREATE INDEX ON inside (w);"
+            "CREATE MATERIALIZED VIEW swallows AS SELECT quiet() AS w;"
+            "CREATE MATERIALIZED VIEW harmless AS SELECT 1 AS i; CREATE UNIQUE INDEX ON harmless (i);"
+            "CREATE MATERIALIZED VIEW also_harmless AS SELECT i FROM harmless;"
+            "CREATE MATERIALIZED VIEW never_filled AS SELECT 1 AS i WITH NO DATA; TRUNCATE log".encode()
+        )
+    with pair_of(database, None) as pair:
+        off = {each.name for each in pair.switched_off if each.kind == "function"}
+        assert off == {
+            "dblink",
+            "dblink_connect",
+            "dblink_connect_u",
+            "dblink_exec",
+            "dblink_open",
+            "dblink_send_query",
+        }
+        told = [each for each in pair.not_measured if "materialized view" in each]
+        assert sorted(each.split(" is not populated")[0].rpartition(".")[2] for each in told) == [
+            "a_reader", "direct", "inside", "swallows",
+        ]  # fmt: skip
+        assert any("filling it calls dblink, which reaches another server" in each for each in told)
+        assert _definitions(pair.pristine) == _definitions(pair.clone) == _definitions(database)
+        for copy in (pair.pristine, pair.clone):
+            with connect(copy, verb="test") as session:
+                populated = session.execute("SELECT matviewname FROM pg_matviews WHERE ispopulated ORDER BY 1")
+                assert [name for (name,) in populated] == ["also_harmless", "harmless"]
+        with connect(pair.clone, verb="test") as session:
+            before = read_calls(session)
+            for call in (f"dblink_connect('{address}')", f"dblink_exec('{address}', 'x')", "remote()"):
+                with pytest.raises(psycopg.errors.Error) as caught:
+                    session.execute(f"SELECT {call}".encode())
+                assert caught.value.sqlstate == SWITCHED_OFF
+                assert "reaches another server, and is switched off on a clone" in str(caught.value)
+            assert session.execute("SELECT quiet()").fetchone() == ("caught",)
+            assert session.execute("SELECT dblink_get_connections()").fetchone() == (None,)
+            calls = read_calls(session)
+            assert {name: calls[name] - before.get(name, 0) for name in calls} == {
+                "dblink": 2, "dblink_connect": 1, "dblink_exec": 1,
+            }  # fmt: skip
+    with connect(database, verb="test") as session:
+        assert session.execute("SELECT what FROM log").fetchall() == []
+
+
+@pytest.mark.pg("== 15")
+def test_where_nobody_may_switch_functions_off_what_calls_any_stays_empty(database: Conninfo) -> None:
+    """On a platform whose administrator is no superuser."""
+    left = OutwardFunction(oid=1, name="dblink", of="dblink")
+    with connect(database, verb="test") as session:
+        session.execute(
+            "CREATE EXTENSION dblink; CREATE ROLE no_superuser; CREATE TABLE t AS SELECT 1 AS i;"
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE VIEW v AS SELECT f() AS i;"
+            "CREATE MATERIALIZED VIEW calls AS SELECT i FROM v WITH NO DATA;"
+            "CREATE MATERIALIZED VIEW counts AS SELECT count(*) FROM t WITH NO DATA"
+        )
+        session.execute("SET ROLE no_superuser")
+        found = switch_off_functions(session)
+        session.execute("RESET ROLE; DROP ROLE no_superuser")
+        assert not found.functions
+        assert {each.of for each in found.left} == {"dblink"}
+        assert "can be switched off only by a superuser" in found.not_measured()[0]
+        empty, _ = refresh_matviews(session, [("public", "calls"), ("public", "counts")], MadeInert(left=(left,)))
+        assert list(empty) == [("public", "calls")]
+        filled = session.execute("SELECT matviewname FROM pg_catalog.pg_matviews WHERE ispopulated").fetchall()
+        assert filled == [("counts",)]

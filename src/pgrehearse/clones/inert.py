@@ -43,7 +43,12 @@ class Outward:
     subscriptions: tuple[str, ...]
     user_mappings: tuple[tuple[str, str], ...]  # server, user
     foreign_matviews: tuple[tuple[str, str], ...]  # namespace, name
-    extensions: tuple[str, ...]  # whose functions reach outward when they are called
+    extensions: tuple[str, ...]  # whose functions reach outward when they are called, and are not known one by one
+    populated_matviews: tuple[tuple[str, str], ...] = ()  # namespace, name; of all that can be filled here
+
+    def restores_definitions(self, entry: ContentsEntry) -> bool:
+        """Whether this line may be restored where materialized views are filled later, one by one."""
+        return entry.kind != "MATERIALIZED VIEW DATA" and self.restores(entry)
 
     def restores(self, entry: ContentsEntry) -> bool:
         """Whether this line of the dump's table of contents may be restored."""
@@ -78,11 +83,14 @@ class Outward:
 
 
 def read_outward(connection: Connection) -> Outward:
-    """Read from the source what a clone must not do.  Five small catalog queries."""
+    """Read from the source what a clone must not do.  Six small catalog queries."""
+    foreign = tuple((row[0], row[1]) for row in connection.execute(QUERIES["foreign_matviews"]))
+    populated = [(row[0], row[1]) for row in connection.execute(QUERIES["populated_matviews"])]
     return Outward(
         subscriptions=tuple(row[0] for row in connection.execute(QUERIES["subscriptions"])),
         user_mappings=tuple((row[0], row[1]) for row in connection.execute(QUERIES["user_mappings"])),
-        foreign_matviews=tuple((row[0], row[1]) for row in connection.execute(QUERIES["foreign_matviews"])),
+        foreign_matviews=foreign,
+        populated_matviews=tuple(name for name in populated if name not in foreign),
         extensions=tuple(row[0] for row in connection.execute(QUERIES["outward_extensions"])),
     )
 

@@ -25,10 +25,16 @@ WHERE (n.nspname, c.relname, a.attname) IN (
 ORDER BY 1, 2;
 
 -- name: outward_extensions
+-- Whose functions are not replaced one by one: see inert_functions.py.
 SELECT e.extname::text FROM pg_catalog.pg_extension e
-WHERE e.extname IN ('dblink', 'http', 'pg_net', 'pgsql_http', 'aws_s3', 'aws_lambda', 'azure_storage', 'plpython3u',
-                    'plpythonu', 'plperlu', 'pltclu', 'plsh', 'oracle_fdw', 'pg_background', 'pgmemcache', 'redis')
+WHERE e.extname IN ('plpython3u', 'plpythonu', 'plperlu', 'pltclu', 'plsh', 'oracle_fdw', 'pg_background')
 ORDER BY 1;
+
+-- name: populated_matviews
+SELECT n.nspname::text, c.relname::text
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'm' AND c.relispopulated AND n.nspname <> 'pgrehearse_quarantine'
+ORDER BY c.oid;
 
 -- name: foreign_matviews
 -- Materialized views that read a foreign table, directly or through views: refreshing one asks the other server.

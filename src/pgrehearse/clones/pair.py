@@ -297,7 +297,7 @@ def _make(request: _Request, making: Making, path: SessionPath, not_asked: tuple
         template_way=way,
         lowered=(*place.lowered, *restored.lowered),
         switched_off=(*outward.switched_off(), *restored.switched_off),
-        not_measured=(*not_asked, *outward.not_measured()),
+        not_measured=(*not_asked, *outward.not_measured(), *restored.not_measured),
         make_clone=make_clone,
         place=place,
         timings=CloneTimings(

@@ -27,6 +27,17 @@ class SharedChange:
     what: str  # "role app"
     effect: str  # "new", "gone", "changed"
     whose: Whose
+    undo: str | None  # the statement that makes it again what it was; None: none does alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedObject:
+    """One row of a shared catalog."""
+
+    content: str
+    xid: int | None  # of the transaction that wrote it; None: may not be read
+    makes: str | None  # a statement that gives it this content
+    removes: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +59,9 @@ class Transactions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedCatalogs:
-    """Every shared object by its name: what it is, and the transaction that wrote it (None: may not be read)."""
+    """Every shared object by its name."""
 
-    objects: Mapping[str, tuple[str, int | None]]
+    objects: Mapping[str, SharedObject]
     next_xid: int
 
 
@@ -67,7 +78,11 @@ def read_shared_catalogs(admin: Connection) -> SharedCatalogs:
         admin.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         rows = [row for name in names for row in admin.execute(QUERIES[name])]
         next_xid = fetch_value(admin, QUERIES["next_xid"])
-    return SharedCatalogs(objects={what: (content, xid) for what, content, xid in rows}, next_xid=next_xid)
+    objects = {
+        what: SharedObject(content=content, xid=xid, makes=makes, removes=removes)
+        for what, content, xid, makes, removes in rows
+    }
+    return SharedCatalogs(objects=objects, next_xid=next_xid)
 
 
 def compare_shared_catalogs(
@@ -81,7 +96,13 @@ def _changes(before: SharedCatalogs, after: SharedCatalogs, plan: Transactions) 
     for what in sorted({*before.objects, *after.objects}):
         old, new = before.objects.get(what), after.objects.get(what)
         if new is None:
-            yield SharedChange(what=what, effect="gone", whose=Whose.UNKNOWN)
-        elif old is None or old[0] != new[0]:
-            effect = "new" if old is None else "changed"
-            yield SharedChange(what=what, effect=effect, whose=plan.whose(new[1]))
+            assert old is not None
+            # A role that is gone took its password with it.
+            undo = None if what.startswith("role ") else old.makes
+            yield SharedChange(what=what, effect="gone", whose=Whose.UNKNOWN, undo=undo)
+        elif old is None:
+            yield SharedChange(what=what, effect="new", whose=plan.whose(new.xid), undo=new.removes)
+        elif old.content != new.content:
+            # One membership less its options is made by revoking it first.
+            undo = f"{new.removes}; {old.makes}" if what.startswith("membership ") else old.makes
+            yield SharedChange(what=what, effect="changed", whose=plan.whose(new.xid), undo=undo)

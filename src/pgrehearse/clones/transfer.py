@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgrehearse.clones import inert, preflight
-from pgrehearse.clones.dump_restore import read_contents, start_dump, start_restore
+from pgrehearse.clones import inert, inert_functions, preflight
+from pgrehearse.clones.dump_restore import ContentsEntry, read_contents, start_dump, start_restore
 from pgrehearse.clones.place import Place
 from pgrehearse.clones.snapshot import Snapshot
 from pgrehearse.postgres.binaries import require_client
@@ -39,6 +39,7 @@ class Restored:
     """The pristine database, filled."""
 
     switched_off: tuple[inert.SwitchedOff, ...]
+    not_measured: tuple[str, ...]
     lowered: tuple[str, ...]
     size_bytes: int
     restore_ms: float
@@ -68,24 +69,40 @@ def dump(transfer: Transfer, snapshot: Snapshot, on_snapshot: Callable[[Connecti
 def restore(transfer: Transfer, outward: inert.Outward) -> Restored:
     """pg_restore into pristine, made inert on the way, then ANALYZE, whose statistics the clone inherits.
 
-    Definitions first, so that foreign servers point nowhere before a materialized view is refreshed.
+    Definitions first, so that foreign servers point nowhere, and functions raise, before a materialized view is filled.
     """
     place = transfer.place
     started = time.monotonic()
     transfer.progress("restoring definitions")
-    _restore_sections(transfer, outward, ("pre-data",))
+    _restore_sections(transfer, outward.restores, ("pre-data",))
     with place.open_admin(transfer.pristine) as session:
         switched_off = inert.switch_off_servers(session)
+        functions = inert_functions.switch_off_functions(session)
+    switched_off += functions.switched_off()
     transfer.progress("restoring data, indexes and constraints")
-    _restore_sections(transfer, outward, ("data", "post-data"))
+    # pg_restore ends with the first view that cannot be filled, so where one may call such a function we fill them.
+    keep = outward.restores_definitions if functions.found else outward.restores
+    _restore_sections(transfer, keep, ("data", "post-data"))
+    empty: dict[tuple[str, str], str] = {}
     with place.open_admin(transfer.pristine) as session:
         switched_off += inert.switch_off_jobs(session)
+        if functions.found:
+            empty, told = inert_functions.refresh_matviews(session, outward.populated_matviews, functions)
+            switched_off += told
+            session.execute("RESET search_path")
         restore_ms = ms_since(started)
         transfer.progress("analyzing")
         started = time.monotonic()
         session.execute("ANALYZE")
         return Restored(
             switched_off=switched_off,
+            not_measured=(
+                *functions.not_measured(),
+                *(
+                    f"materialized view {'.'.join(name)} is not populated on the clone: {why}"
+                    for name, why in empty.items()
+                ),
+            ),
             lowered=preflight.compare_locales(transfer.needs.locale, preflight.read_locale(session)),
             size_bytes=fetch_value(session, "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"),
             restore_ms=restore_ms,
@@ -93,14 +110,14 @@ def restore(transfer: Transfer, outward: inert.Outward) -> Restored:
         )
 
 
-def _restore_sections(transfer: Transfer, outward: inert.Outward, sections: tuple[str, ...]) -> None:
+def _restore_sections(transfer: Transfer, keep: Callable[[ContentsEntry], bool], sections: tuple[str, ...]) -> None:
     binaries = require_client(transfer.client_major)
     program = start_restore(
         binaries,
         transfer.place.admin.replaced(dbname=transfer.pristine),
         directory=transfer.work / DUMP,
         sections=sections,
-        keep=outward.restores,
+        keep=keep,
         contents=read_contents(binaries, transfer.work / DUMP),
         jobs=transfer.jobs,
         log=transfer.work / f"pg_restore-{sections[0]}.log",

@@ -23,8 +23,8 @@ _NAMES_ONLY = frozenset({"FUNCTION", "PROCEDURE", "ROUTINE", "INTO", "TABLE"})
 NOT_DYNAMIC = frozenset({"ON", "FUNCTION", "PROCEDURE"})  # GRANT EXECUTE ON, a trigger's EXECUTE FUNCTION
 # Functions that run the statement which they are given as a string.
 RUNS_STRINGS = frozenset({
-    "query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "ts_stat", "ts_rewrite", "crosstab", "crosstab2",
-    "crosstab3", "crosstab4", "crosstabn", "connectby", "xpath_table", "pg_background_launch",
+    "query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "ts_stat", "ts_rewrite", "crosstab",
+    "crosstab2", "crosstab3", "crosstab4", "crosstabn", "connectby", "xpath_table", "pg_background_launch",
 })  # fmt: skip
 _DEEPEST = 8  # strings within strings
 

@@ -7,8 +7,17 @@ shared server, was not measured, whatever else was seen.
 import re
 from collections.abc import Sequence
 
+import psycopg
 from psycopg import sql
 
+from pgrehearse.clones.inert_functions import (
+    SWITCHED_OFF,
+    Replaced,
+    put_back,
+    read_calls,
+    replace_bodies,
+    switch_off_functions,
+)
 from pgrehearse.clones.pair import ClonePair
 from pgrehearse.clones.shared_catalogs import (
     SharedCatalogs,
@@ -25,11 +34,10 @@ from pgrehearse.migrations.statements import Statement, TransactionNeed
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rehearsal.judge import Unmeasured
 from pgrehearse.rehearsal.unseen import (
-    POWERFUL,
     QUERIES,
-    REMEDY,
     UnseenFunction,
     read_unseen_functions,
+    read_untrusted_functions,
     why_unseen_statement,
 )
 
@@ -42,8 +50,10 @@ _LEAVES_ROLE = r"session[\s_]+authorization|discard\s+all|\yrole\s*(=|\yto\y)?\s
 _TAKES_ROLE = r"|\yset\s+(local\s+|session\s+)?role\y|'role'\s*,"
 _SESSION_USER = re.compile(r"\bsession_user\b", re.IGNORECASE)
 _CREATES_FUNCTIONS = frozenset(
-    {"CreateFunctionStmt", "AlterFunctionStmt", "AlterOwnerStmt", "CreateExtensionStmt", "DoStmt"}
+    {"CreateFunctionStmt", "AlterFunctionStmt", "AlterOwnerStmt", "CreateExtensionStmt", "AlterExtensionStmt", "DoStmt"}
 )
+# In one of our own names, so that nothing of the plan can be told by it.
+SHARED_SERVER = "reaches beyond its database, or may do so unseen as a powerful role of a shared server"
 _CONTROL = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, TransactionNeed.ROLLS_BACK})
 
 
@@ -63,6 +73,10 @@ class PlanSession(NoObserver):
         self._outside: list[tuple[int, int]] = []
         self._next_xid = 0
         self._before: SharedCatalogs | None = None
+        self._replaced: tuple[Replaced, ...] = ()
+        self._calls_before: dict[str, int] = {}
+        self._not_switched_off: dict[str, str] = {}  # extensions that the plan made: where
+        self._counts_calls = True
         self.lowered: list[str] = []
         self.unmeasured: list[Unmeasured] = []
 
@@ -73,11 +87,14 @@ class PlanSession(NoObserver):
         with self._pair.session("clone", "watch") as admin:
             if self._login is not None:
                 self.lowered += self._asking_who_logged_in(admin)
+            self._calls_before = read_calls(admin)
+            self._functions = self._read_functions(admin)
+            if self._functions or (self._powerful and not self._pair.is_private):
+                self._track_functions(admin)  # by name only calls in the files are known
             if self._pair.is_private:
                 return
-            self._functions = read_unseen_functions(admin, powerful=self._powerful)
-            if self._powerful or self._functions:  # by name only calls in the files are known
-                admin.execute(sql.SQL(TRACK_FUNCTIONS).format(sql.Identifier(admin.info.dbname)))
+            stopped = {each.oid: (each.name, SHARED_SERVER) for each in self._functions if each.must_not_run}
+            self._replaced = replace_bodies(admin, stopped)
             self._before = read_shared_catalogs(admin)
             self._next_xid = self._before.next_xid
 
@@ -93,10 +110,11 @@ class PlanSession(NoObserver):
             )
         for function in self._functions:
             if (place := self._called.get(function.oid)) is not None:
-                reason = f"{function.name}() ran in it as {POWERFUL}, and {function.reason}; {REMEDY}"
+                reason = f"{function.name}() ran in it as {function.who}, and {function.reason}; {function.remedy}"
                 self.unmeasured.append(
                     Unmeasured(what=f"what {place} does to the server", reason=reason, decisive=True)
                 )
+        self._tell_outward_calls()
         self.unmeasured += [_told(change) for change in self._shared_changes()]
 
     def find_doubt(self, failure: MigrationFailed) -> str | None:
@@ -105,6 +123,9 @@ class PlanSession(NoObserver):
             return f"since {self._left_role_at} the session is not {self._pair.role}'s any more"
         if self._left_out_at is not None:
             return f"{self._left_out_at}, which was not run here, may be why"
+        if failure.sqlstate == SWITCHED_OFF or (called := self._outward_calls()):
+            names = "something" if failure.sqlstate == SWITCHED_OFF else ", ".join(called)
+            return f"{names} that is switched off on a clone was called, and may be why"
         if self._login is not None and failure.sqlstate == INSUFFICIENT_PRIVILEGE and self._changes_user():
             return (
                 f"who logged in is not {self._pair.role} but a login of our own, and something in the plan or in a "
@@ -115,7 +136,7 @@ class PlanSession(NoObserver):
     def why_left_out(self, statement: Statement) -> str | None:
         """For `apply`: why this statement is not run here."""
         if self._pair.is_private:
-            return None
+            return None  # the statement is run, and what ran in it is told
         return why_unseen_statement(statement, self._functions, powerful=self._powerful)
 
     # --- the observer's part ---------------------------------------------------------------------------------
@@ -126,8 +147,8 @@ class PlanSession(NoObserver):
         statement = running.statement
         if error is not None or statement.need in _CONTROL or not (running.in_transaction or running.outside):
             return
-        if not self._pair.is_private and statement.kind in _CREATES_FUNCTIONS:
-            self._functions = read_unseen_functions(running.session, powerful=self._powerful)
+        if statement.kind in _CREATES_FUNCTIONS:
+            self._look_at_functions(running)
         oids = [function.oid for function in self._functions]
         row = running.session.execute(QUERIES["state"], (oids,)).fetchone()
         assert row is not None
@@ -148,6 +169,56 @@ class PlanSession(NoObserver):
             self._left_out_at = f"{migration.path}:{statement.line}"
 
     # --- details -----------------------------------------------------------------------------------------------
+
+    def _read_functions(self, session: Connection) -> tuple[UnseenFunction, ...]:
+        untrusted = read_untrusted_functions(session)
+        if self._pair.is_private:
+            return untrusted
+        unseen = read_unseen_functions(session, powerful=self._powerful, known=self._functions)
+        known = {each.oid for each in unseen}
+        return (*unseen, *(each for each in untrusted if each.oid not in known))
+
+    def _look_at_functions(self, running: Running) -> None:
+        """What the plan made may not reach out either; its own session is the only one that sees it yet."""
+        place = f"{running.migration.path}:{running.statement.line}"
+        for left in switch_off_functions(running.session).left:
+            self._not_switched_off.setdefault(left.of, place)
+        known = self._functions
+        self._functions = self._read_functions(running.session)
+        if not self._pair.is_private:
+            stopped = {
+                each.oid: (each.name, SHARED_SERVER)
+                for each in self._functions
+                if each.must_not_run and not any(each is before for before in known)
+            }
+            self._replaced += replace_bodies(running.session, stopped)
+
+    def _track_functions(self, admin: Connection) -> None:
+        try:
+            admin.execute(sql.SQL(TRACK_FUNCTIONS).format(sql.Identifier(admin.info.dbname)))
+        except psycopg.errors.InsufficientPrivilege:
+            self._counts_calls = False
+
+    def _outward_calls(self) -> list[str]:
+        """Functions that are switched off on the clone, and were called since the plan began."""
+        with self._pair.session("clone", "watch") as admin:
+            calls = read_calls(admin)
+        return sorted(name for name, count in calls.items() if count != self._calls_before.get(name, 0))
+
+    def _tell_outward_calls(self) -> None:
+        for name in self._outward_calls():
+            reason = f"the plan called {name}(), which is switched off on a clone: what it would have done was not seen"
+            self.unmeasured.append(Unmeasured(what=f"what {name}() does elsewhere", reason=reason, decisive=True))
+        for extension, place in self._not_switched_off.items():
+            reason = f"its functions reach outward, and only a superuser may switch them off; {place} made it here"
+            self.unmeasured.append(Unmeasured(what=f"extension {extension}", reason=reason, decisive=True))
+        if self._functions and not self._counts_calls:
+            names = ", ".join(sorted({each.name for each in self._functions}))
+            reason = "which functions ran can be asked only by a superuser of the target"
+            self.unmeasured.append(Unmeasured(what=f"whether the plan called {names}", reason=reason, decisive=False))
+        if self._replaced:
+            with self._pair.session("clone", "watch") as admin:
+                put_back(admin, self._replaced)
 
     def _shared_changes(self) -> tuple[SharedChange, ...]:
         if self._before is None:
@@ -181,4 +252,6 @@ def _told(change: SharedChange) -> Unmeasured:
         f"it was {change.whose.value}: a plan that changes its server cannot be measured on a shared one; "
         "leave --target out for a private local server"
     )
+    if change.undo is not None:
+        reason += f"; unless somebody else meant it, this undoes it: {change.undo};"
     return Unmeasured(what=what, reason=reason, decisive=True)

@@ -215,7 +215,7 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress, application: Ru
         tracer.close()
         if application is not None:
             application.ask_prepared()
-    if seen.failure is not None:
+    if seen.failure is not None and seen.doubt is None:  # run again, it could reach what was stopped the first time
         seen.traces = with_locks_of_failure(pair, seen.traces, seen.commits, ignored=ignored)
     plan_session.end()
     seen.unmeasured += plan_session.unmeasured

@@ -1,13 +1,22 @@
 -- name: functions
 -- Functions of the server's own and of C libraries are known by name (see migrations/reach.py).
-SELECT p.oid::pg_catalog.int8, p.proname::pg_catalog.text, l.lanname::pg_catalog.text, p.prosrc
+-- The text of BEGIN ATOMIC stands elsewhere.  The last column: whether it runs as its owner, who may reach the machine.
+SELECT p.oid::pg_catalog.int8, p.proname::pg_catalog.text, l.lanname::pg_catalog.text,
+       CASE WHEN l.lanname = 'sql' THEN COALESCE(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) ELSE p.prosrc END,
+       p.prosecdef AND (o.rolsuper
+                        OR pg_catalog.pg_has_role(o.oid, 'pg_execute_server_program', 'MEMBER')
+                        OR pg_catalog.pg_has_role(o.oid, 'pg_read_server_files', 'MEMBER')
+                        OR pg_catalog.pg_has_role(o.oid, 'pg_write_server_files', 'MEMBER'))
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 JOIN pg_catalog.pg_roles o ON o.oid = p.proowner
-WHERE p.oid OPERATOR(pg_catalog.>=) 16384 AND p.prokind IN ('f', 'p') AND l.lanname NOT IN ('internal', 'c')
-  AND (%s OR (p.prosecdef AND (o.rolsuper
-                               OR pg_catalog.pg_has_role(o.oid, 'pg_execute_server_program', 'MEMBER')
-                               OR pg_catalog.pg_has_role(o.oid, 'pg_write_server_files', 'MEMBER'))));
+WHERE p.oid OPERATOR(pg_catalog.>=) 16384 AND p.prokind IN ('f', 'p') AND l.lanname NOT IN ('internal', 'c');
+
+-- name: untrusted
+SELECT p.oid::pg_catalog.int8, p.proname::pg_catalog.text, l.lanname::pg_catalog.text
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE p.oid OPERATOR(pg_catalog.>=) 16384 AND p.prokind IN ('f', 'p') AND NOT l.lanpltrusted
+  AND l.lanname NOT IN ('internal', 'c');
 
 -- name: state
 -- One look after each statement: who we are, our transaction, and which of these functions ran in it.

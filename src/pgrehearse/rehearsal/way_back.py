@@ -130,6 +130,8 @@ def _why_not(pair: ClonePair, seen: Seen) -> str | None:
         return "the plan failed: there is nothing to take back"
     if seen.not_run:
         return "a part of the plan was not run"
+    if any(entry.decisive for entry in seen.unmeasured):
+        return "the plan was not measured, and is not run a second time"
     return None
 
 

@@ -331,3 +331,29 @@ def _busy(database: Conninfo, statement: str) -> Iterator[Callable[[], int]]:
     finally:
         stop.set()
         thread.join()
+
+
+@pytest.mark.pg("== 15")
+def test_a_proof_reaches_no_other_server(back_up: Back, server: LocalServer, database: Conninfo) -> None:
+    """Debian's 15 brings dblink; a view over it writes into a log of production wherever it is filled."""
+    address = f"{server.conninfo().text} dbname={database.parameters['dbname']}"
+    names: list[str] = []
+
+    def look(restored: Conninfo) -> None:
+        with connect(restored, verb="test") as session:
+            names.extend(row[0] for row in session.execute("SELECT matviewname FROM pg_matviews WHERE ispopulated"))
+
+    with connect(database, verb="test") as session:
+        session.execute("CREATE EXTENSION dblink; CREATE TABLE log (what text)")
+        session.execute(
+            "CREATE MATERIALIZED VIEW m AS SELECT w FROM "
+            f"dblink('{address}', 'insert into public.log values (1) returning what') AS x(w text);"
+            "CREATE MATERIALIZED VIEW fine AS SELECT 1 AS i; TRUNCATE log".encode()
+        )
+        backup = back_up(database, on_restored=look)
+        assert names == ["fine"]
+        assert session.execute("SELECT count(*) FROM log").fetchone() == (0,)
+    assert (
+        "materialized view public.m: not compared, since the copy could not fill it: filling it calls dblink, which "
+        "reaches another server"
+    ) in backup.manifest.left_out

@@ -204,7 +204,7 @@ def _prove(request: _Request, taken: _Taken) -> None:
     with open_scratch(
         request.scratch, surroundings, ledger=request.ledger, now=request.now, progress=progress
     ) as scratch:
-        restore_dump(
+        left_empty = restore_dump(
             request.work / DUMP, surroundings, scratch, client_major=taken.client_major, jobs=request.jobs,
             progress=progress, inert=True,
         )  # fmt: skip
@@ -221,7 +221,7 @@ def _prove(request: _Request, taken: _Taken) -> None:
             ),
             f"what was restored from the dump of {request.source.address}",
         )
-        taken.noted = _extensions_otherwise(surroundings, scratch)
+        taken.noted = (*_extensions_otherwise(surroundings, scratch), *left_empty)
     taken.proved_sequences = found.sequences
 
 

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from pgrehearse.clones import inert_functions
 from pgrehearse.clones.dump_restore import ContentsEntry, read_contents, start_restore
 from pgrehearse.errors import BackupRefused
 from pgrehearse.postgres.binaries import require_client
@@ -41,7 +42,7 @@ def restore_into(
     refused before the target is written to.  Owners and grants come with it: their roles must exist.  Settings and
     grants of the database itself are not restored: `DumpBackup.surroundings` has them.  Subscriptions only with
     ``subscriptions``; they come disabled and connect nowhere.  ``inert`` (for a scratch copy): no user mappings, no
-    subscriptions, and materialized views over foreign tables stay empty.
+    subscriptions, and what would be filled from another server stays empty: its functions raise.
 
     The first error ends it and leaves the target half filled.  Raises `BackupDamaged`, `BackupNotProved`,
     `BackupRefused` (1), `CloneFailed`, `MissingBinaries` (3), `ServerUnreachable` (4).
@@ -64,8 +65,11 @@ def restore_dump(
     work_directory: Path | None = None,
     subscriptions: bool = False,
     inert: bool = False,
-) -> None:
-    """The same without asking whether the files are what they were: for the proof itself."""
+) -> tuple[str, ...]:
+    """The same without asking whether the files are what they were: for the proof itself.
+
+    Returns what was left out for being ``inert``: materialized views that can be filled only from another server.
+    """
     target = _writing(target, surroundings)
     with connect(target, verb="restore") as session:
         _require_fitting(session, surroundings, target)
@@ -73,19 +77,34 @@ def restore_dump(
             session.execute("DROP SCHEMA IF EXISTS public")
         major = session.info.server_version // 10000
     binaries = require_client(max(major, client_major))
-    keep = surroundings.outward.restores if inert else _all_but_subscriptions(subscriptions=subscriptions)
+    outward = surroundings.outward
+    keep = outward.restores if inert else _all_but_subscriptions(subscriptions=subscriptions)
+    functions = inert_functions.MadeInert()
     with tempfile.TemporaryDirectory(prefix="pgrehearse-restore-", dir=work_directory) as work:
         progress.step(f"restoring into {target.address}")
-        with start_restore(
-            binaries, target, directory=dump,
-            sections=("pre-data", "data", "post-data"), keep=keep, contents=read_contents(binaries, dump), jobs=jobs,
-            log=Path(work) / "pg_restore.log", tablespaces=not inert,
-        ) as program:  # fmt: skip
-            program.wait()
+        contents = read_contents(binaries, dump)
+        for sections in (("pre-data",), ("data", "post-data")) if inert else (("pre-data", "data", "post-data"),):
+            with start_restore(
+                binaries, target, directory=dump, sections=sections, keep=keep, contents=contents, jobs=jobs,
+                log=Path(work) / f"pg_restore-{sections[0]}.log", tablespaces=not inert,
+            ) as program:  # fmt: skip
+                program.wait()
+            if inert and sections == ("pre-data",):  # before anything is filled
+                with connect(target, verb="restore") as session:
+                    functions = inert_functions.switch_off_functions(session)
+                keep = outward.restores_definitions if functions.found else keep
+    empty: dict[tuple[str, str], str] = {}
     with connect(target, verb="restore") as session:
         session.execute("SET statement_timeout = 0")
+        if functions.found:
+            empty, _ = inert_functions.refresh_matviews(session, outward.populated_matviews, functions)
+            session.execute("RESET search_path")
         progress.step("analyzing")
         session.execute("ANALYZE")
+    return tuple(
+        f"materialized view {namespace}.{name}: not compared, since the copy could not fill it: {why}"
+        for (namespace, name), why in empty.items()
+    )
 
 
 def _require_fitting(session: Connection, surroundings: Surroundings, target: Conninfo) -> None:

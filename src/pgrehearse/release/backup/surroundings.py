@@ -160,6 +160,8 @@ def _outward(body: Mapping[str, Any]) -> inert.Outward:
         user_mappings=tuple((server, user) for server, user in body["user_mappings"]),
         foreign_matviews=tuple((namespace, name) for namespace, name in body["foreign_matviews"]),
         extensions=tuple(body["extensions"]),
+        # A backup of an older version does not say; it then leaves none to fill one by one.
+        populated_matviews=tuple((namespace, name) for namespace, name in body.get("populated_matviews", ())),
     )
 
 
