@@ -7,7 +7,6 @@ from pgrehearse.hazards.alter_table_changes import alter_table
 from pgrehearse.hazards.cascade import dropped_with, object_name
 from pgrehearse.hazards.model import (
     Column,
-    Constraint,
     ConstraintKind,
     Function,
     Index,
@@ -15,11 +14,10 @@ from pgrehearse.hazards.model import (
     Relation,
     RelationKind,
     Trigger,
-    UserType,
     Volatility,
 )
 from pgrehearse.hazards.renames import rename, set_schema
-from pgrehearse.hazards.situation import Situation
+from pgrehearse.hazards.situation import Situation, situation_name
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.hazards.table_parts import add_column, add_constraint, constraint_of
 from pgrehearse.hazards.tree import (
@@ -35,6 +33,7 @@ from pgrehearse.hazards.tree import (
     strings,
     walk,
 )
+from pgrehearse.hazards.type_changes import alter_domain, alter_enum, create_composite, create_domain, create_enum
 
 _EVENTS = {4: "insert", 8: "delete", 16: "update", 32: "truncate"}
 _RULE_EVENTS = {"CMD_INSERT": "insert", "CMD_UPDATE": "update", "CMD_DELETE": "delete", "CMD_SELECT": "select"}
@@ -136,13 +135,6 @@ def _like(source: Relation, relation: Relation) -> None:
     for column in source.columns.values():
         relation.columns[column.name] = copy.copy(column)
     relation.knows = relation.knows and source.knows
-
-
-def situation_name(name: RelationName, situation: Situation) -> RelationName:
-    """Where a new object of that name is made."""
-    if name.namespace is not None:
-        return name
-    return RelationName(situation.search_path[0] if situation.search_path else "public", name.name)
 
 
 def _create_as(tree: Node, situation: Situation) -> None:
@@ -350,82 +342,6 @@ def _truncate(tree: Node, situation: Situation) -> None:
             relation.is_empty = True
 
 
-# --- types and functions ----------------------------------------------------------------------------------------
-
-
-def _enum(tree: Node, situation: Situation) -> None:
-    name = situation_name(name_of(tree["typeName"]), situation)
-    situation.model.types[name] = UserType(
-        name=name,
-        kind="e",
-        labels=strings(tree.get("vals")),
-        made_in=situation.file,
-        made_in_transaction=situation.transaction,
-    )
-
-
-def _alter_enum(tree: Node, situation: Situation) -> None:
-    name = situation.resolve_type(name_of(tree["typeName"]))
-    user_type = situation.model.types.get(name)
-    if user_type is None:
-        user_type = situation.model.types[name] = UserType(name=name, kind="e")
-    if "oldVal" in tree:
-        user_type.labels = [tree["newVal"] if each == tree["oldVal"] else each for each in user_type.labels]
-    elif tree["newVal"] not in user_type.labels:
-        user_type.labels.append(tree["newVal"])
-        situation.new_labels.add((name, tree["newVal"]))
-
-
-def _domain(tree: Node, situation: Situation) -> None:
-    from pgrehearse.hazards.columns import type_of
-
-    name = situation_name(name_of(tree["domainname"]), situation)
-    base = type_of(tree["typeName"])
-    below = situation.model.types.get(situation.resolve_type(RelationName(base.namespace, base.name)))
-    constraints = {
-        each["Constraint"].get("conname", f"{name.name}_check{number or ''}"): Constraint(
-            name=each["Constraint"].get("conname", f"{name.name}_check{number or ''}"),
-            kind=ConstraintKind.CHECK if each["Constraint"]["contype"] == "CONSTR_CHECK" else ConstraintKind.NOT_NULL,
-        )
-        for number, each in enumerate(tree.get("constraints", ()))
-        if each["Constraint"]["contype"] in ("CONSTR_CHECK", "CONSTR_NOTNULL")
-    }
-    situation.model.types[name] = UserType(
-        name=name,
-        kind="d",
-        base=base,
-        constrained=bool(constraints) or bool(below is not None and below.constrained),
-        constraints=constraints,
-        made_in=situation.file,
-        made_in_transaction=situation.transaction,
-    )
-
-
-def _alter_domain(tree: Node, situation: Situation) -> None:
-    name = situation.resolve_type(name_of(tree["typeName"]))
-    user_type = situation.model.types.get(name)
-    if user_type is None:
-        user_type = situation.model.types[name] = UserType(name=name, kind="d")
-    match tree.get("subtype"):
-        case "C" | "O":
-            user_type.constrained = True
-            body = tree.get("def", {}).get("Constraint", {})
-            label = body.get("conname", "not_null")
-            user_type.constraints[label] = Constraint(
-                name=label, kind=ConstraintKind.CHECK, validated=not body.get("skip_validation", False)
-            )
-        case "V" if tree["name"] in user_type.constraints:
-            user_type.constraints[tree["name"]].validated = True
-        case "X":
-            user_type.constraints.pop(tree["name"], None)
-            user_type.constrained = bool(user_type.constraints) or None
-
-
-def _composite(tree: Node, situation: Situation) -> None:
-    name = situation_name(relation_of(tree["typevar"]), situation)
-    situation.model.types[name] = UserType(name=name, kind="c", made_in=situation.file)
-
-
 def _function(tree: Node, situation: Situation, text: str) -> None:
     name = situation_name(name_of(tree["funcname"]), situation)
     given = options(tree.get("options"))
@@ -562,11 +478,11 @@ _RULES: dict[str, Callable[[Node, Situation], None]] = {
     "AlterTableStmt": alter_table,
     "RenameStmt": rename,
     "AlterObjectSchemaStmt": set_schema,
-    "CreateEnumStmt": _enum,
-    "AlterEnumStmt": _alter_enum,
-    "CreateDomainStmt": _domain,
-    "AlterDomainStmt": _alter_domain,
-    "CompositeTypeStmt": _composite,
+    "CreateEnumStmt": create_enum,
+    "AlterEnumStmt": alter_enum,
+    "CreateDomainStmt": create_domain,
+    "AlterDomainStmt": alter_domain,
+    "CompositeTypeStmt": create_composite,
     "CreateTrigStmt": _trigger,
     "RuleStmt": _rule,
     "CreateStatsStmt": _statistics,

@@ -193,3 +193,10 @@ class Situation:
         """Whether the session's TimeZone is UTC; None: not known."""
         timezone = self.timezone or self.model.timezone
         return None if timezone is None else timezone.lower() in UTC
+
+
+def situation_name(name: RelationName, situation: Situation) -> RelationName:
+    """Where a new object of that name is made."""
+    if name.namespace is not None:
+        return name
+    return RelationName(situation.search_path[0] if situation.search_path else "public", name.name)
