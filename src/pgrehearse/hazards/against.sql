@@ -26,9 +26,10 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.reltuples::bigint, c.relp
        CASE WHEN c.relkind = 'p' THEN pg_catalog.pg_get_partkeydef(c.oid) END,
        p.partdefid IS NOT NULL AND p.partdefid <> 0,
        (SELECT pg_catalog.count(*) FROM pg_catalog.pg_policy y WHERE y.polrelid = c.oid),
-       EXISTS (SELECT FROM pg_catalog.pg_attribute a
-                WHERE a.atttypid IN (c.reltype, ty.typarray) AND a.attrelid <> c.oid AND NOT a.attisdropped)
-           AND c.reltype <> 0,
+       -- Uncorrelated, so that the server hashes them: looked up for each table they take minutes.
+       c.reltype <> 0 AND (
+           c.reltype IN (SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE NOT a.attisdropped)
+           OR ty.typarray IN (SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE NOT a.attisdropped)),
        pg_catalog.pg_get_userbyid(c.relowner), ofn.nspname, oft.typname
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
