@@ -186,10 +186,25 @@ class ReleaseLedger:
 
     def append(self, kind: str, subject: str, body: Mapping[str, Any], now: datetime) -> Entry:
         """Record one fact; ``body`` must be JSON.  Durable when this returns.  Raises `LedgerUnusable`."""
+        entry = self._append(kind, subject, body, now, lease=None)
+        assert entry is not None
+        return entry
+
+    def append_under(
+        self, lease: str, token: str, kind: str, subject: str, body: Mapping[str, Any], now: datetime
+    ) -> Entry | None:
+        """The same, if the lease is this token's at that very moment; None: it is another's by now, or nobody's."""
+        return self._append(kind, subject, body, now, lease=(lease, token))
+
+    def _append(
+        self, kind: str, subject: str, body: Mapping[str, Any], now: datetime, *, lease: tuple[str, str] | None
+    ) -> Entry | None:
         at, text = now.isoformat(), _canonical(body)
         with self._session("cannot be written") as session:
             if self._address is not None:
                 session.execute(sa.select(sa.func.pg_advisory_xact_lock(APPEND_LOCK)))
+            if lease is not None and not self._is_held(session, *lease):
+                return None
             previous = session.scalar(sa.select(_entries.c.digest).order_by(_entries.c.seq.desc()).limit(1))
             digest = _chain(previous or "", at, kind, subject, text)
             row = {"at": at, "kind": kind, "subject": subject, "body": text, "digest": digest}
@@ -245,6 +260,12 @@ class ReleaseLedger:
                 .values(doing=doing, until=now + ttl_s)
             )
             return done.rowcount == 1
+
+    def _is_held(self, session: sa.Connection, name: str, token: str) -> bool:
+        """In a transaction in which nobody else can take it: by the clock behind the wait for that."""
+        now = float(session.scalar(sa.select(self._now)) or 0)
+        held = sa.select(_leases.c.name).where(_leases.c.name == name, _leases.c.token == token, _leases.c.until > now)
+        return session.execute(held).one_or_none() is not None
 
     def release_lease(self, name: str, *, token: str) -> None:
         """Give it back; one that is another's by now is left alone."""

@@ -6,9 +6,11 @@ the advisory lock in the target, and what says what is applied is its migration 
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NoReturn
 
 from pgrehearse.errors import LeaseHeld, LeaseLost, PgRehearseError
 from pgrehearse.ledger import LeaseRow, ReleaseLedger
@@ -34,10 +36,19 @@ class Lease:
         self.doing = doing or self.doing
         if not self.lost and self.ledger.renew_lease(self.name, token=self.token, ttl_s=self.ttl_s, doing=self.doing):
             return
+        self._give_up()
+
+    def _give_up(self) -> NoReturn:
         self.lost = True
         now = self.ledger.read_lease(self.name)
         by = f"; now {describe(now)}" if now is not None and now.token != self.token else ""
         raise LeaseLost(f"this run stood still for longer than its lease of {self.ttl_s:g} s{by}")
+
+    def append(self, kind: str, subject: str, body: Mapping[str, Any], now: datetime) -> None:
+        """Record what only the holder may say; raises `LeaseLost` when it is another's by then."""
+        self.renew()
+        if self.ledger.append_under(self.name, self.token, kind, subject, body, now) is None:
+            self._give_up()
 
     def release(self) -> None:
         """Give it back; one that is another's by now is left alone."""

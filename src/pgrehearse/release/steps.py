@@ -51,8 +51,7 @@ class Steps:
 
     def end(self, outcome: str, body: Body) -> None:
         """Raises `LeaseLost`: one that stood still must not end what another has gone on with, or ended, since."""
-        self._lease.renew("writing it down")
-        self._releases.append(ENDED, self.id, {**body, "outcome": outcome}, self._now())
+        self._lease.append(ENDED, self.id, {**body, "outcome": outcome}, self._now())
 
     def _record(self, step: str, state: str, body: Body) -> None:
         self._releases.append(STEP, self.id, {**body, "step": step, "state": state}, self._now())
