@@ -82,16 +82,18 @@ def test_where_the_release_ledger_is(story: SameEnd) -> None:
 
 def fill_at_entry(number: int, disk: SmallDisk, patched: pytest.MonkeyPatch) -> None:
     """The disk is full when the n-th entry is written, and from then on."""
-    original, left = ReleaseLedger.append, number
+    original, left = ReleaseLedger._append, number
 
-    def append(self: ReleaseLedger, kind: str, subject: str, body: Mapping[str, Any], now: datetime) -> Entry:
+    def append(
+        self: ReleaseLedger, kind: str, subject: str, body: Mapping[str, Any], now: datetime, **more: Any
+    ) -> Entry | None:
         nonlocal left
         left -= 1
         if left == 0:
             disk.fill()
-        return original(self, kind, subject, body, now)
+        return original(self, kind, subject, body, now, **more)
 
-    patched.setattr(ReleaseLedger, "append", append)
+    patched.setattr(ReleaseLedger, "_append", append)
 
 
 class FillAt(KillAt):

@@ -203,7 +203,7 @@ def undisturbed(scene: Scene) -> tuple[object, ...]:
 def at_entry(number: int, signal_number: int, *, after: bool) -> Callable[[], None]:
     """The process gets the signal at the n-th entry that it writes into the release ledger, before or after it."""
     left = number
-    original, renew = ReleaseLedger.append, ReleaseLedger.renew_lease
+    original, renew = ReleaseLedger._append, ReleaseLedger.renew_lease
     beat = threading.Lock()  # SQLite lets nobody in while a stopped process is inside a transaction
 
     def renew_lease(self: ReleaseLedger, name: str, **more: Any) -> bool:
@@ -214,18 +214,20 @@ def at_entry(number: int, signal_number: int, *, after: bool) -> Callable[[], No
         with beat:
             os.kill(os.getpid(), signal_number)
 
-    def append(self: ReleaseLedger, kind: str, subject: str, body: Mapping[str, Any], now: datetime) -> Entry:
+    def append(
+        self: ReleaseLedger, kind: str, subject: str, body: Mapping[str, Any], now: datetime, **more: Any
+    ) -> Entry | None:
         nonlocal left
         left -= 1
         if left == 0 and not after:
             get_signal()
-        entry = original(self, kind, subject, body, now)
+        entry = original(self, kind, subject, body, now, **more)
         if left == 0 and after:
             get_signal()
         return entry
 
     def prepare() -> None:
-        for name, patched in (("append", append), ("renew_lease", renew_lease)):
+        for name, patched in (("_append", append), ("renew_lease", renew_lease)):
             setattr(ReleaseLedger, name, patched)
 
     return prepare

@@ -164,19 +164,21 @@ def at_entry(number: int, signal_number: int, *, after: bool, kind: str | None =
     """The process gets the signal before or after the n-th entry (of that kind) that it writes into the ledger."""
     wanted = kind
     left = number
-    original = ReleaseLedger.append
+    original = ReleaseLedger._append
 
-    def append(self: ReleaseLedger, kind: str, subject: str, body: Mapping[str, Any], now: datetime) -> Entry:
+    def append(
+        self: ReleaseLedger, kind: str, subject: str, body: Mapping[str, Any], now: datetime, **more: Any
+    ) -> Entry | None:
         nonlocal left
         left -= wanted in (None, kind)
         if left == 0 and not after:
             os.kill(os.getpid(), signal_number)
-        entry = original(self, kind, subject, body, now)
+        entry = original(self, kind, subject, body, now, **more)
         if left == 0 and after:
             os.kill(os.getpid(), signal_number)
         return entry
 
-    return lambda: setattr(ReleaseLedger, "append", append)
+    return lambda: setattr(ReleaseLedger, "_append", append)
 
 
 class World:
