@@ -43,6 +43,7 @@ from pgrehearse.rehearsal.failed_locks import with_locks_of_failure
 from pgrehearse.rehearsal.integrity import rehearse_integrity
 from pgrehearse.rehearsal.intent import plan_failed
 from pgrehearse.rehearsal.moments import Moments
+from pgrehearse.rehearsal.own_namespace import find_own_changes
 from pgrehearse.rehearsal.plan_session import PlanSession
 from pgrehearse.rehearsal.read_intent import read_intent
 from pgrehearse.rehearsal.receipt import Receipt, save_receipt
@@ -250,6 +251,8 @@ def _compare(pair: ClonePair, seen: Seen, progress: Progress) -> None:
     with pair.session("clone", "observe") as session:
         assert seen.pristine_known is not None
         seen.clone_known = read_schema_again(session, seen.pristine_known)  # made by TEMPLATE
+    with pair.session("pristine", "observe") as pristine, pair.session("clone", "observe") as clone:
+        seen.unmeasured += find_own_changes(pristine, clone)
     seen.data = compare_data(
         lambda: pair.session("pristine", "observe"),
         lambda: pair.session("clone", "observe"),
