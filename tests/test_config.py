@@ -5,19 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from pgrehearse.config import (
-    Backup,
-    Checks,
-    Clone,
-    Config,
-    Environment,
-    Ledger,
-    Migrations,
-    Promotion,
-    find_config,
-    load_config,
-    resolve_database,
-)
+from pgrehearse.config import Config, find_config, load_config, resolve_database
+from pgrehearse.config_sections import Backup, Checks, Clone, Environment, Ledger, Migrations, Promotion
 from pgrehearse.errors import ConfigurationError, MalformedConninfo, PgRehearseError
 
 SECRET = "canary-5ecret"

@@ -1,6 +1,6 @@
 """How long `migrate` may wait: the command line decides, then the environment's configuration, then the defaults."""
 
-from pgrehearse.config import Environment
+from pgrehearse.config_sections import Environment
 from pgrehearse.migrations.limits import Limits
 from pgrehearse.project import MigrateOptions, limits_of
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any
 
-from pgrehearse.config import Backup, ResolvedDatabase
+from pgrehearse.config import ResolvedDatabase
+from pgrehearse.config_sections import Backup
 from pgrehearse.data.sizes import read_database_size
 from pgrehearse.errors import BackupRefused
 from pgrehearse.policies import Policies

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from pgrehearse.config import Backup, ResolvedDatabase
-from pgrehearse.config import Promotion as PromotionRules
+from pgrehearse.config import ResolvedDatabase
+from pgrehearse.config_sections import Backup
+from pgrehearse.config_sections import Promotion as PromotionRules
 from pgrehearse.project import Project
 from pgrehearse.release.backup.external import ExternalOptions
 from pgrehearse.release.backup.scratch import ScratchOptions

@@ -13,18 +13,8 @@ from typing import Any, Protocol
 from pgrehearse.clones.kept import KeptClone
 from pgrehearse.clones.pair import CopyOptions, make_pair
 from pgrehearse.clones.record import recorded_clones
-from pgrehearse.config import (
-    Application,
-    Clone,
-    Config,
-    Environment,
-    Migrations,
-    Queries,
-    ResolvedDatabase,
-    find_config,
-    load_config,
-    resolve_database,
-)
+from pgrehearse.config import Config, ResolvedDatabase, find_config, load_config, resolve_database
+from pgrehearse.config_sections import Application, Clone, Environment, Migrations, Queries
 from pgrehearse.data.proof import Proof
 from pgrehearse.errors import ConfigurationError, MalformedConninfo, NothingPending, ProtectedEnvironment
 from pgrehearse.hazards.finding import Level

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from pgrehearse.cli.main import COMMANDS, error_document
-from pgrehearse.config import (
+from pgrehearse.config_sections import (
     Application,
     Backup,
     Checks,
