@@ -32,6 +32,7 @@ STATEMENTS = [
     ("AlterRoleSetStmt", f"ALTER ROLE b SET app.jwt TO '{CANARY}'"),
     ("AlterDatabaseSetStmt", f"ALTER DATABASE d SET app.key = '{CANARY}'"),
     ("VariableSetStmt", f"SET app.jwt_secret = '{CANARY}'"),
+    ("", f"CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $f$ ALTER ROLE b PASSWORD $p${CANARY}$p$ $f$"),
     ("", f"-- see postgres://app:{CANARY}@db.example.com/shop\nSELECT 1"),
 ]
 

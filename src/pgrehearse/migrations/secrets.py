@@ -149,7 +149,7 @@ def _constant(written: str, *, everything: bool, body: bool, depth: int) -> _Sho
         return _hidden(written, written)
     if everything:
         return _hidden(written, value)
-    if body and (dollars := _DOLLARS.match(written)) is not None and depth < _DEEPEST:
+    if (dollars := _DOLLARS.match(written)) is not None and depth < _DEEPEST:  # a body, whoever shows it
         shown = _body(dollars["body"], depth + 1)
         return _Shown(f"{dollars['tag']}{shown.text}{dollars['tag']}", shown.hidden)
     if any(pattern.search(value) for pattern in _IN_A_VALUE) or (body and _MAKES_SECRETS.search(value)):
