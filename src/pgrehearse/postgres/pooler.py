@@ -17,6 +17,7 @@ from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 
 BEGIN_WAIT_S = 1.5  # for a connected session's BEGIN: more than a round trip around the world
+MARKER_READS = 20  # each a transaction of its own, behind which a pooler may give the server to others
 BACKEND_PID = "SELECT pg_catalog.pg_backend_pid()"
 SET_MARKER = "SELECT pg_catalog.set_config('pgrehearse.session', %s, false)"
 READ_MARKER = "SELECT pg_catalog.current_setting('pgrehearse.session', true)"
@@ -96,9 +97,11 @@ def read_session_path(conninfo: Conninfo, *, nonce: str = "pgrehearse") -> Sessi
             other.connected.wait()
             other.begun.wait(BEGIN_WAIT_S)
             one.execute("COMMIT")
-            if not other.begun.wait(BEGIN_WAIT_S):
-                one.close()  # the pool is full of whole sessions, ours among them
-                return SessionPath(address=conninfo.address, proxied=proxied, kept=True)
+            if not other.begun.wait(BEGIN_WAIT_S):  # the pool is full of whole sessions, ours among them, or busy
+                other.may_commit.set()
+                kept = fetch_value(one, BACKEND_PID) == pid and _keeps_marker(one, nonce)
+                one.close()  # the other waits for it
+                return SessionPath(address=conninfo.address, proxied=proxied, kept=kept)
         kept = other.pid != pid and fetch_value(one, BACKEND_PID) == pid
         kept = kept and (not proxied or _keeps_marker(one, nonce))
         return SessionPath(address=conninfo.address, proxied=proxied, kept=kept)
@@ -148,6 +151,6 @@ def _beginning_elsewhere(conninfo: Conninfo) -> Iterator[_OtherSession]:
 def _keeps_marker(one: Connection, nonce: str) -> bool:
     """Whether a setting made by one transaction is there in the following ones."""
     one.execute(SET_MARKER, (nonce,))
-    kept = all(fetch_value(one, READ_MARKER) == nonce for _ in range(5))
+    kept = all(fetch_value(one, READ_MARKER) == nonce for _ in range(MARKER_READS))
     one.execute(SET_MARKER, ("",))
     return kept
