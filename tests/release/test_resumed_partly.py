@@ -65,6 +65,13 @@ def test_what_changed_between_two_runs_is_met_as_the_gate_and_the_watch_would_ha
             "DROP FUNCTION n() CASCADE",
             r"public\.users: trigger n",
         )
+        refused(  # which the first file touched, and no transaction's evidence holds
+            "CREATE PUBLICATION pp FOR TABLE users", "DROP PUBLICATION pp",
+            r"publication relation pp.*: added",
+        )  # fmt: skip
+        refused(
+            "CREATE STATISTICS s ON id, name FROM users", "DROP STATISTICS s", r"statistics object public\.s.*: added"
+        )
         edited = folder_of(tmp_path, PLAN[0], PLAN[1].replace("NOT IN", "IN"), PLAN[2])
         with pytest.raises(NotAsRehearsed, match=r"0002_step\.sql is not the file that was rehearsed"):
             run_promotion(request_for(database, receipt, edited), releases)
@@ -91,3 +98,30 @@ def test_rows_that_were_written_between_two_runs_are_in_the_images(
     kept = sql.SQL("SELECT note FROM {} WHERE id = 15").format(image.identifier)
     assert connection.execute(kept).fetchall() == [("between",)]
     assert rows(connection, "SELECT count(*), count(nick) FROM users") == [(10, 3)]
+
+
+@pytest.mark.pg("== 18")
+def test_a_publication_that_the_plan_itself_leaves_and_joins_again_is_no_drift(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path
+) -> None:
+    connection.execute(SHOP.encode())
+    connection.execute("CREATE PUBLICATION pp FOR TABLE users; CREATE PUBLICATION kept FOR TABLE users")
+    plan = (
+        "ALTER PUBLICATION pp DROP TABLE users; ALTER TABLE users ADD COLUMN nick text; "
+        "CREATE PUBLICATION mine FOR TABLE users",
+        "ALTER TABLE prices ALTER v TYPE numeric(12, 2);",
+        "ALTER PUBLICATION pp ADD TABLE users;",
+    )
+    receipt, source = rehearse_folder(tmp_path, database, uat, *plan)
+    request = request_for(database, receipt, source)
+    with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
+        with connect(database, verb="reader", autocommit=False) as reader:
+            reader.execute("SELECT * FROM prices")
+            with pytest.raises(MigrationFailed, match="lock timeout"):
+                run_promotion(request, releases)
+        assert recorded(connection) == ["0001_step"]
+        connection.execute("DROP PUBLICATION kept")
+        with pytest.raises(NotAsRehearsed, match=r"publication relation kept.*: removed"):
+            run_promotion(request, releases)
+        connection.execute("CREATE PUBLICATION kept FOR TABLE users")
+        assert run_promotion(request, releases).applied == ("0002_step", "0003_step")

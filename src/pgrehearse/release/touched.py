@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pgrehearse.release.gate import Reason, ReasonKind
@@ -13,6 +13,8 @@ from pgrehearse.schema.schema_object import ObjectKind, Schema, SchemaObject
 # the role's own rights are what the rehearsal and the server check.
 MOVES_ON_ITS_OWN = frozenset({"grants", "statistics target", "statistics targets", "clustered", "comment"})
 ALWAYS = frozenset({ObjectKind.EVENT_TRIGGER, ObjectKind.CAST})  # they act without being named
+# Of a relation, and nothing of them is in `CatalogEvidence`; by the word that a statement about them holds.
+NOT_IN_EVIDENCE = {ObjectKind.PUBLICATION_RELATION: "publication", ObjectKind.STATISTICS: "statistics"}
 _WORD = re.compile(r"\w+")
 
 
@@ -136,6 +138,36 @@ def differences_where_touched(
         if touched.has(change.kind, change.relation, change.name)
         and not _moves_on_its_own(change, partitions)
         and not (in_any_order and change.attribute == ORDER)
+    )
+
+
+def differences_between_commits(
+    before: Schema, after: Schema, now: Schema, *, relations: Set[str], texts: Iterable[str]
+) -> tuple[str, ...]:
+    """What a half-done plan meets on these relations, which it has written: of the kinds `NOT_IN_EVIDENCE`.
+
+    Only of objects that the plan leaves as they were: how far it is with another the receipt does not say.  Neither
+    of those that its text names, which it may drop and make again.
+    """
+    words = {word for text in texts for word in _words(text)}
+    relations = relations & {found.name for found in after.objects if found.relation is None}
+
+    def of(schema: Schema) -> Schema:
+        objects = (found for found in schema.of_kind(*NOT_IN_EVIDENCE) if found.relation in relations)
+        return replace(schema, objects=tuple(objects))
+
+    def is_named(change: Change) -> bool:
+        own_name = _words(change.name.removesuffix(f" on {change.relation}").rpartition(".")[2])
+        return {NOT_IN_EVIDENCE[change.kind], *own_name} <= words
+
+    own = {(change.kind, change.relation, change.name) for change in diff(of(before), of(after))}
+    partitions = _partitions(after) | _partitions(now)
+    return tuple(
+        str(change)
+        for change in diff(of(before), of(now))
+        if (change.kind, change.relation, change.name) not in own
+        and not is_named(change)
+        and not _moves_on_its_own(change, partitions)
     )
 
 

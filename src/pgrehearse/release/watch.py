@@ -16,7 +16,7 @@ from pgrehearse.migrations.statements import Statement, split_file
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rehearsal.commits import CommitEvidence, CommitRecorder, StatementRows
 from pgrehearse.release.rows import Declared, compare_rows, remedy_for
-from pgrehearse.release.touched import Touched, differences_where_touched, find_touched
+from pgrehearse.release.touched import Touched, differences_between_commits, differences_where_touched, find_touched
 from pgrehearse.schema.catalog_evidence import CatalogEvidence, RelationEvidence, compare_evidence, read_evidence
 from pgrehearse.schema.packed import unpack
 from pgrehearse.schema.schema_object import ObjectKind, Schema
@@ -155,11 +155,18 @@ class Watch(CommitRecorder):
         touched = self._rehearsed.touched
         if begun:  # what the commits that are done have changed was compared just now
             changed = done.relations.keys() | {name.partition(" ")[2] for name in done.others}
+            made = {name for kind, _relation, name in touched.made if kind == ObjectKind.PUBLICATION.value}
             touched = Touched(
-                relations=touched.relations - changed,
+                relations=touched.relations - changed - made,
                 named=frozenset(key for key in touched.named if key[2] not in changed and key[1] not in changed),
                 made=frozenset(),
             )
+            living = {name for name, found in done.relations.items() if found is not None}
+            texts = [statement.text for found in self._rehearsed.statements.values() for statement in found]
+            between = differences_between_commits(
+                self._rehearsed.before, self._rehearsed.after, schema, relations=living, texts=texts
+            )
+            self._refuse(between, "what was rehearsed, beside what is applied already")
         self._refuse(
             differences_where_touched(self._rehearsed.before, schema, touched), "the schema that it was rehearsed on"
         )
