@@ -17,6 +17,7 @@ from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.release.restore.differing_rows import DifferingRows, DifferingTable, find_differing_rows
 from pgrehearse.release.restore.migration_transactions import find_migration_transactions
+from pgrehearse.release.restore.reapply import reapply
 from pgrehearse.release.restore.touched import TouchedTable, touched_tables
 from pgrehearse.release.restore.written_files import By, Change
 
@@ -167,6 +168,41 @@ def test_odd_names_keyless_rows_partitions_and_swapped_values_are_written_back(
     assert content(restored) == content(database)
     assert compare(database, restored, tmp_path / "again").rows == 0
     assert schema_of(restored) == schema_of(database)  # constraints and triggers are as they were
+
+
+@ONCE
+@pytest.mark.parametrize("action", ["CASCADE", "RESTRICT"])
+def test_children_that_were_deleted_with_their_parents_go_before_them(
+    database: Conninfo, copy_of: CopyOf, tmp_path: Path, action: str, server: LocalServer
+) -> None:
+    # By name and by oid each parent comes before its children; two tables refer to each other.
+    run(
+        database,
+        f"""CREATE TABLE a (id int PRIMARY KEY);
+        CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a ON DELETE {action}) PARTITION BY HASH (id);
+        CREATE TABLE b_0 PARTITION OF b FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE TABLE b_1 PARTITION OF b FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+        CREATE TABLE c (id int PRIMARY KEY, b int REFERENCES b ON DELETE {action});
+        CREATE TABLE d (id int PRIMARY KEY, b int REFERENCES b ON DELETE {action}, e int);
+        CREATE TABLE e (id int PRIMARY KEY, d int REFERENCES d);
+        ALTER TABLE d ADD FOREIGN KEY (e) REFERENCES e;
+        INSERT INTO a SELECT generate_series(1, 9);
+        INSERT INTO b SELECT i, i FROM generate_series(1, 9) i;
+        INSERT INTO c SELECT i, i FROM generate_series(1, 9) i;
+        INSERT INTO d SELECT i, i FROM generate_series(1, 9) i;
+        INSERT INTO e SELECT i, NULL FROM generate_series(1, 9) i""",
+    )
+    restored = copy_of(database)
+    run(database, "DELETE FROM e WHERE id < 3; DELETE FROM d WHERE id < 5; DELETE FROM c WHERE id < 5")
+    run(database, "DELETE FROM b WHERE id < 5; DELETE FROM a WHERE id < 5; INSERT INTO a VALUES (10)")
+    run(database, "INSERT INTO b VALUES (10, 10); INSERT INTO c VALUES (10, 10)")
+    found = compare(database, restored, tmp_path / "rows")
+    assert found.reapply is not None
+    with connect(restored, verb="test") as session:
+        assert reapply(session, found.reapply) == 4 * 4 + 2 + 3
+    assert compare(database, restored, tmp_path / "again").rows == 0
+    assert schema_of(restored) == schema_of(database)
+    assert not list(found.directory.glob(".*"))
 
 
 def test_the_other_types_of_a_column_are_compared_by_value(

@@ -151,13 +151,19 @@ def test_writes_that_do_not_fit_open_production_again(production: Conninfo, tmp_
     run(production, WRITES)
     names = restore(production, lambda target: run(target, SMALL))
     run(production.replaced(dbname=names.restored), "ALTER TABLE t ADD CHECK (what <> 'd')")
-    with pytest.raises(NotReapplied, match=r"application\.sql:\d+: new row .* violates check constraint"):
+    with pytest.raises(NotReapplied, match=r"application\.sql:\d+: new row .* violates check constraint") as refused:
         swap_now(production, tmp_path / "kept", reapply=True)
+    told = f"{names.database} is open again as it was before, and {names.restored} was left beside it"
+    assert told in str(refused.value)
+    assert "same command without `--reapply`" in refused.value.remedy
     with connect(production, verb="test") as session:
         assert rows(session, "SELECT count(*) FROM t") == [(3,)]
     with connect(production.replaced(dbname=names.restored), verb="test") as session:
         assert rows(session, "SELECT what FROM t ORDER BY id") == [("a",), ("b",), ("c",)]
     assert [each.state for each in find_restores(production)] == ["restored"]
+    assert swap_now(production, tmp_path / "kept").written_back is None  # as the remedy says
+    with connect(production, verb="test") as session:
+        assert rows(session, "SELECT what FROM t ORDER BY id") == [("a",), ("b",), ("c",)]
 
 
 @pytest.fixture

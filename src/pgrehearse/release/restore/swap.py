@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from pgrehearse.clones.snapshot import NO_TIMEOUTS
-from pgrehearse.errors import PgRehearseError, RestoreFailed, RestoreRefused
+from pgrehearse.errors import NotReapplied, PgRehearseError, RestoreFailed, RestoreRefused
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
@@ -333,6 +333,12 @@ def _lifted_on_failure(production: Conninfo, names: RestoreNames, recorder: Reco
             recorder.ended("failed", error=type(error).__name__)
         if isinstance(error, psycopg.Error | OSError):
             raise RestoreFailed(f"the swap stopped, {names.database} is open again: {_said(error)}") from error
+        if isinstance(error, NotReapplied):
+            raise NotReapplied(
+                f"{error}; {names.database} is open again as it was before, and {names.restored} was left beside it",
+                remedy="Run the same command without `--reapply`: what was written since stays exported, to be written "
+                "back by hand.  The file names the line.",
+            ) from error
         raise
 
 

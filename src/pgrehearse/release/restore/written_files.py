@@ -37,8 +37,8 @@ class _Phase(Enum):
     """The order in which rows are written back.
 
     A child that was given another parent leaves its old one before that is deleted, whose ON DELETE action would
-    take it along; what is deleted makes room for what is unique; inserts come last, their parents' order does not
-    matter while foreign keys are deferred.
+    take it along; what is deleted makes room for what is unique, the rows of children before their parents'
+    (`_children_first`); inserts come last, their parents' order does not matter while foreign keys are deferred.
     """
 
     REFERENCES = 1
@@ -77,6 +77,8 @@ class WrittenFiles:
         self._open = ExitStack()
         self._csv: dict[tuple[By, Change], IO[str]] = {}
         self._sql: dict[tuple[By, _Phase], IO[str]] = {}
+        self._deletes: dict[By, IO[str]] = {}  # of the table that is being written
+        self._deletes_of: dict[By, dict[int, Path]] = {}  # of each table, in the order they came
         self._touched: dict[By, set[int]] = {}
         self._number = 0
         self._counterpart: Counterpart | None = None
@@ -145,21 +147,30 @@ class WrittenFiles:
         self._end_table()
         found = {}
         for by in (By.APPLICATION, By.UNCLEAR):
-            phases = [phase for phase in _Phase if (by, phase) in self._sql]
-            if phases:
+            parts = self._parts(by)
+            if parts:
                 found[by] = self.directory / f"{by.value}.sql"
                 with _create(found[by]) as file:
                     self._head(file, by)
-                    for phase in phases:
-                        part = self._sql[by, phase]
-                        part.flush()
-                        with Path(part.name).open(encoding="utf-8", errors="surrogateescape", newline="") as text:
+                    for part in parts:
+                        with part.open(encoding="utf-8", errors="surrogateescape", newline="") as text:
                             shutil.copyfileobj(text, file)
                     self._foot(file, by)
-        self._open.close()
-        for part in self._sql.values():
-            Path(part.name).unlink()
+                for part in parts:
+                    part.unlink()
         return found
+
+    def _parts(self, by: By) -> list[Path]:
+        """In the order in which they are to run; all of them are closed."""
+        self._open.close()
+        parts: list[Path] = []
+        for phase in _Phase:
+            if phase is _Phase.DELETES:
+                deletes = self._deletes_of.get(by, {})
+                parts += [deletes[oid] for oid in _children_first(list(deletes), self._foreign_keys)]
+            elif (by, phase) in self._sql:
+                parts.append(Path(self._sql[by, phase].name))
+        return parts
 
     @property
     def _table(self) -> Counterpart:
@@ -185,7 +196,21 @@ class WrittenFiles:
 
     def _statement(self, by: By, phase: _Phase, statement: str, rows: int) -> None:
         self._touched.setdefault(by, set()).add(self._table.restored.oid)
-        self._line(by, phase, f"{statement}  -- rows: {rows}")
+        line = f"{statement}  -- rows: {rows}"
+        if phase is _Phase.DELETES:
+            self._delete_line(by, line)
+        else:
+            self._line(by, phase, line)
+
+    def _delete_line(self, by: By, line: str) -> None:
+        """A file for each table, open only while it is that table's turn: there may be thousands."""
+        file = self._deletes.get(by)
+        if file is None:
+            path = self.directory / f".{by.value}.{_Phase.DELETES.value}.{self._number:05d}.part"
+            file = self._deletes[by] = _create(path)
+            self._deletes_of.setdefault(by, {})[self._table.restored.oid] = path
+        file.write(line)
+        file.write("\n")
 
     def _line(self, by: By, phase: _Phase, line: str) -> None:
         file = self._sql.get((by, phase))
@@ -231,9 +256,34 @@ class WrittenFiles:
         return f"ALTER TABLE {place(table)} {what.format(spelled(name))}"
 
     def _end_table(self) -> None:
-        for file in self._csv.values():
+        for file in (*self._csv.values(), *self._deletes.values()):
             file.close()
         self._csv.clear()
+        self._deletes.clear()
+
+
+def _children_first(tables: Sequence[int], foreign_keys: Iterable[ForeignKey]) -> list[int]:
+    """Each table behind all that refer to it, but for those that it refers to itself, in a circle.
+
+    ON DELETE CASCADE would take a child's rows along with their parent's, and RESTRICT refuses at once, deferred or
+    not.
+    """
+    children: dict[int, list[int]] = {oid: [] for oid in tables}
+    for key in foreign_keys:
+        if key.root_oid in children and key.referenced_oid in children:
+            children[key.referenced_oid].append(key.root_oid)
+    order: dict[int, None] = {}
+    seen: set[int] = set()
+    waiting = [(oid, False) for oid in reversed(tables)]
+    while waiting:
+        oid, are_done = waiting.pop()  # its children
+        if are_done:
+            order[oid] = None
+        elif oid not in seen:
+            seen.add(oid)
+            waiting.append((oid, True))
+            waiting += [(child, False) for child in reversed(children[oid]) if child not in seen]
+    return list(order)
 
 
 def _create(path: Path) -> IO[str]:
