@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.applying import KillAt
 from tests.support.ledger_story import read_story
 from tests.support.release_world import World, at_entry
 
 import pgrehearse.release.take_back as take_back_module
 from pgrehearse.errors import GateClosed, NoWayBack, UnknownPromotion, WayBackFailed
+from pgrehearse.migrations.observer import Observers
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.progress import Silent
+from pgrehearse.release import apply_watched as apply_module
 from pgrehearse.release.gate import names_to_accept
+from pgrehearse.releasing import RollbackOptions
 
 pytestmark = pytest.mark.pg("== 18")
 
@@ -65,6 +70,31 @@ def test_a_promotion_that_was_taken_back_before_it_ended_is_begun_anew(
     assert len(backups) == 2  # the first one is older than the way back
     assert world.rollback(agree=False).promotion == again.id
     assert world.look().recorded == ()
+
+
+@pytest.mark.parametrize("dry_run", [True, False], ids=["dry-run", "agreed"])
+def test_of_a_promotion_that_was_killed_before_its_first_commit_nothing_is_taken_back(
+    world: World, digest: str, dry_run: bool
+) -> None:
+    """A backup is proved by then, so that a restore could be offered."""
+
+    def prepare() -> None:
+        vars(apply_module)["Observers"] = lambda *observers: Observers(*observers, KillAt(2))
+
+    assert world.reap(world.fork(lambda: world.promote(digest), prepare)) == -signal.SIGKILL
+    before, entries = world.look(), world.entries()
+    assert before.recorded == ()
+    assert any(kind == "backup-proved" for kind, _, _ in entries)
+    options = RollbackOptions(dry_run=dry_run)
+    with pytest.raises(NoWayBack, match="nothing of it is applied: there is nothing to take back") as refused:
+        world.patient(
+            lambda: world.releasing.rollback(options, progress=Silent(), tell=lambda _: None, agree=lambda _: True)
+        )
+    assert refused.value.exit_code == 1
+    assert "pgrehearse resume" in refused.value.remedy
+    assert (world.look(), world.entries()) == (before, entries)
+    assert world.patient(world.resume).applied == ("0002_orphans",)
+    assert world.rollback(agree=False).inverse is not None
 
 
 def test_a_way_back_that_was_killed_after_its_commit_is_not_gone_twice(world: World, digest: str) -> None:

@@ -1,16 +1,18 @@
 """What of a plan is in the database: its migration ledger has the last word, whatever the release ledger says."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from pgrehearse.errors import LedgerUnreadable
-from pgrehearse.migrations.migration_ledger import LedgerRow
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.migrations.migration import SourceKind
+from pgrehearse.migrations.migration_ledger import LedgerRow, MigrationLedger
 from pgrehearse.migrations.progress import ProgressTable
 from pgrehearse.migrations.runner_lock import take_turn
 from pgrehearse.postgres.connect import Connection
-from pgrehearse.release.history import Unfinished
-from pgrehearse.release.promotion import PromotionRequest
+from pgrehearse.release.history import PromotionRecord, Unfinished
+from pgrehearse.release.promotion import STEP, PromotionRequest
 
 POLL_S = 0.2
 
@@ -72,6 +74,25 @@ def is_half_way(session: Connection, request: PromotionRequest, found: Unfinishe
     if not request.migrations:
         return False
     digests = {sha256 for _version, sha256 in found.plan}
-    kind = request.migrations[0].kind
-    progress = ProgressTable(ledger=f"{kind.value}:{request.ledger.table}").read(session)
+    return _any_half_way(session, request.ledger, request.migrations[0].kind, digests)
+
+
+def _any_half_way(session: Connection, ledger: MigrationLedger, kind: SourceKind, digests: Set[str]) -> bool:
+    progress = ProgressTable(ledger=f"{kind.value}:{ledger.table}").read(session)
     return any(each.sha256 in digests and not each.is_nothing for each in progress.values())
+
+
+def is_nothing_applied(
+    session: Connection, releases: ReleaseLedger, promotion: PromotionRecord, ledger: MigrationLedger, kind: SourceKind
+) -> bool:
+    """Whether an unfinished promotion has left nothing in the database, as both ledgers say.
+
+    False where they contradict each other: a commit that was recorded, and rows that are gone from the database.
+    """
+    steps = releases.entries(kind=STEP, subject=promotion.id)
+    if promotion.outcome is not None or any(step.body["state"] == "committed" for step in steps):
+        return False
+    digests = set(promotion.digests.values())
+    if any(row.sha256 in digests for row in ledger.read(session)):
+        return False
+    return not _any_half_way(session, ledger, kind, digests)

@@ -32,6 +32,7 @@ from pgrehearse.release.restore.migration_transactions import DRIZZLE, OWN
 from pgrehearse.release.restore.swap import Swapped, WhatIsKnown, swap
 from pgrehearse.release.restore.touched import sequences_moved_back, touched_tables
 from pgrehearse.release.restore.written_files import By
+from pgrehearse.release.standing import is_nothing_applied
 from pgrehearse.release.touched import Touched, differences_where_touched, find_touched
 from pgrehearse.rollback.aside import find_added
 from pgrehearse.rollback.image import Image, ImageState, find_images
@@ -124,8 +125,8 @@ def take_back(
 
     ``agree(way)`` is asked before a way that loses writes is gone; False stops there with nothing done.  What an
     earlier run took back, and was killed before it could say so, is only written down.
-    Raises `NoWayBack` with every reason, `LeaseHeld`, `ServerUnreachable`, and what `perform`, `restore_backup_beside`
-    and `swap` raise.
+    Raises `NoWayBack` with every reason, also in a dry run for an unfinished promotion of which nothing is applied;
+    `LeaseHeld`, `ServerUnreachable`, and what `perform`, `restore_backup_beside` and `swap` raise.
     """
     try:
         return _take_back(request, releases, now, nonce, progress, agree, tell, dry_run=dry_run)
@@ -173,6 +174,7 @@ def _take_back(
                     ROLLBACK_ENDED, request.promotion.id, {**done.as_json(), "outcome": "taken-back"}, now()
                 )
             return done
+        _require_anything_applied(session, releases, request)
         looking = _Looking(request, releases, session)
         ways = looking.ways(count_rows=dry_run)
         best = next((way for way in ways if way.is_open), None)
@@ -194,6 +196,19 @@ def _take_back(
             raise NoWayBack("nothing was done: the only way left loses what was written since", remedy=RESTORE_REMEDY)
         session.close()  # whoever shuts production ends its sessions
         return _go_restore(request, answer, releases, now, progress, lease)
+
+
+def _require_anything_applied(session: Connection, releases: ReleaseLedger, request: TakeBackRequest) -> None:
+    """A restore of what a promotion has not changed would only lose what was written since."""
+    if not request.migrations:  # their files are gone, and with them where their progress would be told
+        return
+    kind = request.migrations[0].kind
+    if is_nothing_applied(session, releases, request.promotion, request.ledger, kind):
+        raise NoWayBack(
+            f"promotion {request.promotion.id} was left unfinished and nothing of it is applied: "
+            "there is nothing to take back",
+            remedy="`pgrehearse resume` goes on with it, or promote again.",
+        )
 
 
 RESTORE_REMEDY = (
