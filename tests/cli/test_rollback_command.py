@@ -9,9 +9,14 @@ import pytest
 from tests.support.schemas import validate_answer
 from tests.support.shop_project import Shop, make_shop
 
+from pgrehearse.cli.rollback import _show as show_taken
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.release.restore.differing_rows import DifferingRows, DifferingTable, OneSided
+from pgrehearse.release.restore.swap import Swapped
+from pgrehearse.release.restore.written_files import By, Change
+from pgrehearse.release.take_back import TakenBack
 
 pytestmark = pytest.mark.pg("== 18")
 
@@ -146,3 +151,31 @@ def test_without_a_promotion_there_is_nothing_to_take_back(shop: Shop) -> None:
     done = shop.pgrehearse("rollback")
     assert done.returncode == 2
     assert "knows no promotion of this database" in done.stderr
+
+
+def test_exported_rows_are_told_apart_by_who_wrote_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = {
+        (By.APPLICATION, Change.INSERT): 1200,
+        (By.APPLICATION, Change.DELETE): 34,
+        (By.MIGRATION, Change.UPDATE): 50000,
+        (By.UNCLEAR, Change.DELETE): 7,
+    }
+    table = DifferingTable(
+        name="public.users", name_failed="public.users", key=("id",), counts=counts, not_assigned=0,
+        new_columns=("nick",), rows_in_new_columns=20, dropped_columns=(), cannot_insert=(),
+    )  # fmt: skip
+    rows = DifferingRows(
+        directory=tmp_path, tables=(table,), only_in_failed=(OneSided(name="public.brand_new", rows=3),),
+        only_in_restored=(), not_compared=(), large_objects=None, reapply=None, unclear=None,
+    )  # fmt: skip
+    swapped = Swapped(
+        id="p", database="shop", quarantine="shop_failed_p", rows=rows, written_back=None, sequences=(),
+        sessions_refused_ms=1,
+    )  # fmt: skip
+    show_taken(
+        TakenBack(promotion="p", database="h/shop", dry_run=False, type="loses-writes", ways=(), restore=swapped)
+    )
+    assert capsys.readouterr().out.splitlines()[0] == (
+        f"  51,264 rows that differ are exported to {tmp_path}: 1,234 by the application, 50,000 by the migration, "
+        "7 by either of them, 23 in tables and columns that the backup does not have"
+    )

@@ -10,6 +10,7 @@ import click
 from pgrehearse.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
+    from pgrehearse.release.restore.differing_rows import DifferingRows
     from pgrehearse.release.take_back import TakenBack, Way
     from pgrehearse.rollback.table_put_back import TableBack
 
@@ -130,11 +131,22 @@ def _show(taken: "TakenBack") -> None:
         for table in taken.inverse.put_back.tables:
             console.print(Text(f"  {table.relation}: {_put_back_told(table)}"), soft_wrap=True)
     if taken.restore is not None and taken.restore.rows is not None:
-        rows = taken.restore.rows
-        console.print(Text(f"  {rows.rows:,} rows that were written since are exported to {rows.directory}"))
+        console.print(Text(f"  {_exported_told(taken.restore.rows)}"), soft_wrap=True)
     for line in taken.told:
         console.print(Text(f"  {line}"), soft_wrap=True)
     console.print(Text(f"promotion {taken.promotion} of {taken.database} is taken back ({taken.type})", style="green"))
+
+
+def _exported_told(rows: "DifferingRows") -> str:
+    """How many rows differ, by who made the difference, and where they are now."""
+    from pgrehearse.release.restore.written_files import By
+
+    told = [f"{rows.rows_by(By.APPLICATION):,} by the application", f"{rows.rows_by(By.MIGRATION):,} by the migration"]
+    if unclear := rows.rows_by(By.UNCLEAR):
+        told.append(f"{unclear:,} by either of them")
+    if added := rows.rows - sum(map(rows.rows_by, By)):
+        told.append(f"{added:,} in tables and columns that the backup does not have")
+    return f"{rows.rows:,} rows that differ are exported to {rows.directory}: {', '.join(told)}"
 
 
 def _put_back_told(table: "TableBack") -> str:
