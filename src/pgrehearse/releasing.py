@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,16 @@ from pgrehearse.release.promotion import (
 )
 from pgrehearse.release.promotion_run import Around
 from pgrehearse.release.recoverability import (
+    DUMP,
     Proof,
     choose_ways,
     judge_recoverability,
+    judge_restore,
     require_proofs,
     secure,
 )
 from pgrehearse.release.restore.beside import drop_restored, find_restores
+from pgrehearse.release.restore.in_the_way import InTheWay, ask_in_the_way
 from pgrehearse.release.restore.swap import record_swapped, undo
 from pgrehearse.release.take_back import (
     TakeBackRequest,
@@ -191,12 +194,26 @@ class Releasing:
         size = read_database_size(session)
         policy = self.policies.recoverability(database)
         reasons, told = judge_recoverability(receipt.document, policy, size)
+        ways = choose_ways(policy, size)
+        restore = self._judge_restore(database, receipt.document, ways)
         return Examined(
             receipt=receipt,
             approvals=approvals,
-            gate=gate.joined(Gate.of(reasons, told)),
-            ways=choose_ways(policy, size),
+            gate=gate.joined(Gate.of(reasons, told)).joined(restore),
+            ways=ways,
         )
+
+    def _judge_restore(
+        self, database: ResolvedDatabase, document: Mapping[str, Any] | None, ways: Sequence[str]
+    ) -> Gate:
+        """Whether `rollback` could restore the dump that a promotion takes first; asked of production's server."""
+        if DUMP not in ways:
+            return Gate()
+        found = ask_in_the_way(database.conninfo)
+        migrating = self.project.migrate_conninfo(database)
+        if found.lasting and migrating is not database.conninfo and not ask_in_the_way(migrating).lasting:
+            found = InTheWay(passing=(*found.reasons, "the role of migrate_url_env may"))
+        return Gate.of(*judge_restore(document, ways, found))
 
     def _migrating_role(self, database: ResolvedDatabase, session: Connection) -> str:
         """Who the promotion would run as.  Raises `ConfigurationError` when its URL leads elsewhere."""
@@ -250,7 +267,8 @@ class Releasing:
                     if receipt is not None:
                         return self.examine_open(releases, database, receipt, sources, session).gate
                     size = read_database_size(session)
-                    return judge_unrehearsed(session, policy, size)
+                    restore = self._judge_restore(database, None, choose_ways(policy, size))
+                    return judge_unrehearsed(session, policy, size).joined(restore)
 
             def secure_ways() -> Sequence[Proof]:
                 with connect(database.conninfo, verb="gate") as session:

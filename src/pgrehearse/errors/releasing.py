@@ -21,7 +21,11 @@ class UnknownPromotion(ConfigurationError):
 class NoWayBack(GuardRefused):
     """A promotion cannot be taken back by any way, or not by one that was agreed to."""
 
-    default_remedy = "Mend forward with another migration, or restore from your own system's backup."
+    default_remedy = (
+        "Where a right is missing (CREATEDB, ownership, ending sessions), give the URL of a role that has it, a "
+        "superuser or the owner with CREATEDB and pg_signal_backend: --to env:ADMIN_URL.  Else mend forward with "
+        "another migration, or restore from your own system's backup."
+    )
 
 
 class NothingUnfinished(GuardRefused):

@@ -15,10 +15,17 @@ from pgrehearse.release.backup.dump_backup import open_backup
 from pgrehearse.release.backup.external import ExternalOptions, take_external
 from pgrehearse.release.backup.scratch import ScratchOptions
 from pgrehearse.release.gate import Reason, ReasonKind
+from pgrehearse.release.restore.in_the_way import InTheWay
 
 DUMP, IMAGES, EXTERNAL, AUTO = "dump", "before-images", "external", "auto"
 GIGABYTE = 1024**3
 COVERED_BY_IMAGES = ("lossless", "restorable")
+LOSES_WRITES = "loses-writes"
+TO_ANOTHER = "give `pgrehearse rollback --to` the URL of a role that may (--to env:ADMIN_URL)"
+RIGHTS_REMEDY = (
+    "Let the environment's role do what is listed (the database's owner with CREATEDB and pg_signal_backend), let "
+    'url_env lead to one that may, or add "external" to backup.policy.'
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +101,23 @@ def judge_recoverability(
     return reasons, told
 
 
+def judge_restore(
+    document: Mapping[str, Any] | None, ways: Sequence[str], in_the_way: InTheWay
+) -> tuple[list[Reason], list[str]]:
+    """Whether the dump among ``ways`` could be restored in production's place by the role that would be asked to.
+
+    Missing rights refuse a plan of which a restore is all that takes it back; else everything is told.
+    """
+    if not in_the_way.reasons:
+        return [], []
+    needed = document is not None and document["rollback"].get("type") == LOSES_WRITES and EXTERNAL not in ways
+    if needed and in_the_way.lasting:
+        message = "only a restore takes this back, and it could not be performed"
+        return [_reason(message, RIGHTS_REMEDY, in_the_way.reasons)], []
+    listed = "; ".join(in_the_way.reasons)
+    return [], [f"the way back by restoring could not be performed now: {listed}; {TO_ANOTHER}"]
+
+
 def secure(
     production: Conninfo,
     policy: RecoverabilityPolicy,
@@ -146,5 +170,5 @@ def require_proofs(proofs: Sequence[Proof]) -> None:
         open_backup(directory).require_whole(digest=proof.facts["digest"])
 
 
-def _reason(message: str, remedy: str) -> Reason:
-    return Reason(kind=ReasonKind.RECOVERABILITY, message=message, remedy=remedy)
+def _reason(message: str, remedy: str, details: tuple[str, ...] = ()) -> Reason:
+    return Reason(kind=ReasonKind.RECOVERABILITY, message=message, remedy=remedy, details=details)

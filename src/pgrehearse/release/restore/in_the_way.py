@@ -7,14 +7,16 @@ from typing import Any
 
 import psycopg
 
-from pgrehearse.errors import RestoreRefused
-from pgrehearse.postgres.connect import Connection, fetch_value
+from pgrehearse.errors import PgRehearseError, RestoreRefused
+from pgrehearse.postgres.connect import Connection, fetch_value, scrub
+from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.named_queries import named_queries
-from pgrehearse.release.restore.beside import RestoreNames
+from pgrehearse.release.restore.beside import RestoreNames, open_admin, require_database
 from pgrehearse.release.restore.database_properties import find_properties
 
 QUERIES = named_queries(__file__)
 SPARE_BYTES = 64 << 20
+OWN_SESSIONS = "pgrehearse:"  # how their application_name begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,40 +36,75 @@ class Room:
         return {"needed_bytes": self.needed_bytes, "free_bytes": self.free_bytes, "is_enough": self.is_enough}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InTheWay:
+    """Why the swap could not be made by this user, as sentences."""
+
+    lasting: tuple[str, ...] = ()  # rights that are missing
+    passing: tuple[str, ...] = ()  # sessions, prepared transactions, names: they may be gone when it is needed
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        return (*self.lasting, *self.passing)
+
+
+def ask_in_the_way(production: Conninfo) -> InTheWay:
+    """Before there is anything to restore: what would be in the way of it now.  Opens a session; raises nothing.
+
+    A server on which it cannot be asked is in the way too.  Sessions of pgrehearse itself do not count.
+    """
+    try:
+        with open_admin(production) as admin:
+            return _read_in_the_way(admin, require_database(production), but_own_sessions=True)
+    except PgRehearseError as error:
+        return InTheWay(lasting=(str(error),))
+    except psycopg.Error as error:
+        return InTheWay(passing=(f"it could not be asked: {scrub(str(error), production)}",))
+
+
 def find_in_the_way(admin: Connection, names: RestoreNames) -> tuple[str, ...]:
     """Every reason why the swap cannot be made by this user, as a sentence; () where there is none.
 
     ``admin`` is in a maintenance database.  Seven small queries.
     """
-    query = "rights_16" if admin.info.server_version >= 160000 else "rights_14"
-    row = admin.execute(QUERIES[query], (names.database,)).fetchone()
-    if row is None:
-        return (f"there is no database {names.database} on that server",)
-    superuser, createdb, owns, becomes, user, owner, _, createrole = row
-    told = []
-    if not superuser:
-        if not owns:
-            told.append(f"{user} may not rename {names.database}: it belongs to {owner}")
-        if not createdb:
-            told.append(f"{user} may not rename databases or make one: it lacks CREATEDB")
-        if owns and not becomes:
-            told.append(f"{user} may not give the restored database to {owner}: it cannot SET ROLE to it")
-        roles = [row[0] for row in admin.execute(QUERIES["foreign_settings"], (names.database,))]
-        if roles and not (createrole and admin.info.server_version < 160000):
-            told.append(f"{user} may not carry over the settings in {names.database} of {', '.join(roles)}")
-        grantors = [row[0] for row in admin.execute(QUERIES["foreign_grantors"], (names.database,))]
-        if grantors:
-            told.append(f"{user} may not repeat the grants on {names.database} that {', '.join(grantors)} gave")
-        sessions = admin.execute(QUERIES["foreign_sessions"], (names.database,)).fetchall()
-        if sessions:
-            listed = ", ".join(f"{pid} ({role}, {application})" for pid, role, application in sessions[:5])
-            told.append(f"{user} may not end {len(sessions)} of the sessions in {names.database}: {listed}")
-    prepared = [row[0] for row in admin.execute(QUERIES["prepared"], (names.database,))]
-    if prepared:
-        told.append(f"prepared transactions keep {names.database} from being renamed: {', '.join(prepared)}")
+    told = list(_read_in_the_way(admin, names.database).reasons)
     if find_properties(admin, names.quarantine) is not None:
         told.append(f"there is a database {names.quarantine} already")
     return tuple(told)
+
+
+def _read_in_the_way(admin: Connection, database: str, *, but_own_sessions: bool = False) -> InTheWay:
+    query = "rights_16" if admin.info.server_version >= 160000 else "rights_14"
+    row = admin.execute(QUERIES[query], (database,)).fetchone()
+    if row is None:
+        return InTheWay(lasting=(f"there is no database {database} on that server",))
+    superuser, createdb, owns, becomes, user, owner, _, createrole = row
+    lasting, passing = [], []
+    if not superuser:
+        if not owns:
+            lasting.append(f"{user} may not rename {database}: it belongs to {owner}")
+        if not createdb:
+            lasting.append(f"{user} may not rename databases or make one: it lacks CREATEDB")
+        if owns and not becomes:
+            lasting.append(f"{user} may not give the restored database to {owner}: it cannot SET ROLE to it")
+        roles = [row[0] for row in admin.execute(QUERIES["foreign_settings"], (database,))]
+        if roles and not (createrole and admin.info.server_version < 160000):
+            lasting.append(f"{user} may not carry over the settings in {database} of {', '.join(roles)}")
+        grantors = [row[0] for row in admin.execute(QUERIES["foreign_grantors"], (database,))]
+        if grantors:
+            lasting.append(f"{user} may not repeat the grants on {database} that {', '.join(grantors)} gave")
+        sessions = [
+            (pid, role, application)
+            for pid, role, application in admin.execute(QUERIES["foreign_sessions"], (database,))
+            if not (but_own_sessions and (application or "").startswith(OWN_SESSIONS))
+        ]
+        if sessions:
+            listed = ", ".join(f"{pid} ({role}, {application})" for pid, role, application in sessions[:5])
+            passing.append(f"{user} may not end {len(sessions)} of the sessions in {database}: {listed}")
+    prepared = [row[0] for row in admin.execute(QUERIES["prepared"], (database,))]
+    if prepared:
+        passing.append(f"prepared transactions keep {database} from being renamed: {', '.join(prepared)}")
+    return InTheWay(lasting=tuple(lasting), passing=tuple(passing))
 
 
 def require_free_way(admin: Connection, names: RestoreNames) -> None:
@@ -77,8 +114,8 @@ def require_free_way(admin: Connection, names: RestoreNames) -> None:
         listed = "\n".join(f"  - {reason}" for reason in reasons)
         raise RestoreRefused(
             f"{names.database} cannot be replaced:\n{listed}",
-            remedy="Use a superuser, or the database's owner with CREATEDB and pg_signal_backend; COMMIT PREPARED or "
-            "ROLLBACK PREPARED what is prepared.",
+            remedy="Use a superuser, or the database's owner with CREATEDB and pg_signal_backend (its URL: --to "
+            "env:ADMIN_URL); COMMIT PREPARED or ROLLBACK PREPARED what is prepared.",
         )
 
 
