@@ -40,6 +40,7 @@ CLIENTS = 20
 ROWS_PER_SCALE = 100_000
 SLACK_S = 0.25  # the watchdog cancels half a second early; 20 clients, server and all tools share the machine's cores
 MOST_TRIES = 8  # a promotion that cancelled itself is promoted again
+GAVE_WAY = frozenset({"blocked-others", "lock-not-acquired"})
 
 # One statement each, so that a line in pgbench's log is a query.
 QUERIES = {
@@ -369,12 +370,12 @@ def rehearse(form: Form, production: Conninfo, directory: Path) -> None:
 
 def promote(form: Form, lock_timeout_s: float, production: Conninfo, directory: Path) -> str:
     """Promote until it has arrived; a promotion that gave way to others is started again."""
-    arguments = ["promote", "--lock-timeout", f"{lock_timeout_s:g}", "--max-block", f"{form.max_block_s:g}"]
+    arguments = ["promote", "--json", "--lock-timeout", f"{lock_timeout_s:g}", "--max-block", f"{form.max_block_s:g}"]
     for tries in range(1, MOST_TRIES + 1):
         done = pgrehearse(arguments, production, directory)
         if done.returncode == 0:
             return "applied" if tries == 1 else f"applied, started {tries} times"
-        if "others waited behind us" not in done.stderr and "in 6 attempts" not in done.stderr:
+        if json.loads(done.stdout).get("error", {}).get("code") not in GAVE_WAY:
             return f"exit code {done.returncode}: {done.stderr.strip()}"
     return f"gave way {MOST_TRIES} times"
 

@@ -95,11 +95,12 @@ class ContentsEntry:
     """One line of a dump's table of contents."""
 
     line: str
+    number: int  # within the dump
     kind: str  # "TABLE DATA", "USER MAPPING", "MATERIALIZED VIEW DATA" …
 
 
 # dumpId; catalog oid, oid, kind (words in capitals), namespace or -, the rest
-_ENTRY = re.compile(r"^\d+; \d+ \d+ (?P<kind>[A-Z]+(?: [A-Z]+)*) (?P<rest>.*)$")
+_ENTRY = re.compile(r"^(?P<number>\d+); \d+ \d+ (?P<kind>[A-Z]+(?: [A-Z]+)*) (?P<rest>.*)$")
 
 
 def read_contents(binaries: Binaries, directory: Path) -> tuple[ContentsEntry, ...]:
@@ -111,34 +112,66 @@ def read_contents(binaries: Binaries, directory: Path) -> tuple[ContentsEntry, .
     if done.returncode != 0:
         raise CloneFailed(f"pg_restore cannot read the dump: {done.stderr.strip()}")
     matches = [(line, _ENTRY.match(line)) for line in done.stdout.splitlines()]
-    return tuple(ContentsEntry(line=line, kind=match["kind"]) for line, match in matches if match)
+    return tuple(
+        ContentsEntry(line=line, number=int(match["number"]), kind=match["kind"]) for line, match in matches if match
+    )
 
 
-def start_restore(
-    binaries: Binaries,
-    target: Conninfo,
-    *,
-    directory: Path,
-    sections: tuple[str, ...],
-    keep: Callable[[ContentsEntry], bool],
-    contents: tuple[ContentsEntry, ...],
-    jobs: int,
-    log: Path,
-    tablespaces: bool = False,
-) -> ChildProgram:
-    """Start `pg_restore` of these sections of the dump; the first error ends it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restoring:
+    """A dump that is restored into a database, section by section."""
 
-    Tablespaces are left out unless asked for: another server's disks are laid out otherwise.
-    """
-    chosen = log.with_suffix(".list")
-    text = "".join(f"{entry.line}\n" for entry in contents if keep(entry))
-    chosen.write_bytes(text.encode(errors="surrogateescape"))
-    arguments = [
-        binaries.program("pg_restore"), "--format=directory", f"--jobs={jobs}", "--exit-on-error", "--no-password",
-        f"--use-list={chosen}", *(() if tablespaces else ("--no-tablespaces",)),
-        *(f"--section={section}" for section in sections), str(directory),
-    ]  # fmt: skip
-    return ChildProgram(arguments, conninfo=target, log=log)
+    binaries: Binaries
+    target: Conninfo
+    dump: Path
+    contents: tuple[ContentsEntry, ...]
+    jobs: int
+    logs: Path  # a directory
+    tablespaces: bool = False  # another server's disks are laid out otherwise
+
+    def definitions(self, keep: Callable[[ContentsEntry], bool]) -> None:
+        """What rows go into.  The first error ends it."""
+        self._run("pre-data", keep, jobs=1)
+
+    def rows_and_indexes(self, keep: Callable[[ContentsEntry], bool]) -> None:
+        """The rows, then indexes, constraints and the rest, in parallel.
+
+        pg_restore's workers take locks that it does not know of (on a foreign key's partitions, on what a policy
+        reads), so one of them may become a deadlock's victim; or they run out of shared memory together.  What was
+        not made of indexes and the like is therefore tried once more, one by one, whatever the reason: the server
+        tells it in its own language.  Then, as among the rows, the first error ends it.
+        """
+        self._run("data", keep, jobs=self.jobs)
+        try:
+            self._run("post-data", keep, jobs=self.jobs)
+        except PgRehearseError:
+            made = _finished(self._log("post-data"))
+            # An entry that was under way may be there: it has nothing that depends on it yet, and is made anew.
+            self._run("post-data", lambda entry: entry.number not in made and keep(entry), jobs=1, anew=True)
+
+    def _run(self, section: str, keep: Callable[[ContentsEntry], bool], *, jobs: int, anew: bool = False) -> None:
+        log = self._log(section)
+        chosen = log.with_suffix(".list")
+        text = "".join(f"{entry.line}\n" for entry in self.contents if keep(entry))
+        chosen.write_bytes(text.encode(errors="surrogateescape"))
+        arguments = [
+            self.binaries.program("pg_restore"), "--format=directory", f"--jobs={jobs}", "--exit-on-error",
+            "--no-password", f"--section={section}", f"--use-list={chosen}",
+            *(("--verbose",) if section == "post-data" else ()),  # tells what is finished
+            *(("--clean", "--if-exists") if anew else ()),
+            *(() if self.tablespaces else ("--no-tablespaces",)), str(self.dump),
+        ]  # fmt: skip
+        with ChildProgram(arguments, conninfo=self.target, log=log) as program:
+            program.wait()
+
+    def _log(self, section: str) -> Path:
+        return self.logs / f"pg_restore-{section}.log"
+
+
+def _finished(log: Path) -> frozenset[int]:
+    """The numbers of the entries that a parallel pg_restore, which ends with its first error, has done."""
+    told = log.read_text(errors="replace")
+    return frozenset(int(number) for number in re.findall(r"^pg_restore: finished item (\d+) ", told, re.MULTILINE))
 
 
 # What a program's stderr says -> the error and its remedy, in the order in which they are looked for.
@@ -167,7 +200,9 @@ _KNOWN: tuple[tuple[str, type[PgRehearseError], str | None], ...] = (
 def failure_of(name: str, stderr: str, code: int, *conninfos: Conninfo) -> PgRehearseError:
     """The error that a failed program's stderr tells, without the statement (it may hold a password)."""
     lines = scrub(_without_statements(stderr), *conninfos).splitlines()
-    errors = [line for line in lines if " error:" in line or "ERROR:" in line or "FATAL:" in line] or lines[-3:]
+    errors = [line for line in lines if " error:" in line or "ERROR:" in line or "FATAL:" in line] or [
+        line for line in lines if not line.startswith(f"{name}: ")
+    ][-3:]
     told = re.sub(rf"^{name}: (?:error: )?", "", errors[0]) if errors else f"it ended with code {code}"
     told = told.replace("could not execute query: ", "")
     if code < 0:

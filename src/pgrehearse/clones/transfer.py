@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgrehearse.clones import inert, inert_functions, preflight
-from pgrehearse.clones.dump_restore import ContentsEntry, read_contents, start_dump, start_restore
+from pgrehearse.clones.dump_restore import Restoring, read_contents, start_dump
 from pgrehearse.clones.place import Place
 from pgrehearse.clones.snapshot import Snapshot
 from pgrehearse.postgres.binaries import require_client
@@ -74,15 +74,15 @@ def restore(transfer: Transfer, outward: inert.Outward) -> Restored:
     place = transfer.place
     started = time.monotonic()
     transfer.progress("restoring definitions")
-    _restore_sections(transfer, outward.restores, ("pre-data",))
+    restoring = _restoring(transfer)
+    restoring.definitions(outward.restores)
     with place.open_admin(transfer.pristine) as session:
         switched_off = inert.switch_off_servers(session)
         functions = inert_functions.switch_off_functions(session)
     switched_off += functions.switched_off()
     transfer.progress("restoring data, indexes and constraints")
     # pg_restore ends with the first view that cannot be filled, so where one may call such a function we fill them.
-    keep = outward.restores_definitions if functions.found else outward.restores
-    _restore_sections(transfer, keep, ("data", "post-data"))
+    restoring.rows_and_indexes(outward.restores_definitions if functions.found else outward.restores)
     empty: dict[tuple[str, str], str] = {}
     with place.open_admin(transfer.pristine) as session:
         switched_off += inert.switch_off_jobs(session)
@@ -110,20 +110,16 @@ def restore(transfer: Transfer, outward: inert.Outward) -> Restored:
         )
 
 
-def _restore_sections(transfer: Transfer, keep: Callable[[ContentsEntry], bool], sections: tuple[str, ...]) -> None:
+def _restoring(transfer: Transfer) -> Restoring:
     binaries = require_client(transfer.client_major)
-    program = start_restore(
-        binaries,
-        transfer.place.admin.replaced(dbname=transfer.pristine),
-        directory=transfer.work / DUMP,
-        sections=sections,
-        keep=keep,
+    return Restoring(
+        binaries=binaries,
+        target=transfer.place.admin.replaced(dbname=transfer.pristine),
+        dump=transfer.work / DUMP,
         contents=read_contents(binaries, transfer.work / DUMP),
         jobs=transfer.jobs,
-        log=transfer.work / f"pg_restore-{sections[0]}.log",
+        logs=transfer.work,
     )
-    with program:
-        program.wait()
 
 
 def ms_since(started: float) -> float:

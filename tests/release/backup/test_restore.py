@@ -1,7 +1,9 @@
 """A proved backup restores to exactly what was there, and only into a new database."""
 
 import re
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,45 @@ def test_what_is_restored_is_what_pg_dump_says_of_the_source(
     assert compare_with_backup(backup, restored) == (
         "sequence bank.tickets goes on with 985 in the copy, with 990 in the backup",
     )
+
+
+HOLD_UP_A_PRIMARY_KEY = """
+CREATE FUNCTION hold_up() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF pg_catalog.current_query() LIKE '%PRIMARY KEY%' THEN
+        PERFORM pg_catalog.pg_advisory_xact_lock(42);
+    END IF;
+END $$;
+CREATE EVENT TRIGGER hold_up ON ddl_command_end EXECUTE FUNCTION hold_up();
+"""
+ITS_TABLE = """
+SELECT l.relation::pg_catalog.regclass::text
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relkind = 'r'
+    JOIN pg_catalog.pg_locks waiting ON waiting.pid = l.pid
+WHERE waiting.locktype = 'advisory' AND NOT waiting.granted AND l.mode = 'AccessExclusiveLock'
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+"""
+
+
+def test_a_deadlock_between_indexes_and_constraints_is_got_over(
+    bank: ProvedBank, uat: LocalServer, empty_on: EmptyOn
+) -> None:
+    restored = empty_on(uat)
+    with connect(restored, verb="test") as other, ThreadPoolExecutor(1) as pool:
+        other.execute(HOLD_UP_A_PRIMARY_KEY)
+        other.execute("SET deadlock_timeout = '1h'")  # the restore is to be the victim
+        other.execute("BEGIN")
+        other.execute("SELECT pg_advisory_xact_lock(42)")
+        done = pool.submit(restore_into, bank.backup, restored)
+        while not (tables := other.execute(ITS_TABLE).fetchall()):
+            assert not done.done(), done.result()
+            time.sleep(0.02)
+        other.execute(f"LOCK TABLE {tables[0][0]} IN ACCESS EXCLUSIVE MODE".encode())
+        other.execute("ROLLBACK")
+        other.execute("DROP EVENT TRIGGER hold_up; DROP FUNCTION hold_up")
+        done.result()
+    assert _without_casts(dump_text(restored)) == _without_casts(dump_text(bank.database))
+    compare_with_backup(bank.backup, restored)
 
 
 def test_every_change_to_a_copy_is_told(bank: ProvedBank, uat: LocalServer, empty_on: EmptyOn) -> None:

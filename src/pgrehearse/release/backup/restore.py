@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pgrehearse.clones import inert_functions
-from pgrehearse.clones.dump_restore import ContentsEntry, read_contents, start_restore
+from pgrehearse.clones.dump_restore import ContentsEntry, Restoring, read_contents
 from pgrehearse.errors import BackupRefused
 from pgrehearse.postgres.binaries import require_client
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
@@ -82,17 +82,16 @@ def restore_dump(
     functions = inert_functions.MadeInert()
     with tempfile.TemporaryDirectory(prefix="pgrehearse-restore-", dir=work_directory) as work:
         progress.step(f"restoring into {target.address}")
-        contents = read_contents(binaries, dump)
-        for sections in (("pre-data",), ("data", "post-data")) if inert else (("pre-data", "data", "post-data"),):
-            with start_restore(
-                binaries, target, directory=dump, sections=sections, keep=keep, contents=contents, jobs=jobs,
-                log=Path(work) / f"pg_restore-{sections[0]}.log", tablespaces=not inert,
-            ) as program:  # fmt: skip
-                program.wait()
-            if inert and sections == ("pre-data",):  # before anything is filled
-                with connect(target, verb="restore") as session:
-                    functions = inert_functions.switch_off_functions(session)
-                keep = outward.restores_definitions if functions.found else keep
+        restoring = Restoring(
+            binaries=binaries, target=target, dump=dump, contents=read_contents(binaries, dump), jobs=jobs,
+            logs=Path(work), tablespaces=not inert,
+        )  # fmt: skip
+        restoring.definitions(keep)
+        if inert:  # before anything is filled
+            with connect(target, verb="restore") as session:
+                functions = inert_functions.switch_off_functions(session)
+            keep = outward.restores_definitions if functions.found else keep
+        restoring.rows_and_indexes(keep)
     empty: dict[tuple[str, str], str] = {}
     with connect(target, verb="restore") as session:
         session.execute("SET statement_timeout = 0")
