@@ -13,10 +13,12 @@ from pgrehearse.migrations.statements import Statement
 from pgrehearse.postgres.connect import Connection, fetch_value
 
 # A killed run's backend notices within a second that nobody listens; without it, it would build its
-# index to the end.  Waiting for our own turn must not count as idling in a transaction.
+# index to the end.  Waiting for our own turn must not count as idling in a transaction.  What others committed
+# before we had our lock must be seen, whatever the database's default isolation; a file's own BEGIN may say otherwise.
 _OUR_SETTINGS = {
     "client_encoding": "UTF8",
     "client_connection_check_interval": "1000",
+    "default_transaction_isolation": "read committed",
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from pgrehearse.data.tree_loss import losses_by_name
 from pgrehearse.data.verdicts import (
     ColumnVerdict,
     DataComparison,
@@ -105,10 +106,10 @@ def find_all(
     ``data`` is what no declaration explains, ``declared`` what declarations themselves gave rise to, and ``excused``
     are the tables all of whose losses are declared.
     """
-    # A new table may carry the name that a renamed one had; it lost nothing and must not stand in front of it.
     tables = [table for table in data.tables if table.verdict is not TableVerdict.NEW] if data is not None else []
-    losses = {table.name: table for table in tables}
+    losses = losses_by_name(data) if data is not None else {}
     nothing_lost = data is not None and _is_whole(data)
+    excused |= _excused_trees(data, losses, excused)
     held = [
         _as_declared(finding, losses[finding.relation])
         if finding.relation in excused and HazardClass.DATA_LOSS in finding.classes
@@ -116,11 +117,12 @@ def find_all(
         for finding in predicted
     ]
     told = {(finding.relation, kind) for finding in (*held, *declared) for kind in finding.classes}
+    told |= _told_of_leaves((*held, *declared), data)
     found = [
         *_failure_untold(failure, traces),
         *held,
         *declared,
-        *_losses_untold(losses.values(), traces, told),
+        *_losses_untold(tables, traces, told),
         *_waits_untold(traces, told),
         *find_held_locks(traces, harmless_ms=HARMLESS_MS),
         *(
@@ -140,6 +142,32 @@ def find_all(
     return tuple(
         sorted(found, key=lambda finding: (levels.index(finding.level), finding.evidence is Evidence.DISPROVED))
     )
+
+
+def _excused_trees(
+    data: DataComparison | None, losses: Mapping[str, TableLoss], excused: frozenset[str]
+) -> frozenset[str]:
+    """Partitioned tables whose leaves lost something, all of it declared, wherever it was declared."""
+    if data is None:
+        return frozenset()
+    compared = {table.name for table in data.tables}
+    return frozenset(
+        tree.name
+        for tree in data.trees
+        if not excused.isdisjoint(tree.leaves) and compared.issuperset(tree.leaves) and not losses[tree.name].lost
+    )
+
+
+def _told_of_leaves(findings: Sequence[Finding], data: DataComparison | None) -> set[tuple[str | None, HazardClass]]:
+    """What was seen of a partitioned table is told of its leaves, too; what is only predicted of it is not."""
+    leaves = {tree.name: tree.leaves for tree in data.trees} if data is not None else {}
+    return {
+        (leaf, kind)
+        for finding in findings
+        if finding.relation in leaves and finding.evidence in (Evidence.CONFIRMED, Evidence.OBSERVED)
+        for leaf in leaves[finding.relation]
+        for kind in finding.classes
+    }
 
 
 # --- a prediction held against what happened ----------------------------------------------------------------------
@@ -261,6 +289,7 @@ def _failure_untold(failure: MigrationFailed | None, traces: Sequence[StatementT
         return
     said = str(failure).partition("\n")[0]  # the server's detail, which follows, quotes values
     place = f"{failure.path}:{failure.line}:{failure.column}: "
+    came = "every statement ran, and what followed was refused" if traces else "no statement ran"
     code = f" (SQLSTATE {failure.sqlstate})" if failure.sqlstate is not None and failure.sqlstate not in said else ""
     yield Finding(
         hazard="migration-failed",
@@ -269,7 +298,7 @@ def _failure_untold(failure: MigrationFailed | None, traces: Sequence[StatementT
         file=failure.path,
         line=failure.line,
         column=failure.column,
-        message=f"every statement ran, and what followed was refused: {said.removeprefix(place)}{code}",
+        message=f"{came}: {said.removeprefix(place)}{code}",
         remedy=failure.remedy,
         evidence=Evidence.OBSERVED,
     )

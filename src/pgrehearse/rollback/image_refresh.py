@@ -55,7 +55,8 @@ def refresh_images(session: Connection, images: Sequence[Image]) -> tuple[Refres
         return ()
     if fetch_value(session, "SELECT pg_catalog.current_setting('transaction_isolation')") != "read committed":
         raise ImagesNotKept(
-            "the migration's transaction is not READ COMMITTED, so it cannot see what was written before its lock"
+            "the migration's transaction is not READ COMMITTED, so it cannot see what was written before its lock",
+            remedy="Nothing was committed.  Take the isolation level out of the file, then rehearse it again.",
         )
     with pinned(session, role=waiting[0].owner):
         tables = {image.table: _require_same_shape(session, image) for image in waiting if not image.plan.is_sequence}
