@@ -18,7 +18,7 @@ from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.progress import Silent
 from pgrehearse.release import apply_watched as apply_module
 from pgrehearse.release.gate import names_to_accept
-from pgrehearse.releasing import RollbackOptions
+from pgrehearse.rolling_back import RollbackOptions
 
 pytestmark = pytest.mark.pg("== 18")
 
@@ -88,7 +88,7 @@ def test_of_a_promotion_that_was_killed_before_its_first_commit_nothing_is_taken
     options = RollbackOptions(dry_run=dry_run)
     with pytest.raises(NoWayBack, match="nothing of it is applied: there is nothing to take back") as refused:
         world.patient(
-            lambda: world.releasing.rollback(options, progress=Silent(), tell=lambda _: None, agree=lambda _: True)
+            lambda: world.rolling_back.rollback(options, progress=Silent(), tell=lambda _: None, agree=lambda _: True)
         )
     assert refused.value.exit_code == 1
     assert "pgrehearse resume" in refused.value.remedy

@@ -26,7 +26,9 @@ from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress, Silent
 from pgrehearse.project import Project, RehearsalOptions, utc_now
-from pgrehearse.releasing import PromoteOptions, Releasing, RollbackOptions
+from pgrehearse.promoting import PromoteOptions, Promoting
+from pgrehearse.releasing import Releasing
+from pgrehearse.rolling_back import RollbackOptions, RollingBack
 
 # Every text that the application writes is unique, so that each can be looked for wherever it may have gone.
 SHOP = """
@@ -251,6 +253,14 @@ class World:
     def releasing(self) -> Releasing:
         return Releasing(project=Project.open(None, start=self.home))
 
+    @property
+    def promoting(self) -> Promoting:
+        return Promoting(project=Project.open(None, start=self.home))
+
+    @property
+    def rolling_back(self) -> RollingBack:
+        return RollingBack(project=Project.open(None, start=self.home))
+
     def rehearse(self, *, as_at_first: bool) -> Outcome:
         """With ``as_at_first`` nothing has changed since the first example's: then its receipt is used again."""
         if as_at_first and self._cached is not None:
@@ -286,13 +296,13 @@ class World:
 
     def promote(self, digest: str, wait_s: float = 20) -> Any:
         options = PromoteOptions(receipt=digest, wait_s=wait_s, lock_timeout_s=0.5)
-        return self.releasing.promote(options, progress=Silent(), tell=lambda _: None)
+        return self.promoting.promote(options, progress=Silent(), tell=lambda _: None)
 
     def resume(self) -> Any:
-        return self.releasing.resume(PromoteOptions(), progress=Silent(), tell=lambda _: None)
+        return self.promoting.resume(PromoteOptions(), progress=Silent(), tell=lambda _: None)
 
     def rollback(self, *, agree: bool, only: str | None = None, progress: Progress | None = None) -> Any:
-        return self.releasing.rollback(
+        return self.rolling_back.rollback(
             RollbackOptions(only=only), progress=progress or Silent(), tell=lambda _: None, agree=lambda _: agree
         )
 

@@ -11,8 +11,8 @@ import click
 from pgrehearse.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
+    from pgrehearse.promoting import PromoteOptions
     from pgrehearse.release.promotion import Promotion
-    from pgrehearse.releasing import PromoteOptions
 
 SQL_WIDTH = 70
 Command = Callable[..., Any]
@@ -100,7 +100,7 @@ def command(
 
     Exit code 0: production is as rehearsed.  1: refused, nothing or only whole steps applied (it says which).
     """
-    from pgrehearse.releasing import PromoteOptions
+    from pgrehearse.promoting import PromoteOptions
 
     asked = PromoteOptions(receipt=receipt, unrehearsed=unrehearsed, file=file, **options)
     return _promote(config_file, asked, resume=False, as_json=as_json)
@@ -117,18 +117,18 @@ Examples:
 @click.pass_obj
 def resume_command(config_file: str | None, /, *, as_json: bool, **options: Any) -> int:
     """Go on with a promotion that was killed, at the right step, from whatever machine shares the ledger."""
-    from pgrehearse.releasing import PromoteOptions
+    from pgrehearse.promoting import PromoteOptions
 
     return _promote(config_file, PromoteOptions(**options), resume=True, as_json=as_json)
 
 
 def _promote(config_file: str | None, options: "PromoteOptions", *, resume: bool, as_json: bool) -> int:
     from pgrehearse.project import Project
-    from pgrehearse.releasing import Releasing
+    from pgrehearse.promoting import Promoting
 
-    releasing = Releasing(project=Project.open(config_file))
+    promoting = Promoting(project=Project.open(config_file))
     with progress_on_stderr() as progress:
-        run = releasing.resume if resume else releasing.promote
+        run = promoting.resume if resume else promoting.promote
         promotion = run(options, progress=progress, tell=_tell)
     if as_json:
         print(json.dumps(promotion.as_json(), ensure_ascii=False, indent=2))

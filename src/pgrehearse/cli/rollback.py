@@ -72,22 +72,22 @@ def command(
     Exit code 0: it is taken back (with --dry-run: a way is open).  1: no way is open; every reason is told.
     """
     from pgrehearse.project import Project
-    from pgrehearse.releasing import Releasing, RollbackOptions
+    from pgrehearse.rolling_back import RollbackOptions, RollingBack
 
-    releasing = Releasing(project=Project.open(config_file))
+    rolling_back = RollingBack(project=Project.open(config_file))
     if drop and not undo:
         raise click.UsageError("--drop belongs to --undo")
     if undo:
-        told = releasing.undo_restore(options["to"], drop=drop)
+        told = rolling_back.undo_restore(options["to"], drop=drop)
         print("\n".join(told) or "no restore stands beside this database")
         return 0
     if listing:
-        for record, is_back in releasing.promotions(options["to"]):
+        for record, is_back in rolling_back.promotions(options["to"]):
             outcome = "taken back" if is_back else record.outcome or "unfinished"
             print(f"{record.id}  {record.at.isoformat(timespec='seconds')}  {outcome:<10}  {', '.join(record.plan)}")
         return 0
     with progress_on_stderr() as progress:
-        taken = releasing.rollback(
+        taken = rolling_back.rollback(
             RollbackOptions(**options),
             progress=progress,
             tell=_tell,

@@ -1,11 +1,15 @@
 """A way back that was committed by a run that was killed before it could say so: it must not be gone again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.release.promotion import BEGUN, ROLLBACK_BEGUN, ROLLBACK_ENDED
+from pgrehearse.release.restore.swap import record_swapped
 from pgrehearse.rollback.image import NAMESPACE
 
 BY_INVERSE = ("lossless", "restorable")
@@ -49,3 +53,16 @@ def find_committed(
             *(f"kept: {NAMESPACE}.{name}" for name in kept),
         ),
     )
+
+
+def record_swaps(
+    releases: ReleaseLedger, production: Conninfo, *, now: Callable[[], datetime], tell: Callable[[str], None]
+) -> None:
+    """A restore that was killed between the swap of the names and its last entry is over: write that down."""
+    ended = {entry.subject for entry in releases.entries(kind=ROLLBACK_ENDED)}
+    for entry in releases.entries(kind=ROLLBACK_BEGUN):
+        of_this = entry.body.get("address") == production.address
+        if entry.subject in ended or entry.body["type"] != "restore" or not of_this:
+            continue
+        if record_swapped(production, entry.subject, ledger=releases, now=now):
+            tell(f"restore {entry.subject} had swapped the names before it was killed; that is recorded now")

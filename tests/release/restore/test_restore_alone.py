@@ -27,7 +27,7 @@ class Another:
         tried: list[Outcome] = [
             attempt(lambda: self._world.promote(self._digest)),
             attempt(lambda: self._world.rollback(agree=True)),
-            attempt(lambda: self._world.releasing.undo_restore(None, drop=False)),
+            attempt(lambda: self._world.rolling_back.undo_restore(None, drop=False)),
         ]
         self.seen[what.split()[0]] = {str(each).split(":")[0] for each in tried}
 
