@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.rehearsing import Rehearse, marker_in, reasons, rehearsing_on
+from tests.support.rehearsing import Rehearse, marker_in, ordinary_role, reasons, rehearsing_on
 
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
@@ -20,17 +20,8 @@ def rehearse(tmp_path: Path, database: Conninfo) -> Rehearse:
 @pytest.fixture
 def app_owner(server: LocalServer, uat: LocalServer, connection: Connection) -> Iterator[str]:
     """An ordinary role on both servers."""
-    name = f"{connection.info.dbname}_owner"
-    for each in (server, uat):
-        with connect(each.conninfo(), verb="test") as admin:
-            admin.execute(f"CREATE ROLE {name} LOGIN".encode())
-    connection.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {name}".encode())
-    connection.execute(f"GRANT CREATE ON DATABASE {connection.info.dbname} TO {name}".encode())
-    yield name
-    connection.execute(f"DROP OWNED BY {name} CASCADE".encode())
-    for each in (server, uat):
-        with connect(each.conninfo(), verb="test") as admin:
-            admin.execute(f"DROP ROLE {name}".encode())
+    with ordinary_role(f"{connection.info.dbname}_owner", connection, server, uat) as name:
+        yield name
 
 
 # --- another server --------------------------------------------------------------------------------------------------

@@ -1,12 +1,12 @@
 """Plans that try to be somebody else, or to reach the shared server unseen: never a yes."""
 
-import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.rehearsing import Rehearse, marker_in, ordinary_role
 
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
@@ -14,23 +14,13 @@ from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.project import Project, RehearsalOptions
 
 _numbers = itertools.count(1)
-Rehearse = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
 def role(server: LocalServer, uat: LocalServer, connection: Connection) -> Iterator[str]:
     """A role of production that exists on UAT too, where nobody knows its password."""
-    name = f"app_{next(_numbers)}"
-    for each in (server, uat):
-        with connect(each.conninfo(), verb="test") as admin:
-            admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'not known'".encode())
-    connection.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {name}".encode())
-    connection.execute(f"GRANT CREATE ON DATABASE {connection.info.dbname} TO {name}".encode())
-    yield name
-    connection.execute(f"DROP OWNED BY {name} CASCADE".encode())
-    for each in (server, uat):
-        with connect(each.conninfo(), verb="test") as admin:
-            admin.execute(f"DROP ROLE {name}".encode())
+    with ordinary_role(f"app_{next(_numbers)}", connection, server, uat) as name:
+        yield name
 
 
 @pytest.fixture
@@ -66,12 +56,7 @@ def reasons(document: dict[str, Any]) -> str:
 
 @pytest.fixture
 def marker(tmp_path: Path) -> Path:
-    """A file that a command run by the server could write."""
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents:
-        with contextlib.suppress(PermissionError):
-            parent.chmod(parent.stat().st_mode | 0o055)
-    return tmp_path / "written-by-the-server"
+    return marker_in(tmp_path)
 
 
 # --- an ordinary role ------------------------------------------------------------------------------------------------

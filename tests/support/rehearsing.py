@@ -1,11 +1,13 @@
 """Rehearse one file's text, and what stands behind its verdict."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.project import Project, RehearsalOptions
 
 Rehearse = Callable[..., dict[str, Any]]
@@ -40,3 +42,18 @@ def marker_in(directory: Path) -> Path:
         with contextlib.suppress(PermissionError):
             parent.chmod(parent.stat().st_mode | 0o055)
     return directory / "written-by-the-server"
+
+
+@contextlib.contextmanager
+def ordinary_role(name: str, connection: Connection, *servers: LocalServer) -> Iterator[str]:
+    """A role on these servers that may make things in the connection's database; it goes with all that it owns."""
+    for server in servers:
+        with connect(server.conninfo(), verb="test") as admin:
+            admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'not known'".encode())
+    connection.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {name}".encode())
+    connection.execute(f"GRANT CREATE ON DATABASE {connection.info.dbname} TO {name}".encode())
+    yield name
+    connection.execute(f"DROP OWNED BY {name} CASCADE".encode())
+    for server in servers:
+        with connect(server.conninfo(), verb="test") as admin:
+            admin.execute(f"DROP ROLE {name}".encode())
