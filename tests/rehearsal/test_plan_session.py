@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.rehearsing import Rehearse, marker_in, ordinary_role
+from tests.support.rehearsing import Rehearse, marker_in, ordinary_role, reasons
 
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
@@ -44,14 +44,6 @@ def roles_of(server: LocalServer) -> list[str]:
         return [
             name for (name,) in admin.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '^pgrehearse' ORDER BY 1")
         ]
-
-
-def reasons(document: dict[str, Any]) -> str:
-    """Everything that may stand behind a verdict, for a person."""
-    told = [f"{entry['what']}: {entry['reason']}" for entry in document["not_measured"]]
-    told += [finding["message"] for finding in document["findings"]]
-    told += [str(statement["error"]) for statement in document["statements"] if statement["error"]]
-    return "\n".join(told)
 
 
 @pytest.fixture
