@@ -6,7 +6,7 @@ said, never assumed equal.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 
@@ -27,7 +27,7 @@ from pgrehearse.data.table_loss import BothSides, PoolResult
 from pgrehearse.data.tables import Table, Tables, read_tables
 from pgrehearse.data.tracing import trace
 from pgrehearse.data.untouched import Baseline, Touches, read_touches
-from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, TableVerdict, Unmeasured
+from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, PartitionTree, TableVerdict, Unmeasured
 from pgrehearse.errors import DataNotCompared
 from pgrehearse.postgres.connect import Connection
 
@@ -117,9 +117,17 @@ def _compare(
             *foreign,
         ),
         samples=tuple(sample for result in results for sample in result.samples),
+        trees=tuple(_trees(tables_before, tables_after)),
         proof=proof,
         counters_not_believed=touches.doubt if touches is not None else None,
     )
+
+
+def _trees(before: Tables, after: Tables) -> Iterator[PartitionTree]:
+    for oid, leaves in before.leaves_by_tree().items():
+        table = before.by_oid[oid]
+        now = after.by_oid.get(oid) or after.find_named(table)
+        yield PartitionTree(name=table.name, name_after=now.name if now is not None else None, leaves=leaves)
 
 
 def _unchanged(results: Sequence[PoolResult]) -> frozenset[str]:

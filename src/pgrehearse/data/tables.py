@@ -95,6 +95,7 @@ class Tables:
     by_oid: dict[int, Table]
     types: dict[int, Type]
     foreign: tuple[str, ...]
+    foreign_partitions: tuple[tuple[str, int], ...] = ()  # their names and the oid of the parent
     _by_name: dict[tuple[str, str], Table] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -114,6 +115,17 @@ class Tables:
     @property
     def leaves(self) -> tuple[Table, ...]:
         return tuple(table for table in self.by_oid.values() if not table.partitioned)
+
+    def leaves_by_tree(self) -> dict[int, tuple[str, ...]]:
+        """The names of all leaves below each partitioned table, at whatever depth; foreign ones too."""
+        found: dict[int, list[str]] = {oid: [] for oid, table in self.by_oid.items() if table.partitioned}
+        leaves = [(table.name, table.parent_oid) for table in self.leaves if table.parent_oid is not None]
+        for name, parent in (*leaves, *self.foreign_partitions):
+            above = self.by_oid.get(parent)
+            while above is not None:
+                found[above.oid].append(name)
+                above = self.by_oid.get(above.parent_oid) if above.parent_oid is not None else None
+        return {oid: tuple(names) for oid, names in found.items()}
 
 
 def read_tables(
@@ -137,6 +149,7 @@ def read_tables(
         keys.setdefault(oid, []).append(tuple(numbers))
     found: dict[int, Table] = {}
     foreign: list[str] = []
+    foreign_partitions: list[tuple[str, int]] = []
     ignored: set[int] = set()
     for oid, namespace, relation, name, kind, readable, row_security, parent, is_heap, *files in connection.execute(
         QUERIES["relations"]
@@ -146,6 +159,8 @@ def read_tables(
             ignored.add(oid)
         elif kind == "f":
             foreign.append(name)
+            if parent is not None:
+                foreign_partitions.append((name, parent))
             continue
         own = tuple(columns.get(oid, ()))
         never_null = {column.number for column in own if column.not_null}
@@ -168,7 +183,7 @@ def read_tables(
         )
     kept = {oid: table for oid, table in found.items() if not _is_below(table, found, ignored)}
     types = read_types(connection, wanted_types=wanted_types)
-    return Tables(by_oid=kept, types=types, foreign=tuple(foreign))
+    return Tables(by_oid=kept, types=types, foreign=tuple(foreign), foreign_partitions=tuple(foreign_partitions))
 
 
 def read_types(connection: Connection, *, wanted_types: Iterable[int] = ()) -> dict[int, Type]:

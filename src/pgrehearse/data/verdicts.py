@@ -179,6 +179,15 @@ class TableLoss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionTree:
+    """A partitioned table, a root or one between: its rows stand at its leaves, and so does what became of them."""
+
+    name: str  # before
+    name_after: str | None
+    leaves: tuple[str, ...]  # before, at whatever depth; not all of them need have been compared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unmeasured:
     """Something that could not be compared, and why.
 
@@ -282,6 +291,7 @@ class DataComparison:
     large_objects: LargeObjects | None  # None: there are none
     not_measured: tuple[Unmeasured, ...]
     samples: tuple[Sample, ...]
+    trees: tuple[PartitionTree, ...] = ()
     proof: Proof = Proof.FULL
     counters_not_believed: str | None = None  # why, where `Proof.TOUCHED` did without the server's counters
 
