@@ -12,10 +12,10 @@ ORDER BY n.nspname COLLATE pg_catalog."C", c.relname COLLATE pg_catalog."C";
 -- name: fed
 -- The columns that each sequence numbers: its owner (serial: deptype a, identity: i), and whoever has a plain nextval()
 -- of it as default.  nextval('name'::text) leaves no dependency: its name is looked up as the table's namespace would.
--- A default that makes something else of the number (a text, a multiple) is not compared with it.  Only defaults that
--- call nextval() are turned into text: before 16 pg_get_expr() takes as long as the table has columns, squared.
+-- A default that makes something else of the number (a text, a multiple) is not compared with it.  A default
+-- names no column, so it is turned into text as of no table: else it takes as long as the table has columns, squared.
 WITH defaults AS (
-    SELECT d.oid, d.adrelid, d.adnum, pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS expression
+    SELECT d.oid, d.adrelid, d.adnum, pg_catalog.pg_get_expr(d.adbin, 0) AS expression
     FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
     WHERE a.attgenerated = '' AND d.adrelid >= 16384
       AND pg_catalog.strpos(

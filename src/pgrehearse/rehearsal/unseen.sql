@@ -35,8 +35,12 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p
 SELECT p.oid::pg_catalog.regprocedure::pg_catalog.text FROM pg_catalog.pg_proc p
 WHERE p.oid OPERATOR(pg_catalog.>=) 16384 AND p.prosrc OPERATOR(pg_catalog.~*) '\msession_user\M'
 UNION ALL
-SELECT 'a default of ' || d.adrelid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_attrdef d
-WHERE pg_catalog.pg_get_expr(d.adbin, d.adrelid) OPERATOR(pg_catalog.~*) '\msession_user\M'
+-- A generated column's expression is immutable, which session_user is not; a default names no column, see snapshot.sql.
+SELECT 'a default of ' || d.adrelid::pg_catalog.regclass::pg_catalog.text
+FROM pg_catalog.pg_attrdef d
+JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) d.adrelid AND a.attnum OPERATOR(pg_catalog.=) d.adnum
+WHERE a.attgenerated OPERATOR(pg_catalog.=) ''
+  AND pg_catalog.pg_get_expr(d.adbin, 0) OPERATOR(pg_catalog.~*) '\msession_user\M'
 UNION ALL SELECT 'a policy of ' || p.polrelid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_policy p
 WHERE pg_catalog.concat(pg_catalog.pg_get_expr(p.polqual, p.polrelid), pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid))
       OPERATOR(pg_catalog.~*) '\msession_user\M'

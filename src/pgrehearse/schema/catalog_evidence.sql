@@ -88,7 +88,8 @@ SELECT c.oid::bigint, 'relation'::text AS object,
 FROM living c
 UNION ALL
 SELECT a.attrelid::bigint, 'column ' || pg_catalog.quote_ident(a.attname),
-    'expression', pg_catalog.pg_get_expr(d.adbin, d.adrelid),
+    -- of no table where it names no column: see read_columns of snapshot.sql
+    'expression', pg_catalog.pg_get_expr(d.adbin, CASE WHEN a.attgenerated = '' THEN 0 ELSE d.adrelid END),
     pg_catalog.concat_ws('; ', pg_catalog.format_type(a.atttypid, a.atttypmod),
         CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::pg_catalog.regcollation::text END,
         CASE WHEN a.attnotnull THEN 'not null' END,
