@@ -1,21 +1,38 @@
 """What a plan touches or depends on, and how production's schema differs from the one that it was rehearsed on."""
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pgrehearse.release.gate import Reason, ReasonKind
+from pgrehearse.rollback.names import split_name
 from pgrehearse.schema.diff import ORDER, Change, Effect, diff
 from pgrehearse.schema.schema_object import ObjectKind, Schema, SchemaObject
 
 # Grants move on their own, and no statement of a migration that succeeds does something else because of them:
-# the role's own rights are what the rehearsal and the server check.
+# the role's own rights are what the rehearsal and the server check.  Default privileges are another matter: what the
+# plan makes gets other rights by them than it got in the rehearsal.
 MOVES_ON_ITS_OWN = frozenset({"grants", "statistics target", "statistics targets", "clustered", "comment"})
+INHERITS = "inherits"
 ALWAYS = frozenset({ObjectKind.EVENT_TRIGGER, ObjectKind.CAST})  # they act without being named
 # Of a relation, and nothing of them is in `CatalogEvidence`; by the word that a statement about them holds.
 NOT_IN_EVIDENCE = {ObjectKind.PUBLICATION_RELATION: "publication", ObjectKind.STATISTICS: "statistics"}
+MADE_AS = {  # the word for it in ALTER DEFAULT PRIVILEGES
+    ObjectKind.TABLE: "tables",
+    ObjectKind.FOREIGN_TABLE: "tables",
+    ObjectKind.VIEW: "tables",
+    ObjectKind.MATERIALIZED_VIEW: "tables",
+    ObjectKind.SEQUENCE: "sequences",
+    ObjectKind.FUNCTION: "functions",
+    ObjectKind.PROCEDURE: "functions",
+    ObjectKind.AGGREGATE: "functions",
+    ObjectKind.TYPE: "types",
+    ObjectKind.DOMAIN: "types",
+    ObjectKind.SCHEMA: "schemas",
+}
 _WORD = re.compile(r"\w+")
+_DEFAULT_PRIVILEGES = re.compile(r'of ("(?:[^"]|"")*"|[^" ]+) on (\w+(?: objects)?)(?: in schema (.+))?')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +47,7 @@ class Touched:
     relations: frozenset[str]  # namespace.relation, before the plan and after it
     named: frozenset[tuple[str, str, str]]  # `SchemaObject.key`
     made: frozenset[tuple[str, str, str]]  # what the plan creates
+    made_by: frozenset[tuple[str, str, str]] = frozenset()  # of that: by which role, `MADE_AS`, in which namespace
 
     def has(self, kind: ObjectKind, relation: str | None, name: str) -> bool:
         key = (kind.value, relation or "", name)
@@ -39,6 +57,17 @@ class Touched:
             or (relation is None and name in self.relations)
             or key in self.named
             or key in self.made
+        )
+
+    def is_made_by(self, default_privileges: str) -> bool:
+        """Whether these, named as in a `Schema`, decide the rights to something that the plan makes."""
+        if (found := _DEFAULT_PRIVILEGES.fullmatch(default_privileges)) is None:
+            return False
+        (role,), what = split_name(found[1]), found[2]
+        namespaces = split_name(found[3]) if found[3] is not None else None
+        return any(
+            (by, made) == (role, what) and (namespaces is None or (namespace,) == namespaces)
+            for by, made, namespace in self.made_by
         )
 
 
@@ -54,7 +83,20 @@ def find_touched(document: Mapping[str, Any], before: Schema, after: Schema, tex
     made = [found for found in after.objects if found.key not in known]
     named = _find_named(before, relations, texts)
     relations |= {found.name for found in made if found.relation is None}
-    return Touched(relations=frozenset(relations), named=named, made=frozenset(found.key for found in made))
+    return Touched(
+        relations=frozenset(relations),
+        named=named,
+        made=frozenset(found.key for found in made),
+        made_by=frozenset(_made_by(made, document["role"])),
+    )
+
+
+def _made_by(made: Iterable[SchemaObject], role: str) -> Iterator[tuple[str, str, str]]:
+    for found in made:
+        if found.kind in MADE_AS:
+            # It may have been given away since it was made, or been made under SET ROLE.
+            for by in {role, found.attributes.get("owner", role)}:
+                yield by, MADE_AS[found.kind], split_name(found.name.split("(")[0])[0]
 
 
 def _find_named(schema: Schema, relations: Set[str], texts: Iterable[str]) -> frozenset[tuple[str, str, str]]:
@@ -101,16 +143,25 @@ def _bare_name(found: SchemaObject) -> str:
 def judge_state(before: Schema, now: Schema, touched: Touched) -> tuple[list[Reason], list[str]]:
     """Reasons for what differs where the plan touches or depends on it; everything else is told as drift.
 
-    Partitions that came or went are told: partition managers move on their own.
+    Partitions and heirs that came or went, grants and statistics targets of what it touches are told: they move on
+    their own, and what a plan does to them is compared before each COMMIT.
     """
     strict: list[str] = []
     drift: list[str] = []
+    own: list[str] = []
     if before.server_major != now.server_major:
         strict.append(f"the schema was read on PostgreSQL {before.server_major}, now it is {now.server_major}")
     partitions = _partitions(before) | _partitions(now)
+    heirs = _heirs(touched.relations, before, now)
     for change in diff(before, now):
-        touches = touched.has(change.kind, change.relation, change.name)
-        (strict if touches and not _moves_on_its_own(change, partitions) else drift).append(str(change))
+        if _decides(change, touched):
+            strict.append(f"{change}; what the plan makes gets other rights by it")
+        elif change.attribute == INHERITS and change.name in heirs:
+            strict.append(f"{change}; what the plan does to the parent it does to its heirs")
+        elif touched.has(change.kind, change.relation, change.name):
+            (own if _moves_on_its_own(change, partitions) else strict).append(str(change))
+        else:
+            (own if change.name in heirs and change.effect is not Effect.CHANGED else drift).append(str(change))
     reasons = []
     if strict:
         reasons.append(
@@ -121,23 +172,33 @@ def judge_state(before: Schema, now: Schema, touched: Touched) -> tuple[list[Rea
                 details=tuple(strict),
             )
         )
-    return reasons, [f"drift since the rehearsal, which the plan does not touch: {text}" for text in drift]
+    return reasons, [
+        *(
+            f"drift since the rehearsal on what the plan touches, and by itself no reason against it: {text}"
+            for text in own
+        ),
+        *(f"drift since the rehearsal, which the plan does not touch: {text}" for text in drift),
+    ]
 
 
 def differences_where_touched(
-    expected: Schema, now: Schema, touched: Touched, *, in_any_order: bool = False
+    expected: Schema, now: Schema, touched: Touched, *, in_any_order: bool = False, is_to_run: bool = False
 ) -> tuple[str, ...]:
     """What differs from the rehearsed state where the plan touches it; empty when production is as rehearsed.
 
     ``in_any_order``: a table's columns may stand in another order, as they do once a dropped one has come back.
+    ``is_to_run``: the plan has yet to make its objects, so default privileges count too.
     """
     partitions = _partitions(expected) | _partitions(now)
     return tuple(
         str(change)
         for change in diff(expected, now)
-        if touched.has(change.kind, change.relation, change.name)
-        and not _moves_on_its_own(change, partitions)
-        and not (in_any_order and change.attribute == ORDER)
+        if (is_to_run and _decides(change, touched))
+        or (
+            touched.has(change.kind, change.relation, change.name)
+            and not _moves_on_its_own(change, partitions)
+            and not (in_any_order and change.attribute == ORDER)
+        )
     )
 
 
@@ -171,8 +232,26 @@ def differences_between_commits(
     )
 
 
+def _decides(change: Change, touched: Touched) -> bool:
+    return change.kind is ObjectKind.DEFAULT_PRIVILEGES and touched.is_made_by(change.name)
+
+
 def _partitions(schema: Schema) -> set[str]:
     return {found.name for found in schema.of_kind(ObjectKind.TABLE) if "partition bound" in found.attributes}
+
+
+def _heirs(relations: Set[str], *schemas: Schema) -> set[str]:
+    """Tables that inherit from one of these in one of the schemas, partitions among them, at whatever depth."""
+    parents = [
+        (found.name, set(found.attributes[INHERITS].split(", ")))
+        for schema in schemas
+        for found in schema.of_kind(ObjectKind.TABLE, ObjectKind.FOREIGN_TABLE)
+        if INHERITS in found.attributes
+    ]
+    heirs: set[str] = set()
+    while fresh := {name for name, above in parents if not above.isdisjoint(relations | heirs)} - heirs:
+        heirs |= fresh
+    return heirs
 
 
 def _moves_on_its_own(change: Change, partitions: Set[str]) -> bool:

@@ -168,7 +168,8 @@ class Watch(CommitRecorder):
             )
             self._refuse(between, "what was rehearsed, beside what is applied already")
         self._refuse(
-            differences_where_touched(self._rehearsed.before, schema, touched), "the schema that it was rehearsed on"
+            differences_where_touched(self._rehearsed.before, schema, touched, is_to_run=True),
+            "the schema that it was rehearsed on",
         )
 
     def transaction_begun(self, session: Connection, segment: Segment) -> None:
