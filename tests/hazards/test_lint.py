@@ -67,6 +67,8 @@ def stopping(result: LintResult) -> list[str]:
         ("ALTER VIEW v RENAME COLUMN a TO b", []),
         ("ALTER TYPE pair DROP ATTRIBUTE a", []),
         ("TRUNCATE a, b", ["truncate", "truncate"]),
+        ("CREATE TABLE t OF pair (a WITH OPTIONS PRIMARY KEY)", []),
+        ("CREATE TABLE p PARTITION OF t (a NOT NULL) FOR VALUES IN (1)", []),
         ("INSERT INTO t VALUES ('DROP TABLE users;')", []),
         ("CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'DROP TABLE t'", []),
     ],

@@ -5,7 +5,7 @@ where any overload is.
 """
 
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 
 from pgrehearse.hazards.model import Volatility
 from pgrehearse.hazards.situation import Situation
@@ -28,7 +28,7 @@ _RUN_TEXT = frozenset({
 
 @lru_cache(maxsize=1)
 def _builtin() -> tuple[frozenset[str], frozenset[str]]:
-    text = resources.files("pgrehearse.hazards").joinpath("builtin_functions.txt").read_text(encoding="ascii")
+    text = Path(__file__).with_name("builtin_functions.txt").read_text(encoding="ascii")
     volatile, others = text.removeprefix("volatile:").split("others:")
     return frozenset(volatile.split()), frozenset(others.split())
 

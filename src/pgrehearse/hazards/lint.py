@@ -251,8 +251,8 @@ class _Reader:
                 self._failed.add(situation.transaction)
             hits += behind_locks(part, situation, locks)
             for hit in hits:
-                if hit.relation is not None:  # now: search_path, or a temporary table, may change what it names
-                    hit = replace(hit, relation=situation.resolve(hit.relation))
+                if hit.relation is not None and hit.relation != (resolved := situation.resolve(hit.relation)):
+                    hit = replace(hit, relation=resolved)  # now: what it names may change with search_path
                 key = (hit.hazard, hit.relation, str(hit.names))
                 if key not in told and (kept := _kept(hit, situation)) is not None:
                     told.add(key)

@@ -1,5 +1,6 @@
 """Which files a lint reads: named ones, and all of a migrations folder, in the journal or not."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from pgrehearse.errors import MalformedSource, SourceNotFound
 from pgrehearse.migrations.migration import Migration, SourceKind
 from pgrehearse.migrations.sources.layout import find_layout
 from pgrehearse.migrations.sources.migration_file import read_migration_file
+from pgrehearse.migrations.sources.numbered_files import read_numbered_files
 
 
 def read_scripts(paths: Iterable[Path]) -> tuple[Migration, ...]:
@@ -16,23 +18,42 @@ def read_scripts(paths: Iterable[Path]) -> tuple[Migration, ...]:
     not list: a tool passes over them, and people run them by hand.  Raises `SourceNotFound` and
     `MalformedSource` (exit 2).
     """
-    found: dict[Path, Migration] = {}
+    found: dict[tuple[str, str], Migration] = {}
+    places = _Places()
     for path in paths:
-        for migration in _read_folder(path) if path.is_dir() else [_read_file(path)]:
-            found.setdefault(Path(migration.path).resolve(), migration)
+        for migration in _read_folder(path, places) if path.is_dir() else [_read_file(path)]:
+            found.setdefault(places.of(migration.path), migration)
     return tuple(found.values())
 
 
-def _read_folder(folder: Path) -> Iterator[Migration]:
-    from pgrehearse.migrations.sources.find import open_source  # it brings the ledgers, and so a driver
+class _Places:
+    """Where files really are; the folder of many is looked up once."""
 
-    source = open_source(folder)
-    source.require_whole()
-    yield from source.migrations
-    listed = {Path(migration.path).resolve() for migration in source.migrations}
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def of(self, file: str) -> tuple[str, str]:
+        folder, name = os.path.split(os.path.realpath(file) if Path(file).is_symlink() else file)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return self._folders[folder], name
+
+
+def _read_folder(folder: Path, places: _Places) -> Iterator[Migration]:
+    kind = find_layout(folder, str(folder))
+    if kind is SourceKind.SQL_FOLDER:
+        migrations, _ = read_numbered_files(folder, str(folder))
+    else:
+        from pgrehearse.migrations.sources.find import open_source  # it brings the ledgers, and so a driver
+
+        source = open_source(folder)
+        source.require_whole()
+        migrations = source.migrations
+    yield from migrations
+    listed = {places.of(migration.path) for migration in migrations}
     for file in sorted(folder.glob("*.sql")):
-        if file.resolve() not in listed:
-            yield _script(file, source.kind)
+        if places.of(str(file)) not in listed:
+            yield _script(file, kind)
 
 
 def _read_file(file: Path) -> Migration:

@@ -85,7 +85,8 @@ def without_accepted(
         elif known is not None and known.takes(finding):
             suppressed.append(Suppressed(finding=finding, by=Silencer.BASELINE, reason=None))
         else:
-            kept.append(replace(finding, level=weights.levels.get(finding.hazard, finding.level)))
+            level = weights.levels.get(finding.hazard)
+            kept.append(finding if level is None else replace(finding, level=level))
     return Judged(
         result=replace(result, findings=tuple(kept)),
         suppressed=tuple(suppressed),

@@ -3,12 +3,14 @@
 A field that the parser leaves away is false, zero, empty or its enum's first value.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from pgrehearse.hazards.sql_names import RelationName
 
 Node = dict[str, Any]
+_WALKED: deque[tuple[Any, list[tuple[str, Node]]]] = deque(maxlen=4)
 
 
 def kind_of(node: Node) -> tuple[str, Node]:
@@ -35,19 +37,36 @@ def name_of(nodes: list[Node]) -> RelationName:
     return RelationName(before[-1] if before else None, name)
 
 
-def walk(tree: Any) -> Iterator[tuple[str, Node]]:
-    """Every ``(kind, body)`` below, in no particular order.  Iterative: expressions nest deeply."""
+def walk(tree: Any) -> Sequence[tuple[str, Node]]:
+    """Every ``(kind, body)`` below, in no particular order.  Iterative: expressions nest deeply.
+
+    The rules ask for the same few trees again and again, so the last answers are kept, with their trees, which nobody
+    changes.
+    """
+    for kept, found in _WALKED:
+        if kept is tree:
+            return found
+    found = _walk(tree)
+    _WALKED.append((tree, found))
+    return found
+
+
+def _walk(tree: Any) -> list[tuple[str, Node]]:
+    found: list[tuple[str, Node]] = []
     stack = [tree]
     while stack:
         value = stack.pop()
-        if isinstance(value, list):
-            stack.extend(value)
-        elif isinstance(value, dict):
+        if type(value) is dict:
             for key, below in value.items():
-                if isinstance(below, (dict, list)):
-                    if key[0].isupper() and isinstance(below, dict):
-                        yield key, below
+                if type(below) is dict:
+                    if key[0].isupper():
+                        found.append((key, below))
                     stack.append(below)
+                elif type(below) is list:
+                    stack.append(below)
+        elif type(value) is list:
+            stack.extend(value)
+    return found
 
 
 def columns_in(tree: Any) -> set[str]:

@@ -34,8 +34,10 @@ _SETTING_KINDS = frozenset({"AlterRoleSetStmt", "AlterDatabaseSetStmt", "Variabl
 _BODY_KINDS = frozenset({"DoStmt", "CreateFunctionStmt"})
 
 _KEYWORDS = r"(?:\w*password|passwd|passfile|\w*secret|\w*token|api_?key|private_?key|credentials?)"
-_WORTH_A_LOOK = re.compile(
-    rf"{_KEYWORDS}|://|mapping|subscription|server|dblink|\brole\b|\buser\b|\bgroup\b|pgp_", re.I
+_WORTH_A_LOOK = re.compile(  # the keywords without their beginnings, which would be tried at every letter
+    r"password|passwd|passfile|secret|token|api_?key|private_?key|credential|://|mapping|subscription|server|dblink|"
+    r"\brole\b|\buser\b|\bgroup\b|pgp_",
+    re.I,
 )
 _SECRET_NAME = re.compile(_KEYWORDS, re.I)
 # A body that says this may make a role, a mapping, a connection, in words or in a string that it runs.

@@ -20,7 +20,6 @@ column_first      a line that adds the column without its constraint, or nothing
 deferrable        `` DEFERRABLE INITIALLY DEFERRED``, or nothing
 """
 
-import difflib
 from collections.abc import Mapping
 
 from pgrehearse.errors import UnknownHazard
@@ -52,6 +51,8 @@ def require_hazard(name: str) -> Hazard:
     found = CATALOGUE.get(name)
     if found is not None:
         return found
+    import difflib  # only a mistake pays for it
+
     # Its words count too: `fk` alone is near to nothing, and `add-fk` is near to `drop-fk`.
     words = set(name.lower().split("-"))
     near = difflib.get_close_matches(name.lower(), CATALOGUE, n=3)

@@ -52,7 +52,7 @@ def _columns(written: Written, situation: Situation, table: RelationName, names:
         constraints = [each["Constraint"] for each in body.get("constraints", ())] if kind == "ColumnDef" else []
         if kind == "Constraint":
             constraints = [body]
-        if kind == "ColumnDef":
+        if kind == "ColumnDef" and "typeName" in body:  # of a partition or OF a type the type is told elsewhere
             yield from column_style(table, body, column_names(table, body))
             yield from _label_in_same_transaction(situation, body)
         for constraint in constraints:
