@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -32,6 +32,9 @@ from pgrehearse.config_sections import (
 )
 from pgrehearse.errors import ConfigurationError, MalformedConninfo
 from pgrehearse.postgres.conninfo import Conninfo
+
+if TYPE_CHECKING:
+    from pgrehearse.hazards.suppress import Accepted
 
 FILE_NAME = "pgrehearse.toml"
 VARIABLE_PREFIX = "env:"
@@ -61,6 +64,19 @@ class Config(Section):
     def located(self, path: str) -> Path:
         """A path of the file as seen from here."""
         return self.directory / Path(path).expanduser()
+
+    def accepted_findings(self, *, without_baseline: bool = False) -> "Accepted":
+        """What ``[lint]`` accepts; raises `ConfigurationError` for a baseline that cannot be read."""
+        from pgrehearse.hazards.baseline import read_baseline  # it brings the parser, which few commands need
+        from pgrehearse.hazards.finding import Level
+        from pgrehearse.hazards.suppress import Accepted, Weights
+
+        levels = {hazard: Level(level) for hazard, level in self.lint.levels.items()}
+        named = None if without_baseline else self.lint.baseline
+        return Accepted(
+            weights=Weights(ignore=frozenset(self.lint.ignore), levels=levels),
+            baseline=read_baseline(self.located(named)) if named is not None else None,
+        )
 
     def conninfo(self, name: str) -> Conninfo:
         """The address of an environment.

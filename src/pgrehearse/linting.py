@@ -5,16 +5,15 @@ Nothing of the configuration is imported where it says nothing of lint: a file i
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgrehearse.errors import WrongUsage
 from pgrehearse.hazards.baseline import read_baseline, write_baseline
-from pgrehearse.hazards.finding import Level
 from pgrehearse.hazards.lint import lint_files
 from pgrehearse.hazards.scripts import read_scripts
-from pgrehearse.hazards.suppress import Judged, Weights, without_accepted
+from pgrehearse.hazards.suppress import Accepted, Judged, without_accepted
 from pgrehearse.migrations.limits import TransactionMode
 
 if TYPE_CHECKING:
@@ -51,15 +50,13 @@ def lint(config_file: str | None, options: LintOptions) -> tuple[Judged, int | N
         result = lint_files(
             migrations, one_plan=model is not None, model=model, transaction=_transaction(config, options)
         )
-    weights = Weights()
-    if config is not None:
-        levels = {hazard: Level(level) for hazard, level in config.lint.levels.items()}
-        weights = Weights(ignore=frozenset(config.lint.ignore), levels=levels)
+    accepted = config.accepted_findings(without_baseline=True) if config is not None else Accepted()
+    written = None
     if options.write_baseline and baseline_file is not None:
-        written = write_baseline(baseline_file, without_accepted(result, migrations, weights=weights).result)
-        return without_accepted(result, migrations, weights=weights, baseline=read_baseline(baseline_file)), written
-    baseline = read_baseline(baseline_file) if baseline_file is not None else None
-    return without_accepted(result, migrations, weights=weights, baseline=baseline), None
+        written = write_baseline(baseline_file, without_accepted(result, migrations, accepted).result)
+    if baseline_file is not None:
+        accepted = replace(accepted, baseline=read_baseline(baseline_file))
+    return without_accepted(result, migrations, accepted), written
 
 
 def _transaction(config: "Config | None", options: LintOptions) -> TransactionMode:

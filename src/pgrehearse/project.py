@@ -18,6 +18,7 @@ from pgrehearse.config_sections import Application, Clone, Environment, Migratio
 from pgrehearse.data.proof import Proof
 from pgrehearse.errors import ConfigurationError, MalformedConninfo, NothingPending, ProtectedEnvironment
 from pgrehearse.hazards.finding import Level
+from pgrehearse.hazards.suppress import Accepted
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.limits import Limits, TransactionMode
 from pgrehearse.migrations.migrate import NOT_COMPARED, Migrated, migrate
@@ -288,6 +289,7 @@ class Project:
             queries=self._queries(options),
             application=self._application(options),
             proof=Proof(options.proof or (self.config.rehearsal.proof if self.config else "touched")),
+            accepted=self.config.accepted_findings() if self.config else Accepted(),
         )
 
     def _production_timeout_ms(self, source: ResolvedDatabase) -> int | None:

@@ -68,7 +68,7 @@ def stopping(result: LintResult) -> list[str]:
         ("ALTER TYPE pair DROP ATTRIBUTE a", []),
         ("TRUNCATE a, b", ["truncate", "truncate"]),
         ("CREATE TABLE t OF pair (a WITH OPTIONS PRIMARY KEY)", []),
-        ("CREATE TABLE p PARTITION OF t (a NOT NULL) FOR VALUES IN (1)", []),
+        ("CREATE TABLE p PARTITION OF t (a NOT NULL) FOR VALUES IN (1)", ["create-partition-of"]),
         ("INSERT INTO t VALUES ('DROP TABLE users;')", []),
         ("CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'DROP TABLE t'", []),
     ],

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from pgrehearse.hazards.finding import Level
 from pgrehearse.hazards.lint import lint_files
 from pgrehearse.hazards.sarif import as_github, as_sarif
-from pgrehearse.hazards.suppress import Judged, Weights, without_accepted
+from pgrehearse.hazards.suppress import Accepted, Judged, Weights, without_accepted
 from pgrehearse.migrations.migration import Migration, SourceKind
 
 SCHEMA = json.loads((Path(__file__).parent / "sarif-2.1.0-subset.schema.json").read_text(encoding="utf-8"))
@@ -26,7 +26,7 @@ DO $$ BEGIN EXECUTE format('DROP TABLE %I', 'x' || now()); END $$;
 def judged(text: str = TEXT, path: str = "my files/0007_größe,1.sql") -> Judged:
     migration = Migration(version="x", name="x", path=path, kind=SourceKind.AD_HOC, content=text.encode())
     weights = Weights(ignore=frozenset({"create-index"}))
-    return without_accepted(lint_files([migration]), [migration], weights=weights)
+    return without_accepted(lint_files([migration]), [migration], Accepted(weights=weights))
 
 
 def sarif(of: Judged) -> Any:

@@ -9,7 +9,7 @@ from pgrehearse.errors import ConfigurationError, MalformedAllow
 from pgrehearse.hazards.baseline import read_baseline, write_baseline
 from pgrehearse.hazards.finding import Level
 from pgrehearse.hazards.lint import lint_files
-from pgrehearse.hazards.suppress import Judged, Weights, without_accepted
+from pgrehearse.hazards.suppress import Accepted, Judged, Weights, without_accepted
 from pgrehearse.migrations.migration import Migration, SourceKind
 
 DROP = "ALTER TABLE users DROP COLUMN nick;"
@@ -22,7 +22,7 @@ def migration(text: str, *, path: str = "x.sql", kind: SourceKind = SourceKind.A
 
 def judged(text: str, *, kind: SourceKind = SourceKind.AD_HOC, weights: Weights | None = None) -> Judged:
     migrations = [migration(text, kind=kind)]
-    return without_accepted(lint_files(migrations), migrations, weights=weights)
+    return without_accepted(lint_files(migrations), migrations, Accepted(weights=weights or Weights()))
 
 
 def drops(of: Judged) -> int:
@@ -128,14 +128,14 @@ def test_a_baseline_knows_findings_again_when_lines_move(tmp_path: Path) -> None
     written = write_baseline(file, lint_files(old))
     assert written == len(json.loads(file.read_text())["findings"]) > 0
     moved = [migration(f"-- moved\n\n{DROP.replace(' DROP', '  DROP')}", path=str(folder / "1.sql"))]
-    assert without_accepted(lint_files(moved), moved, baseline=read_baseline(file)).result.findings == ()
+    assert without_accepted(lint_files(moved), moved, Accepted(baseline=read_baseline(file))).result.findings == ()
     for other in (
         migration(DROP.replace("nick", "age"), path=str(folder / "1.sql")),
         migration(DROP, path=str(folder / "2.sql")),
     ):
-        assert drops(without_accepted(lint_files([other]), [other], baseline=read_baseline(file))) == 1
+        assert drops(without_accepted(lint_files([other]), [other], Accepted(baseline=read_baseline(file)))) == 1
     twice = [migration(f"{DROP}\nSELECT 1;\n{DROP}", path=str(folder / "1.sql"))]
-    assert drops(without_accepted(lint_files(twice), twice, baseline=read_baseline(file))) <= 1
+    assert drops(without_accepted(lint_files(twice), twice, Accepted(baseline=read_baseline(file)))) <= 1
 
 
 @pytest.mark.parametrize("content", [None, "no json", "[]", '{"format": 2, "findings": []}', '{"format": 1}'])

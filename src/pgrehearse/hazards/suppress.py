@@ -45,6 +45,14 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What the team accepts beside its comments: the same for `lint` and for what a rehearsal predicts."""
+
+    weights: Weights = field(default_factory=Weights)
+    baseline: Baseline | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
     """A lint's result without what is accepted, and what that was."""
 
@@ -65,12 +73,11 @@ class Judged:
 def without_accepted(
     result: LintResult,
     migrations: Iterable[Migration],
-    *,
-    weights: Weights | None = None,
-    baseline: Baseline | None = None,
+    accepted: Accepted | None = None,
 ) -> Judged:
     """Take out what is accepted.  Pure.  Raises `MalformedAllow` (exit 2) for a comment that cannot be read."""
-    weights = weights or Weights()
+    accepted = accepted or Accepted()
+    weights, baseline = accepted.weights, accepted.baseline
     allows = read_allows(migrations)
     allowed = _Allowed(allows, result)
     known = baseline.matcher(result) if baseline is not None else None

@@ -17,9 +17,6 @@ from pgrehearse.data.sizes import read_table_sizes
 from pgrehearse.data.untouched import read_baseline
 from pgrehearse.errors import MigrationFailed, UnreadableSql
 from pgrehearse.hazards.allow import read_allows
-from pgrehearse.hazards.finding import Level
-from pgrehearse.hazards.lint import lint_files
-from pgrehearse.hazards.suppress import without_accepted
 from pgrehearse.hazards.trace import Tracer
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.apply import apply
@@ -45,6 +42,7 @@ from pgrehearse.rehearsal.intent import plan_failed
 from pgrehearse.rehearsal.moments import Moments
 from pgrehearse.rehearsal.own_namespace import find_own_changes
 from pgrehearse.rehearsal.plan_session import PlanSession
+from pgrehearse.rehearsal.prediction import predict_plan
 from pgrehearse.rehearsal.read_intent import read_intent
 from pgrehearse.rehearsal.receipt import Receipt, save_receipt
 from pgrehearse.rehearsal.request import Request
@@ -105,9 +103,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         _check(pair, seen, progress)
         _rehearse_way_back(pair, seen, progress)
         progress.step("judging")
-        predicted = without_accepted(lint_files(readable, as_executed=True), readable).result.findings
-        # Policy and locks that are short are lint's to tell: nothing of them shows on a clone.
-        seen.predicted += tuple(finding for finding in predicted if finding.level is not Level.INFO)
+        seen.predicted += predict_plan(request, readable)
         receipt = receipt_of(seen, now())
         save_receipt(releases, receipt, now())  # before the copies go: nothing that was measured is lost by that
         progress.step("keeping the copies" if request.copying["keep"] else "dropping the copies")

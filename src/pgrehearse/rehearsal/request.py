@@ -7,6 +7,7 @@ from pathlib import Path
 from pgrehearse.clones.pair import CopyOptions
 from pgrehearse.data.proof import Proof
 from pgrehearse.hazards.finding import Level
+from pgrehearse.hazards.suppress import Accepted
 from pgrehearse.migrations.limits import Limits, TransactionMode
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.migration_ledger import MigrationLedger
@@ -46,6 +47,7 @@ class Request:
     queries: QueriesAsked = field(default_factory=QueriesAsked)  # the application's
     application: ApplicationAsked | None = None  # its statements, to be tried before and after
     proof: Proof = Proof.TOUCHED  # how thoroughly data is compared
+    accepted: Accepted = field(default_factory=Accepted)  # findings of lint that the team accepts
 
     def within_timeouts(self, limits: Limits) -> Limits:
         """Production's own statement timeout, and on a clone none beyond ours."""
