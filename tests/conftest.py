@@ -84,6 +84,14 @@ def _fits(major: int, *conditions: str) -> bool:
     return all(COMPARISONS[sign](major, int(number)) for sign, number in parsed)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_second_run() -> Iterator[None]:
+    """A rehearsal in a test runs its plan beside traffic only where the test asks for it: each would take a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pgrehearse.project.DEFAULT_CONTENTION", "off")
+        yield
+
+
 @pytest.fixture(scope="session")
 def server(server_major: int) -> LocalServer:
     """A running private server of this major; a superuser ``postgres``; shared, so make your own databases."""

@@ -121,6 +121,7 @@ class Rehearsal(Section):
     """``[rehearsal]``: what a rehearsal looks at."""
 
     proof: Literal["touched", "full", "counts"] = "touched"  # how thoroughly data is compared
+    contention: Literal["off", "light", "heavy"] | None = None  # traffic beside the plan, in a run of its own
 
 
 class Checks(Section):

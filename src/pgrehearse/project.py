@@ -14,7 +14,7 @@ from pgrehearse.clones.kept import KeptClone
 from pgrehearse.clones.pair import CopyOptions, make_pair
 from pgrehearse.clones.record import recorded_clones
 from pgrehearse.config import Config, ResolvedDatabase, find_config, load_config, resolve_database
-from pgrehearse.config_sections import Application, Clone, Environment, Migrations, Queries
+from pgrehearse.config_sections import Application, Clone, Environment, Migrations, Queries, Rehearsal
 from pgrehearse.data.proof import Proof
 from pgrehearse.errors import ConfigurationError, MalformedConninfo, NothingPending, ProtectedEnvironment
 from pgrehearse.hazards.finding import Level
@@ -36,6 +36,7 @@ from pgrehearse.queries.compare import QueryLimits
 from pgrehearse.queries.comparison import Thresholds
 from pgrehearse.queries.statistics_view import ORIGIN as STATISTICS
 from pgrehearse.rehearsal.checks import scrubbed_environment
+from pgrehearse.rehearsal.contention import ContentionLevel
 from pgrehearse.rehearsal.receipt import ENTRY_KIND, Receipt, find_receipt
 from pgrehearse.rehearsal.rehearse import rehearse as rehearse_request
 from pgrehearse.rehearsal.request import Request, TeamChecks
@@ -43,6 +44,7 @@ from pgrehearse.rehearsal.request import Request, TeamChecks
 LEDGER_WITHOUT_CONFIG = ".pgrehearse/ledger.db"
 DEFAULT_JOBS = 2
 NO_WORKLOAD = "none"
+DEFAULT_CONTENTION = ContentionLevel.LIGHT.value
 DEFAULT_STATEMENT_TIMEOUT_S = 3600.0  # of one statement on a clone: a migration that never ends must end
 
 
@@ -70,6 +72,7 @@ class RehearsalOptions:
     proof: str | None = None
     application: Path | None = None  # a file of the running application's statements
     application_role: str | None = None
+    contention: str | None = None  # "off", "light" or "heavy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,8 +292,17 @@ class Project:
             queries=self._queries(options),
             application=self._application(options),
             proof=Proof(options.proof or (self.config.rehearsal.proof if self.config else "touched")),
+            contention=ContentionLevel(options.contention or self._rehearsal.contention or DEFAULT_CONTENTION),
+            waits=self._waits(source),
             accepted=self.config.accepted_findings() if self.config else Accepted(),
         )
+
+    def _waits(self, source: ResolvedDatabase) -> Limits:
+        """As a promotion to it would wait."""
+        environment = self.environment(source)
+        return Limits() if environment is None else _limited(
+            Limits(), environment.lock_timeout_s, environment.max_block_s
+        )  # fmt: skip
 
     def _production_timeout_ms(self, source: ResolvedDatabase) -> int | None:
         configured = self.config.environments.get(source.environment) if self.config and source.environment else None
@@ -363,6 +375,10 @@ class Project:
     @property
     def _clone(self) -> Clone:
         return self.config.clone if self.config else Clone()
+
+    @property
+    def _rehearsal(self) -> Rehearsal:
+        return self.config.rehearsal if self.config else Rehearsal()
 
     @property
     def _migrations(self) -> Migrations:

@@ -82,6 +82,11 @@ Examples:
     help="The running application's statements, tried before and after, each rolled back.",
 )
 @click.option("--application-role", metavar="ROLE", help="The role that the application runs as.")
+@click.option(
+    "--contention",
+    type=click.Choice(["off", "light", "heavy"]),
+    help="Run the plan once more beside others who use what it locks, and measure what they feel; default: light.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (run.schema.json).")
 @click.pass_obj
 def command(
@@ -103,6 +108,7 @@ def command(
     workload: str | None,
     application: Path | None,
     application_role: str | None,
+    contention: str | None,
     as_json: bool,
 ) -> int:
     """Rehearse the pending migrations on a clone and say what they did.
@@ -136,6 +142,7 @@ def command(
         proof=proof,
         application=application,
         application_role=application_role,
+        contention=contention,
     )
     with progress_on_stderr() as progress:
         receipt = project.rehearse(options, progress=progress)

@@ -8,6 +8,8 @@ from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.identity import Nearness, find_nearness, is_replica_of, read_identity
 
+NOT_ASKED = "whether the target is on the server of the protected"
+
 
 def require_apart(
     source: Connection, target: Connection, *, source_name: str, target_name: str, same_server_allowed: bool
@@ -42,7 +44,7 @@ def require_unprotected(
         try:
             other = connect(conninfo, verb="guard")
         except ServerUnreachable as error:
-            not_asked.append(f"whether the target is on the server of the protected {conninfo.address}: {error}")
+            not_asked.append(f"{NOT_ASKED} {conninfo.address}: {error}")
             continue
         with other:
             require_apart(

@@ -187,7 +187,7 @@ class RunningApplication:
         if self.pair.is_private:
             return None
         with self.pair.session("pristine", "application") as admin:
-            ways = _find_ways_out(admin)
+            ways = find_ways_out(admin)
         if not ways:
             return None
         return (
@@ -295,7 +295,7 @@ def _read_sequences(admin: Connection) -> dict[int, tuple[int, bool]]:
     return states
 
 
-def _find_ways_out(admin: Connection) -> tuple[str, ...]:
+def find_ways_out(admin: Connection) -> tuple[str, ...]:
     """Functions that take another role, or may do so unseen."""
     unseen = [function.name for function in read_unseen_functions(admin, powerful=True)]
     taking = [name for (name,) in admin.execute(QUERIES["taking_roles"])]

@@ -29,6 +29,8 @@ from pgrehearse.rehearsal.application_findings import (
 )
 from pgrehearse.rehearsal.checks import CheckResult
 from pgrehearse.rehearsal.commits import CommitEvidence
+from pgrehearse.rehearsal.contention import Contention
+from pgrehearse.rehearsal.contention_findings import find_contention_findings, find_unmeasured_contention
 from pgrehearse.rehearsal.guarantees import find_lost_guarantees
 from pgrehearse.rehearsal.integrity import find_broken_promises, find_unasked
 from pgrehearse.rehearsal.intent import Intent
@@ -53,7 +55,6 @@ POWERFUL_ON_SHARED = (
 NO_APPLICATION = (
     "none of its statements are known: give them with --application FILE.sql, or have pg_stat_statements in production"
 )
-NOT_BUILT = (("contention", "this version does not run other sessions against the clone"),)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,6 +90,7 @@ class Seen:
     no_queries: str | None = None  # why there are none
     application: ApplicationFound | None = None  # None: nobody gave its statements
     predicted: tuple[Finding, ...] = ()
+    contention: Contention | None = None
     way_back: Mapping[str, Any] = field(default_factory=dict)  # as the receipt says it
     timings: dict[str, float] = field(default_factory=dict)
     unmeasured: list[Unmeasured] = field(default_factory=list)  # what the plan's own session left unmeasured
@@ -123,7 +125,11 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
         undeclared,
         guarantees,
         failure,
-        (*find_query_findings(seen.queries), *find_application_findings(seen.application, seen.traces)),
+        (
+            *find_query_findings(seen.queries),
+            *find_application_findings(seen.application, seen.traces),
+            *find_contention_findings(seen.contention),
+        ),
         declared=seen.intent.findings,
         excused=seen.intent.excused,
     )
@@ -182,7 +188,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                 *([application_check(seen.application).as_json()] if seen.application is not None else []),
             ],
             "queries": [query.as_json() for query in seen.queries.queries] if seen.queries is not None else [],
-            "contention": {},
+            "contention": seen.contention.as_json() if seen.contention is not None else {},
             "rollback": dict(seen.way_back),
             "findings": [finding.as_json() for finding in findings],
             "not_measured": [{"what": entry.what, "reason": entry.reason} for entry in not_measured],
@@ -314,8 +320,7 @@ def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
     yield from find_unmeasured_application(seen.application)
     if seen.application is None and seen.queries is None:
         yield Unmeasured(what="the old application", reason=NO_APPLICATION, decisive=False)
-    for what, reason in NOT_BUILT:
-        yield Unmeasured(what=what, reason=reason, decisive=False)
+    yield from find_unmeasured_contention(seen.contention)
 
 
 def _timings(seen: Seen, pair: ClonePair, now: datetime) -> dict[str, float]:

@@ -35,6 +35,7 @@ from pgrehearse.rehearsal.application import RunningApplication
 from pgrehearse.rehearsal.application_queries import NOT_MIGRATED, plan_queries, read_workload
 from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_checks
 from pgrehearse.rehearsal.commits import CommitRecorder
+from pgrehearse.rehearsal.contention_run import contend
 from pgrehearse.rehearsal.document import Seen, receipt_of
 from pgrehearse.rehearsal.failed_locks import with_locks_of_failure
 from pgrehearse.rehearsal.integrity import rehearse_integrity
@@ -102,6 +103,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         _end_application(application, seen, migrated=not unparsed)
         _check(pair, seen, progress)
         _rehearse_way_back(pair, seen, progress)
+        seen.contention = contend(pair, seen, progress, prepare_ledger=lambda: _prepare_ledger(pair, seen))
         progress.step("judging")
         seen.predicted += predict_plan(request, readable)
         receipt = receipt_of(seen, now())
@@ -297,7 +299,7 @@ def _hold_declarations(pair: ClonePair, seen: Seen, progress: Progress) -> None:
 
 
 def _rehearse_way_back(pair: ClonePair, seen: Seen, progress: Progress) -> None:
-    """Last of all: it changes the clone."""
+    """After all that looks at the migrated clone: it changes it."""
     if seen.request.way_back:
         found = rehearse_way_back(pair, seen, progress, prepare_ledger=lambda: _prepare_ledger(pair, seen))
     else:

@@ -11,6 +11,13 @@ from rich.markup import escape
 from rich.text import Text
 
 from pgrehearse.rehearsal.loss_text import column_lines, note_lines
+from pgrehearse.rehearsal.render_contention import HEAD as CONTENTION_HEAD
+from pgrehearse.rehearsal.render_contention import (
+    contention_lines,
+    contention_rows,
+    contention_title,
+    contention_told,
+)
 from pgrehearse.rehearsal.render_proof import proof_told
 from pgrehearse.rehearsal.render_queries import HEAD as QUERY_HEAD
 from pgrehearse.rehearsal.render_queries import SHOWN_QUERIES, query_lines, query_rows, query_summary
@@ -46,6 +53,11 @@ def render_text(document: Document, console: Console) -> None:
         _heading(console, f"Queries ({summary})")
         for line, style in query_lines(document["queries"]):
             console.print(Text(line, style=style), soft_wrap=True)
+    contention = document["contention"]
+    if told := contention_told(contention):
+        _heading(console, contention_title(contention))
+        for row in (*told, *contention_lines(contention)):
+            console.print(f"  {escape(row)}", soft_wrap=True)
     for title, rows in (
         ("Declared", _declarations(document)),
         ("Samples of changed rows", _samples(document)),
@@ -341,6 +353,11 @@ def _markdown_lines(document: Document) -> Iterator[str]:
     if summary := query_summary(document["queries"]):
         table = [tuple(map(_code_free, row)) for row in query_rows(document["queries"])[:SHOWN_QUERIES]]
         yield from _markdown_table(f"Queries ({summary})", QUERY_HEAD, table)
+    contention = document["contention"]
+    if told := contention_told(contention):
+        yield from ("", f"**{contention_title(contention)}**: {_code_free('; '.join(told))}")
+        table = [tuple(map(_code_free, row)) for row in contention_rows(contention)]
+        yield from _markdown_table("What others felt", CONTENTION_HEAD, table)
     for title, rows in (
         ("Declared", _declarations(document)),
         ("Samples of changed rows", _samples(document)),

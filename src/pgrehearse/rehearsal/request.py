@@ -13,6 +13,7 @@ from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.queries.asked import ApplicationAsked, QueriesAsked
+from pgrehearse.rehearsal.contention import ContentionLevel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,10 @@ class Request:
     queries: QueriesAsked = field(default_factory=QueriesAsked)  # the application's
     application: ApplicationAsked | None = None  # its statements, to be tried before and after
     proof: Proof = Proof.TOUCHED  # how thoroughly data is compared
+    contention: ContentionLevel = ContentionLevel.OFF  # how much traffic the plan is run beside once more
+    waits: Limits = field(default_factory=Limits)  # how long a promotion may wait there, and others behind it
     accepted: Accepted = field(default_factory=Accepted)  # findings of lint that the team accepts
+    forecast_s: float | None = None  # for how long production's rates are sampled; None: not at all
 
     def within_timeouts(self, limits: Limits) -> Limits:
         """Production's own statement timeout, and on a clone none beyond ours."""

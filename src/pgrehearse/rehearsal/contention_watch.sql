@@ -1,0 +1,12 @@
+-- name: waits
+-- Who of ours waits for a lock, since when, and whether for the plan.  waitstart is null for a moment after the wait
+-- began (the manual, 54.12).
+SELECT l.pid,
+       l.pid = ANY (%(plan)s::pg_catalog.int4[]),
+       pg_catalog.min(l.waitstart)::text,
+       EXTRACT(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.min(l.waitstart))::float8 * 1000,
+       l.pid <> ALL (%(plan)s::pg_catalog.int4[]) AND pg_catalog.pg_blocking_pids(l.pid) && %(plan)s::pg_catalog.int4[]
+  FROM pg_catalog.pg_locks l
+ WHERE NOT l.granted AND l.waitstart IS NOT NULL
+   AND l.pid = ANY (%(plan)s::pg_catalog.int4[] || %(traffic)s::pg_catalog.int4[])
+ GROUP BY l.pid;
