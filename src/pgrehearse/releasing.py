@@ -8,9 +8,11 @@ from typing import Any
 
 from pgrehearse.config import ResolvedDatabase
 from pgrehearse.data.sizes import read_database_size
-from pgrehearse.errors import ConfigurationError, WrongUsage
+from pgrehearse.errors import ConfigurationError, LedgerUnreadable, WrongUsage
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.migration import Plan, SourceKind
+from pgrehearse.migrations.own_ledger import OwnLedger
+from pgrehearse.migrations.sources import ProblemKind
 from pgrehearse.migrations.sources.find import ad_hoc_source
 from pgrehearse.migrations.sources.source import Source
 from pgrehearse.migrations.status import Status, read_status
@@ -28,12 +30,14 @@ from pgrehearse.release.approval import (
     standing_since,
     withdraw,
 )
-from pgrehearse.release.examine import examine
+from pgrehearse.release.examine import examine, judge_plan
 from pgrehearse.release.gate import Gate
+from pgrehearse.release.history import find_promoted
 from pgrehearse.release.lineage import database_key
+from pgrehearse.release.outlives_rollback import find_left_behind
 from pgrehearse.release.recoverability import DUMP, choose_ways, judge_recoverability, judge_restore
 from pgrehearse.release.restore.in_the_way import InTheWay, ask_in_the_way
-from pgrehearse.release.under_way import told_under_way
+from pgrehearse.release.under_way import UnderWay, at_work_reason, promoted_reason, read_under_way, unfinished_reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,34 @@ class Examined:
             "recoverability": list(self.ways),
             **self.gate.as_json(),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseStatus:
+    """A database beside its migrations, and where its releases stand."""
+
+    status: Status
+    under_way: UnderWay | None = None
+    examined: Examined | None = None
+
+    @property
+    def is_well(self) -> bool:
+        """No problem of the migrations, and no promotion that was left in the middle."""
+        return self.status.is_well and not (self.under_way is not None and self.under_way.is_stuck)
+
+    def exit_code(self, *, check: bool = False) -> int:
+        """0 well or merely pending, 1 otherwise; with ``check`` also 1 when anything is pending."""
+        return self.status.exit_code(check=check) or int(not self.is_well)
+
+    def as_json(self, *, environment: str | None, database: str) -> dict[str, Any]:
+        """The ``status`` answer (``answers/status.schema.json``)."""
+        answer = self.status.as_json(
+            environment=environment,
+            database=database,
+            gate=None if self.examined is None else self.examined.as_json(),
+            under_way=None if self.under_way is None else self.under_way.as_json(),
+        )
+        return {**answer, "well": self.is_well}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,17 +126,56 @@ class Releasing:
 
     # --- the gate -------------------------------------------------------------------------------------------
 
-    def examine(self, database: ResolvedDatabase, status: Status, folder: Path | None = None) -> Examined | None:
-        """The gate for what is pending here; None where no receipt speaks of it.  Writes nothing."""
-        with self.project.releases() as releases:
-            receipt = self.newest_receipt(releases, database, status.pending)
-            if receipt is None:
+    def status(self, database: ResolvedDatabase, folder: Path | None, *, gate: bool | None) -> ReleaseStatus:
+        """What is applied and pending, what is under way, and the gate for what is pending.  Writes to no database.
+
+        ``gate``: True asks it always, False says nothing of releases; None asks it of a protected database where
+        something is pending.  Raises what `read_status` raises; while migrations are applied it says who promotes.
+        """
+        source = self.project.source(folder)
+        if not (database.protected if gate is None else gate):
+            return ReleaseStatus(status=self.project.status(database, source))
+        with self.project.releases() as releases, connect(database.conninfo, verb="gate") as session:
+            key = database_key(session)
+            recorded = ((source.kind, source.ledger), (SourceKind.AD_HOC, OwnLedger(kind=SourceKind.AD_HOC)))
+            try:
+                status = self.project.status(database, source)
+            except LedgerUnreadable as error:
+                under_way = read_under_way(releases, key, session, recorded)
+                if under_way is None:
+                    raise
+                raise LedgerUnreadable("\n".join([str(error), *under_way.told]), remedy=under_way.remedy) from error
+            under_way = read_under_way(releases, key, session, recorded)
+            examined = None
+            if gate or status.pending.migrations:
+                examined = self._examine(releases, database, status.pending, folder, session, under_way)
+            return ReleaseStatus(status=_told_apart(status, under_way), under_way=under_way, examined=examined)
+
+    def _examine(
+        self,
+        releases: ReleaseLedger,
+        database: ResolvedDatabase,
+        pending: Plan,
+        folder: Path | None,
+        session: Connection,
+        under_way: UnderWay | None,
+    ) -> Examined | None:
+        """The gate as `promote` would meet it; None where no receipt speaks of what is pending."""
+        standing = under_way.standing if under_way is not None else None
+        receipt = self.newest_receipt(releases, database, pending)
+        if receipt is None:
+            return None
+        if standing is not None and standing.is_begun:
+            # `resume` goes on without the gate.  What is left may have been rehearsed anew; other receipts say nothing.
+            is_rest = receipt.document["receipt"]["plan_digest"] == pending.digest
+            if receipt.digest == standing.promotion.receipt or not is_rest:
                 return None
-            with connect(database.conninfo, verb="gate") as session:
-                sources = self.sources_of(receipt, folder)
-                examined = self.examine_open(releases, database, receipt, sources, session)
-                under_way = Gate.of([], told_under_way(releases, database_key(session)))
-                return replace(examined, gate=examined.gate.joined(under_way))
+        examined = self.examine_open(releases, database, receipt, self.sources_of(receipt, folder), session)
+        more = [] if standing is None or not standing.half else [unfinished_reason(standing.promotion)]
+        if under_way is not None and under_way.at_work is not None:
+            more.append(at_work_reason(under_way.at_work))
+        told = find_left_behind(releases, database_key(session))
+        return replace(examined, gate=examined.gate.joined(Gate.of(more, told)))
 
     def examine_open(
         self,
@@ -116,9 +187,14 @@ class Releasing:
     ) -> Examined:
         """The same, in a session and a ledger that are open already."""
         approvals = standing_since(read_approvals(releases, receipt.digest), releases, receipt.digest)
+        pending = pending_of(sources, session)
+        promoted = find_promoted(releases, database_key(session), receipt.digest)
+        if promoted is not None and judge_plan(receipt.document, pending):
+            gate = Gate.of([promoted_reason(promoted)])
+            return Examined(receipt=receipt, approvals=approvals, gate=gate, ways=())
         gate = examine(
             receipt,
-            pending_of(sources, session),
+            pending,
             session,
             approvals=approvals,
             policy=self.policies.gate(database),
@@ -183,6 +259,19 @@ class Releasing:
         source = self.project.source(folder)
         source.require_whole()
         return (source,)
+
+
+def _told_apart(status: Status, under_way: UnderWay | None) -> Status:
+    """A file that a promotion left half-way is gone on with by `resume`, not by `migrate`."""
+    if under_way is None or under_way.standing is None:
+        return status
+    problems = [
+        replace(problem, remedy=under_way.remedy)
+        if problem.kind is ProblemKind.UNFINISHED and problem.subject in under_way.standing.half
+        else problem
+        for problem in status.problems
+    ]
+    return replace(status, problems=tuple(problems))
 
 
 def pending_of(sources: Sequence[Source], session: Connection) -> Plan:

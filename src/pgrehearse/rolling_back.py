@@ -23,7 +23,8 @@ from pgrehearse.release.lease import describe, hold_lease
 from pgrehearse.release.lineage import database_key, find_taken_back, key_from_outside
 from pgrehearse.release.restore.beside import drop_restored, find_restores
 from pgrehearse.release.restore.swap import undo
-from pgrehearse.release.take_back import TakeBackRequest, TakenBack, Way, take_back
+from pgrehearse.release.take_back import TakenBack, take_back
+from pgrehearse.release.ways_back import TakeBackRequest, Way
 from pgrehearse.releasing import Releasing
 
 SHUT_REMEDY = (

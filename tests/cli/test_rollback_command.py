@@ -40,14 +40,18 @@ def forget_the_end(shop: Shop) -> None:
 
 def promote(shop: Shop) -> None:
     """Rehearse what is pending, accept what it destroys, promote it."""
+    rehearse_and_accept(shop)
+    promoted = shop.pgrehearse("promote")
+    assert promoted.returncode == 0, promoted.stderr
+
+
+def rehearse_and_accept(shop: Shop) -> None:
     done = shop.pgrehearse("run", "--target", "uat", "--json")
     assert done.returncode in (0, 1), done.stderr
     gate = json.loads(shop.pgrehearse("status", "prd", "--json").stdout)["gate"]
     names = [name for reason in gate["reasons"] if reason["kind"] == "verdict" for name in reason["details"]]
     accepted = [word for name in names for word in ("--accept", f"{name}=meant")]
     assert shop.pgrehearse("approve", *accepted).returncode == 0
-    promoted = shop.pgrehearse("promote")
-    assert promoted.returncode == 0, promoted.stderr
 
 
 def test_the_newest_goes_first_and_what_was_destroyed_comes_back(shop: Shop) -> None:
@@ -55,7 +59,14 @@ def test_the_newest_goes_first_and_what_was_destroyed_comes_back(shop: Shop) -> 
         ages = fetch_value(session, AGES)
     promote(shop)
     (shop.folder / "db/0003_forget.sql").write_text(DESTROYS)
-    promote(shop)
+    rehearse_and_accept(shop)
+    with connect(shop.production, verb="test") as reader, reader.transaction():
+        reader.execute("LOCK TABLE users IN ACCESS SHARE MODE")
+        assert shop.pgrehearse("promote", "--lock-timeout", "0.1").returncode == 1
+    first = shop.pgrehearse("rollback", "--list").stdout.split()[0]
+    past_it = shop.pgrehearse("rollback", first, "--inverse", "--dry-run")  # the newer one has applied nothing
+    assert past_it.returncode == 0, past_it.stdout
+    assert shop.pgrehearse("resume").returncode == 0
     listed = shop.pgrehearse("rollback", "--list").stdout.splitlines()
     assert [line.split()[2] for line in listed] == ["promoted", "promoted"]
     older, newer = (line.split()[0] for line in listed)

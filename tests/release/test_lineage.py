@@ -30,7 +30,8 @@ class Story:
 
     def begin(self, promotion: str, key: str) -> None:
         self.tell(
-            "promotion-begun", promotion, key=key, receipt=None, unrehearsed=None, by={}, lsn="0/0", timeline=1,
+            "promotion-begun", promotion, key=key, receipt=None, unrehearsed=None, lsn="0/0", timeline=1,
+            by={"login": "ann", "host": "here", "git": None},
             plan=[{"version": promotion, "sha256": promotion}],
         )  # fmt: skip
 

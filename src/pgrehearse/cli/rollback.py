@@ -11,7 +11,8 @@ from pgrehearse.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
     from pgrehearse.release.restore.differing_rows import DifferingRows
-    from pgrehearse.release.take_back import TakenBack, Way
+    from pgrehearse.release.take_back import TakenBack
+    from pgrehearse.release.ways_back import Way
     from pgrehearse.rollback.table_put_back import TableBack
 
 WORDS = {
@@ -69,7 +70,8 @@ def command(
     By the best way that is left: lossless, restorable, or a restore of the backup beside production, after
     which the names are swapped.  The failed database is kept, never dropped.  Never automatic.
 
-    Exit code 0: it is taken back (with --dry-run: a way is open).  1: no way is open; every reason is told.
+    Exit code 0: it is taken back (with --dry-run: a way is open, and nobody is at it).  1: no way is open, or
+    somebody else is promoting or rolling back; every reason is told.
     """
     from pgrehearse.project import Project
     from pgrehearse.rolling_back import RollbackOptions, RollingBack
@@ -97,7 +99,7 @@ def command(
         print(json.dumps(taken.as_json(), ensure_ascii=False, indent=2))
     else:
         _show(taken)
-    return 1 if taken.dry_run and taken.type == "impossible" else 0
+    return 1 if taken.would_be_refused else 0
 
 
 def _tell(line: str) -> None:
@@ -125,7 +127,12 @@ def _show(taken: "TakenBack") -> None:
         for line in (*way.why_not, *way.told):
             console.print(Text(f"  {line}"), soft_wrap=True)
     if taken.dry_run:
+        for line in taken.told:
+            console.print(Text(f"  {line}"), soft_wrap=True)
         console.print(Text(f"rollback of {taken.promotion} would be {taken.type}: {WORDS[taken.type]}", style="bold"))
+        if taken.held_by is not None:
+            refused = f"it would be refused now: {taken.held_by}"
+            console.print(Text(refused, style="bold red"), soft_wrap=True)
         return
     if taken.inverse is not None and taken.inverse.put_back is not None:
         for table in taken.inverse.put_back.tables:

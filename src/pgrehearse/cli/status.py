@@ -9,6 +9,7 @@ import click
 if TYPE_CHECKING:
     from pgrehearse.config import ResolvedDatabase
     from pgrehearse.migrations.status import Status
+    from pgrehearse.release.under_way import UnderWay
 
 STYLES = {
     "applied": "green",
@@ -38,8 +39,8 @@ Examples:
     "--gate/--no-gate",
     "with_gate",
     default=None,
-    help="Also say whether the newest receipt could be promoted, and every reason why not; "
-    "default: where the environment is protected and something is pending.",
+    help="Also say what is under way, and whether the newest receipt could be promoted, with every reason why not; "
+    "default: where the environment is protected and something is pending or under way.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (status.schema.json).")
 @click.pass_obj
@@ -58,38 +59,46 @@ def command(
     Reads the folder and, in one read-only transaction, the migration ledger and the catalogs.  Never writes.
 
     Exit code 0: all is well, or merely pending.  1: something is edited, skipped, missing, not in the
-    journal, there without a record, or half done.  3: the ledger may not be read, or a run holds it.
+    journal, there without a record, or half done; a promotion was left in the middle, and `resume` goes on
+    with it.  3: the ledger may not be read, or a run holds it: who that is, is told.
     A closed gate changes nothing about that: `promote` is what it stops.
     """
     from pgrehearse.project import Project
+    from pgrehearse.releasing import Releasing
 
     project = Project.open(config_file)
     resolved = project.database(database)
-    status = project.status(resolved, project.source(folder))
-    examined = None
-    if with_gate or (with_gate is None and resolved.protected and status.pending.migrations):
-        from pgrehearse.releasing import Releasing
-
-        examined = Releasing(project=project).examine(resolved, status, folder)
+    found = Releasing(project=project).status(resolved, folder, gate=with_gate)
     if as_json:
-        answer = status.as_json(
-            environment=resolved.environment,
-            database=resolved.conninfo.address,
-            gate=None if examined is None else examined.as_json(),
-        )
+        answer = found.as_json(environment=resolved.environment, database=resolved.conninfo.address)
         print(json.dumps(answer, ensure_ascii=False, indent=2))
-        return status.exit_code(check=check)
-    _show(status, resolved, show_all=show_all)
-    if examined is not None:
+        return found.exit_code(check=check)
+    _show(found.status, resolved, show_all=show_all, is_quiet=found.under_way is None)
+    if found.under_way is not None:
+        _show_under_way(found.under_way)
+    if found.examined is not None:
         from pgrehearse.cli.gate import show_gate
         from pgrehearse.cli.output import stdout_console
 
         print()
-        show_gate(examined, stdout_console())
-    return status.exit_code(check=check)
+        show_gate(found.examined, stdout_console())
+    return found.exit_code(check=check)
 
 
-def _show(status: "Status", database: "ResolvedDatabase", *, show_all: bool) -> None:
+def _show_under_way(under_way: "UnderWay") -> None:
+    from rich.text import Text
+
+    from pgrehearse.cli.output import stdout_console
+
+    console = stdout_console()
+    console.print()
+    style = "bold red" if under_way.is_stuck else "yellow"
+    for line in under_way.told:
+        console.print(Text("under way: ", style=style), Text(line), sep="", soft_wrap=True)
+    console.print(Text(f"  -> {under_way.remedy}"), soft_wrap=True)
+
+
+def _show(status: "Status", database: "ResolvedDatabase", *, show_all: bool, is_quiet: bool) -> None:
     from rich.text import Text
 
     from pgrehearse.cli.output import stdout_console
@@ -121,7 +130,7 @@ def _show(status: "Status", database: "ResolvedDatabase", *, show_all: bool) -> 
         console.print(Text("error: " if is_error else "note: ", style="bold red" if is_error else "yellow"), end="")
         console.print(Text(problem.message), soft_wrap=True)
         console.print(Text(f"  -> {problem.remedy}"), soft_wrap=True)  # it may hold SQL to be copied
-    if status.is_well:
+    if status.is_well and is_quiet:
         console.print()
         pending = len(status.pending.migrations)
         well = "All is well" + (f"; {pending} to rehearse: `pgrehearse run`." if pending else ", nothing is pending.")

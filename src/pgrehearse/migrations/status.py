@@ -110,7 +110,12 @@ class Status:
         return {state.value: sum(each.state is state for each in self.migrations) for state in State}
 
     def as_json(
-        self, *, environment: str | None, database: str, gate: Mapping[str, Any] | None = None
+        self,
+        *,
+        environment: str | None,
+        database: str,
+        gate: Mapping[str, Any] | None = None,
+        under_way: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The ``status`` answer (``answers/status.schema.json``); ``gate`` where a receipt was held against it."""
         plan = self.pending
@@ -130,6 +135,7 @@ class Status:
                 {"file": row.name or "", "sha256": row.sha256, "applied_at": row.applied_at} for row in self.ad_hoc
             ],
             "problems": [problem.as_json() for problem in self.problems],
+            "under_way": under_way,
             "gate": gate,
         }
 

@@ -14,6 +14,7 @@ class ReasonKind(Enum):
     GRADE = "grade"
     VERDICT = "verdict"
     ROLE = "role"
+    PROMOTED = "promoted"  # already, and not taken back
     PLAN = "plan"
     STATE = "state"  # the schema is not the one that the plan was rehearsed on
     SETTINGS = "settings"
@@ -24,6 +25,7 @@ class ReasonKind(Enum):
     CHECK = "check"  # the team's own
     STANDBY = "standby"
     RECOVERABILITY = "recoverability"
+    AT_WORK = "at-work"  # somebody else holds the lease
     UNFINISHED = "unfinished"  # another promotion of this database has not ended
 
 

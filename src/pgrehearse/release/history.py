@@ -22,7 +22,9 @@ class PromotionRecord:
     receipt: str | None
     plan: tuple[str, ...]  # versions
     digests: Mapping[str, str]  # SHA-256 of each version's bytes
+    by: str  # who began it
     outcome: str | None  # None: it was left unfinished
+    ended_at: datetime | None
     proofs: tuple[Proof, ...]
 
 
@@ -34,11 +36,16 @@ class Unfinished:
     receipt: str | None
     unrehearsed: str | None  # why nobody rehearsed it
     plan: tuple[tuple[str, str], ...]  # version, SHA-256
-    began_at: str
+    began_at: datetime
     by: Mapping[str, Any]
     position: Position
     steps: Mapping[str, Mapping[str, Any]]  # of each step that is done: what was recorded then
+    at: tuple[str, str] | None  # the step that was recorded last, and its state; None: none was begun
     committed: tuple[str, ...]  # versions whose commit was recorded
+
+    @property
+    def begun_by(self) -> str:
+        return person_of(self.by)
 
     def is_done(self, step: str) -> bool:
         return step in self.steps
@@ -66,11 +73,12 @@ def find_promotion(releases: ReleaseLedger, key: str, prefix: str | None) -> Pro
 
 def read_promotions(releases: ReleaseLedger, key: str) -> tuple[PromotionRecord, ...]:
     """Those that changed this database or may have, oldest first; also before a restore put it where it is."""
-    ended = {entry.subject: entry.body["outcome"] for entry in releases.entries(kind=ENDED)}
+    ended = {entry.subject: entry for entry in releases.entries(kind=ENDED)}
     line = find_lineage(releases, key)
     records = []
     for entry in releases.entries(kind=BEGUN):
-        outcome = ended.get(entry.subject)
+        end = ended.get(entry.subject)
+        outcome = None if end is None else end.body["outcome"]
         if entry.body["key"] not in line or outcome in ("refused", "abandoned"):
             continue
         proofs = [
@@ -86,11 +94,29 @@ def read_promotions(releases: ReleaseLedger, key: str) -> tuple[PromotionRecord,
                 receipt=entry.body["receipt"],
                 plan=tuple(each["version"] for each in entry.body["plan"]),
                 digests={each["version"]: each["sha256"] for each in entry.body["plan"]},
+                by=person_of(entry.body["by"]),
                 outcome=outcome,
+                ended_at=None if end is None else end.at,
                 proofs=tuple(proofs),
             )
         )
     return tuple(records)
+
+
+def find_promoted(releases: ReleaseLedger, key: str, receipt: str) -> PromotionRecord | None:
+    """The newest promotion of this receipt that came to its end and stands; ``receipt``: the whole digest."""
+    back = find_taken_back(releases)
+    done = [
+        record
+        for record in read_promotions(releases, key)
+        if record.receipt == receipt and record.outcome is not None and record.id not in back
+    ]
+    return done[-1] if done else None
+
+
+def person_of(by: Mapping[str, Any]) -> str:
+    """As an entry names who did it."""
+    return f"{by.get('git') or by['login']} on {by['host']}"
 
 
 def find_unfinished(releases: ReleaseLedger, key: str) -> Unfinished | None:
@@ -106,7 +132,10 @@ def find_unfinished(releases: ReleaseLedger, key: str) -> Unfinished | None:
             continue
         steps: dict[str, Mapping[str, Any]] = {}
         committed: list[str] = []
+        at: tuple[str, str] | None = None
         for step in releases.entries(kind=STEP, subject=entry.subject):
+            if step.body["state"] in ("begun", "done"):
+                at = (step.body["step"], step.body["state"])
             if step.body["state"] == "done":
                 steps[step.body["step"]] = step.body
             elif step.body["state"] == "committed":
@@ -117,10 +146,11 @@ def find_unfinished(releases: ReleaseLedger, key: str) -> Unfinished | None:
             receipt=body["receipt"],
             unrehearsed=body["unrehearsed"],
             plan=tuple((each["version"], each["sha256"]) for each in body["plan"]),
-            began_at=entry.at.isoformat(),
+            began_at=entry.at,
             by=body["by"],
             position=Position(lsn=body["lsn"], timeline=body["timeline"]),
             steps=steps,
+            at=at,
             committed=tuple(committed),
         )
     return None

@@ -22,7 +22,7 @@ from pgrehearse.postgres.connect import Connection, connect, scrub
 from pgrehearse.postgres.pooler import require_session
 from pgrehearse.progress import Progress
 from pgrehearse.release.apply_watched import apply_watched
-from pgrehearse.release.gate import Gate, Reason, ReasonKind
+from pgrehearse.release.gate import Gate
 from pgrehearse.release.history import Unfinished, find_unfinished
 from pgrehearse.release.lease import Lease, hold_lease
 from pgrehearse.release.lineage import database_key
@@ -39,6 +39,7 @@ from pgrehearse.release.promotion_run import APPLY, GATE, IMAGES, VERIFY, Around
 from pgrehearse.release.safeguards import keep_images, secure_first
 from pgrehearse.release.standing import Standing, is_begun, is_half_way, read_standing
 from pgrehearse.release.steps import Steps
+from pgrehearse.release.under_way import unfinished_reason
 from pgrehearse.release.verify import Verified, verify
 from pgrehearse.release.watch import Rehearsed
 from pgrehearse.release.write_fence import find_standing, past_fence, write_fence
@@ -200,19 +201,7 @@ def _find_own(
         if found.receipt == digest and found.plan == plan:
             return found, None
         if is_half_way(session, request, found):
-            raise GateClosed(
-                _as_text(
-                    Gate.of(
-                        [
-                            Reason(
-                                kind=ReasonKind.UNFINISHED,
-                                message=f"promotion {found.id} of {found.began_at} is not finished",
-                                remedy="Finish it: `pgrehearse resume`; or take it back: `pgrehearse rollback`.",
-                            )
-                        ]
-                    )
-                )
-            )
+            raise GateClosed(_as_text(Gate.of([unfinished_reason(found)])))
         if is_begun(session, request, found):
             return None, found.id
         releases.append(ENDED, found.id, {"outcome": "abandoned"}, now())
@@ -234,7 +223,7 @@ def _begun(request: PromotionRequest, key: str, position: Position) -> dict[str,
 
 
 def _tell_resumed(run: Run, unfinished: Unfinished, standing: Standing, position: Position) -> None:
-    run.tell(f"going on with promotion {unfinished.id}, begun at {unfinished.began_at}")
+    run.tell(f"going on with promotion {unfinished.id}, begun at {unfinished.began_at:%Y-%m-%d %H:%M:%S} UTC")
     if position.timeline != unfinished.position.timeline:
         run.tell(
             f"production is on timeline {position.timeline} now, and was on {unfinished.position.timeline}: "
