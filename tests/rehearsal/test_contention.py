@@ -109,9 +109,17 @@ def test_a_rehearsal_tells_what_others_feel(shop: Conninfo, role: str, uat: Loca
     assert 500 <= found["held_up_by_plan_ms"] <= found["longest_stall_ms"] + 100
     assert found["plan_waited_ms"] >= 250  # for the reader that was there before, and the others queued behind
     assert found["longest_queue"] >= 1
-    assert {code["sqlstate"] for each in found["traffic"] for code in each["errors"]} <= {"42P01", "42703"}  # it uses what the plan drops
+    assert {code["sqlstate"] for each in found["traffic"] for code in each["errors"]} <= {
+        "42P01",
+        "42703",
+    }  # it uses what the plan drops
     assert found["plan_error"] is None
     assert "stall-over-max-block" not in {each["hazard"] for each in document["findings"]}  # 5 s are allowed
+    assert found["forecast"]["outcome"] == "measured"  # nobody uses production here
+    assert {(lock["relation"], lock["would_wait"]) for lock in found["forecast"]["locks"]} == {
+        (name, 0) for name in names
+    }
+    assert all(lock["held_ms"] >= 600 for lock in found["forecast"]["locks"])
     text = StringIO()
     render_text(document, Console(file=text, width=200))
     assert "Contention (light)\n  6 sessions: the plan took " in text.getvalue()

@@ -31,6 +31,7 @@ from pgrehearse.rehearsal.checks import CheckResult
 from pgrehearse.rehearsal.commits import CommitEvidence
 from pgrehearse.rehearsal.contention import Contention
 from pgrehearse.rehearsal.contention_findings import find_contention_findings, find_unmeasured_contention
+from pgrehearse.rehearsal.forecast import Forecast, find_unmeasured_forecast
 from pgrehearse.rehearsal.guarantees import find_lost_guarantees
 from pgrehearse.rehearsal.integrity import find_broken_promises, find_unasked
 from pgrehearse.rehearsal.intent import Intent
@@ -91,6 +92,7 @@ class Seen:
     application: ApplicationFound | None = None  # None: nobody gave its statements
     predicted: tuple[Finding, ...] = ()
     contention: Contention | None = None
+    forecast: Forecast | None = None
     way_back: Mapping[str, Any] = field(default_factory=dict)  # as the receipt says it
     timings: dict[str, float] = field(default_factory=dict)
     unmeasured: list[Unmeasured] = field(default_factory=list)  # what the plan's own session left unmeasured
@@ -188,7 +190,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                 *([application_check(seen.application).as_json()] if seen.application is not None else []),
             ],
             "queries": [query.as_json() for query in seen.queries.queries] if seen.queries is not None else [],
-            "contention": seen.contention.as_json() if seen.contention is not None else {},
+            "contention": _contention(seen),
             "rollback": dict(seen.way_back),
             "findings": [finding.as_json() for finding in findings],
             "not_measured": [{"what": entry.what, "reason": entry.reason} for entry in not_measured],
@@ -218,6 +220,12 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
             },
         }
     )
+
+
+def _contention(seen: Seen) -> dict[str, Any]:
+    if seen.contention is None:
+        return {}
+    return {**seen.contention.as_json(), "forecast": None if seen.forecast is None else seen.forecast.as_json()}
 
 
 def _source(seen: Seen, pair: ClonePair) -> dict[str, Any]:
@@ -321,6 +329,7 @@ def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
     if seen.application is None and seen.queries is None:
         yield Unmeasured(what="the old application", reason=NO_APPLICATION, decisive=False)
     yield from find_unmeasured_contention(seen.contention)
+    yield from find_unmeasured_forecast(seen.forecast)
 
 
 def _timings(seen: Seen, pair: ClonePair, now: datetime) -> dict[str, float]:

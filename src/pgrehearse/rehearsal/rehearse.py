@@ -35,9 +35,11 @@ from pgrehearse.rehearsal.application import RunningApplication
 from pgrehearse.rehearsal.application_queries import NOT_MIGRATED, plan_queries, read_workload
 from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_checks
 from pgrehearse.rehearsal.commits import CommitRecorder
+from pgrehearse.rehearsal.contention import ContentionLevel
 from pgrehearse.rehearsal.contention_run import contend
 from pgrehearse.rehearsal.document import Seen, receipt_of
 from pgrehearse.rehearsal.failed_locks import with_locks_of_failure
+from pgrehearse.rehearsal.forecast import Forecasting
 from pgrehearse.rehearsal.integrity import rehearse_integrity
 from pgrehearse.rehearsal.intent import plan_failed
 from pgrehearse.rehearsal.moments import Moments
@@ -103,7 +105,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         _end_application(application, seen, migrated=not unparsed)
         _check(pair, seen, progress)
         _rehearse_way_back(pair, seen, progress)
-        seen.contention = contend(pair, seen, progress, prepare_ledger=lambda: _prepare_ledger(pair, seen))
+        _contend(pair, seen, progress)
         progress.step("judging")
         seen.predicted += predict_plan(request, readable)
         receipt = receipt_of(seen, now())
@@ -306,6 +308,18 @@ def _rehearse_way_back(pair: ClonePair, seen: Seen, progress: Progress) -> None:
         reason = "not asked for (--no-way-back)"
         found = RehearsedWayBack(type=WayBackType.NOT_MEASURED, reasons=(reason,))
     seen.way_back = found.as_json()
+
+
+def _contend(pair: ClonePair, seen: Seen, progress: Progress) -> None:
+    """What others feel on a clone, and what production would; its counters run on meanwhile."""
+    forecasting = None
+    if seen.request.contention is not ContentionLevel.OFF:
+        forecasting = Forecasting.begin(seen.request.source, seen.traces, sample_s=seen.request.forecast_s)
+    seen.contention = contend(pair, seen, progress, prepare_ledger=lambda: _prepare_ledger(pair, seen))
+    if forecasting is not None:
+        if forecasting.locks:
+            progress.step("reading what production does to what is locked")
+        seen.forecast = forecasting.finish()
 
 
 def _address_for_checks(pair: ClonePair) -> Conninfo:

@@ -17,6 +17,8 @@ from pgrehearse.rehearsal.render_contention import (
     contention_rows,
     contention_title,
     contention_told,
+    forecast_title,
+    forecast_told,
 )
 from pgrehearse.rehearsal.render_proof import proof_told
 from pgrehearse.rehearsal.render_queries import HEAD as QUERY_HEAD
@@ -57,6 +59,10 @@ def render_text(document: Document, console: Console) -> None:
     if told := contention_told(contention):
         _heading(console, contention_title(contention))
         for row in (*told, *contention_lines(contention)):
+            console.print(f"  {escape(row)}", soft_wrap=True)
+    if told := forecast_told(contention):
+        _heading(console, forecast_title(contention))
+        for row in told:
             console.print(f"  {escape(row)}", soft_wrap=True)
     for title, rows in (
         ("Declared", _declarations(document)),
@@ -358,6 +364,9 @@ def _markdown_lines(document: Document) -> Iterator[str]:
         yield from ("", f"**{contention_title(contention)}**: {_code_free('; '.join(told))}")
         table = [tuple(map(_code_free, row)) for row in contention_rows(contention)]
         yield from _markdown_table("What others felt", CONTENTION_HEAD, table)
+    if told := forecast_told(contention):
+        yield from ("", f"**{_code_free(forecast_title(contention))}**", "")
+        yield from (f"- {_code_free(row)}" for row in told)
     for title, rows in (
         ("Declared", _declarations(document)),
         ("Samples of changed rows", _samples(document)),

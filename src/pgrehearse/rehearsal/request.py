@@ -51,7 +51,7 @@ class Request:
     contention: ContentionLevel = ContentionLevel.OFF  # how much traffic the plan is run beside once more
     waits: Limits = field(default_factory=Limits)  # how long a promotion may wait there, and others behind it
     accepted: Accepted = field(default_factory=Accepted)  # findings of lint that the team accepts
-    forecast_s: float | None = None  # for how long production's rates are sampled; None: not at all
+    forecast_s: float = 3.0  # for how long production's rates are sampled, at least, where there is contention
 
     def within_timeouts(self, limits: Limits) -> Limits:
         """Production's own statement timeout, and on a clone none beyond ours."""
