@@ -1,11 +1,20 @@
 """The catalogue's records: one spelling, texts that can be filled in, levels that follow from the harm."""
 
+import ast
 import re
+from pathlib import Path
 
 import pytest
 
+import pgrehearse
+from pgrehearse.data.integrity.told import HAZARDS
 from pgrehearse.hazards.catalogue import CATALOGUE, SECTIONS
+from pgrehearse.hazards.catalogue.observed import OBSERVED
 from pgrehearse.hazards.finding import HazardClass, Level
+from pgrehearse.rehearsal.application_findings import PREPARED_HAZARD
+from pgrehearse.rehearsal.intent import BEYOND, NOT_MET
+
+PACKAGE = Path(pgrehearse.__file__).parent
 
 STANDARD_NAMES = frozenset(
     """table column type new object constraint definition statement index_columns check referenced copy aside
@@ -50,3 +59,30 @@ def test_a_hazard_names_its_source_and_servers_that_are_supported(name: str) -> 
     assert hazard.source
     assert hazard.since is None or 14 < hazard.since <= 18
     assert hazard.until is None or 14 <= hazard.until < 18
+
+
+def _named_in_code() -> set[str]:
+    """Ids that some finding is given outside of lint: constants behind ``hazard=``, and tables of such."""
+    found = {PREPARED_HAZARD, BEYOND, NOT_MET, *HAZARDS.values()}
+    for file in PACKAGE.rglob("*.py"):
+        if file.is_relative_to(PACKAGE / "hazards"):
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "hazard":
+                found |= {
+                    each.value
+                    for each in ast.walk(node.value)
+                    if isinstance(each, ast.Constant) and isinstance(each.value, str) and "-" in each.value
+                }
+    return {each for each in found if not each.endswith("-")}  # the beginning of an f-string
+
+
+def test_what_a_rehearsal_tells_has_a_record_too() -> None:
+    named = _named_in_code()
+    assert len(named) > 40
+    assert named <= CATALOGUE.keys()
+    assert {f"rename-{kind}" for kind in ("table", "view", "schema")} <= CATALOGUE.keys()
+
+
+def test_every_record_of_a_rehearsal_is_told_by_one() -> None:
+    assert {hazard.id for hazard in OBSERVED} <= _named_in_code()

@@ -1,8 +1,8 @@
 """Each hazard's bad and good script: what the pages show, and what the tests run on a server.
 
 A script may begin with lines for the tests: ``-- fails: SQLSTATE`` (it must), ``-- needs: catalog`` (lint knows it
-only with `--against`), ``-- needs: size`` (and only of a large table), ``-- not run: REASON``, ``-- tool: drizzle``
-(drizzle wraps it; else each statement is by itself).
+only with `--against`), ``-- needs: size`` (and only of a large table), ``-- needs: rehearsal`` (lint never does),
+``-- not run: REASON``, ``-- tool: drizzle`` (drizzle wraps it; else each statement is by itself).
 """
 
 import re

@@ -13,12 +13,13 @@ from pgrehearse.hazards.catalogue import CATALOGUE
 from pgrehearse.hazards.changes import apply_statement
 from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level
 from pgrehearse.hazards.hit import Hit
+from pgrehearse.hazards.kinds import why_not_visible
 from pgrehearse.hazards.model import Model, Relation
 from pgrehearse.hazards.parsed import ParsedFile, ParsedStatement, parse_file
-from pgrehearse.hazards.predict import behind_locks, predict, predict_file, refused
+from pgrehearse.hazards.predict import behind_locks, has_rule, predict, predict_file, refused
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName
-from pgrehearse.hazards.statement_locks import find_locks
+from pgrehearse.hazards.statement_locks import find_locks, locks_are_known
 from pgrehearse.hazards.written import Written
 from pgrehearse.migrations.expectations import parse_expectations
 from pgrehearse.migrations.limits import TransactionMode
@@ -240,6 +241,10 @@ class _Reader:
             written,
         ]
         told: set[tuple[str, RelationName | None, str]] = set()
+        for kind in dict.fromkeys(part.kind for part in parts):
+            why = why_not_visible(kind, judged=has_rule(kind) or locks_are_known(kind))
+            if why is not None:
+                self.not_visible.append(NotVisible(file=migration.path, line=at.statement.line, reason=why))
         for part in parts:
             locks = {} if refused(part, situation) else find_locks(part.kind, part.tree, situation)
             hits = _at_once(predict(part, situation), situation)

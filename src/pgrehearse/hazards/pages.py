@@ -20,7 +20,7 @@ happened. `pgrehearse explain HAZARD` prints a page. The pages are written by `m
 `error`: values are lost, the running application breaks, the migration fails, or a table is rewritten. `warning`:
 others wait, for as long as the table is large. `info`: short locks, matters of style and policy; as text, lint shows
 those only with `--level info`. The level stands for the certain case: what only a catalog can decide says so, and is
-a warning at most until `--against` has looked.
+a warning at most until `--against` has looked. Those of the last section only a rehearsal can find.
 
 ## Accepting a finding
 
@@ -43,6 +43,9 @@ passes over it. A finding is known again by its file, hazard, table and the text
 What is accepted is not thrown away: the JSON answer has it under `suppressed`, SARIF as suppressed results.
 """
 
+_LOOK = "Only a look at the database can tell: `pgrehearse lint --against ENV`."
+_ONLY_BY = {"catalog": _LOOK, "size": _LOOK, "rehearsal": "Only a rehearsal can tell: `pgrehearse run`."}
+
 
 def page_of(hazard: Hazard) -> str:
     """The hazard's page in Markdown."""
@@ -61,7 +64,7 @@ def page_of(hazard: Hazard) -> str:
     for title, script in (("Found", example.bad), ("Not found", example.good)):
         lines += [f"## {title}", "", "```sql", shown(script), "```", ""]
         if title == "Found" and "needs" in for_tests(script):
-            lines += ["Only a look at the database can tell: `pgrehearse lint --against ENV`.", ""]
+            lines += [_ONLY_BY[for_tests(script)["needs"]], ""]
     lines += ["## The safe way", "", "```sql", remedy, "```", ""]
     return "\n".join(lines)
 

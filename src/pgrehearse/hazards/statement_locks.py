@@ -44,11 +44,9 @@ def find_locks(kind: str, tree: Node, situation: Situation) -> dict[RelationName
     return found
 
 
-def _is_catalog(name: RelationName, resolved: RelationName) -> bool:
-    """PostgreSQL's own, which pg_locks is not asked about."""
-    if resolved.namespace in ("pg_catalog", "information_schema"):
-        return True
-    return name.namespace is None and name.name.startswith("pg_")
+def locks_are_known(kind: str) -> bool:
+    """Whether there is a rule for the locks of such statements."""
+    return kind in _QUERIES or kind in _RULES
 
 
 def _locks(kind: str, tree: Node, situation: Situation) -> Iterable[Lock]:

@@ -94,12 +94,12 @@ def _renamed(found: _Successors) -> Iterator[LostGuarantee]:
                 continue  # its schema's rename says it
             if then.name in taken and taken[then.name].kind is ObjectKind.VIEW:
                 continue
-        kind = "view" if now.kind in (ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW) else now.kind.value
+        kind = "schema" if now.kind is ObjectKind.SCHEMA else "table" if now.kind in TABLES else "view"
         yield LostGuarantee(
             relation=then.name if now.kind is not ObjectKind.SCHEMA else None,
             what=f"{then.kind.value} {then.name} is {now.name} now: statements that name {then.name} "
             + ("find another one" if then.name in taken or then.name in schemas.values() else "fail"),
-            hazard=f"rename-{kind}".replace(" ", "-"),
+            hazard=f"rename-{kind}",
             level=Level.ERROR,
             remedy="Let the application use both names first, or rename in a release of its own.",
             classes=BREAKS_APPLICATION,

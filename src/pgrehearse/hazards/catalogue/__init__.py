@@ -27,6 +27,7 @@ from pgrehearse.hazards.catalogue.broken_application import BROKEN_APPLICATION
 from pgrehearse.hazards.catalogue.failures import FAILURES
 from pgrehearse.hazards.catalogue.hazard import Hazard
 from pgrehearse.hazards.catalogue.lost_data import LOST_DATA
+from pgrehearse.hazards.catalogue.observed import OBSERVED
 from pgrehearse.hazards.catalogue.policy import POLICY
 from pgrehearse.hazards.catalogue.rewrites import REWRITES
 from pgrehearse.hazards.catalogue.scans import SCANS
@@ -42,6 +43,7 @@ SECTIONS: Mapping[str, tuple[Hazard, ...]] = {
     "Others wait": WAITING,
     "It fails midway, or cannot run there": FAILURES,
     "Style and policy": POLICY,
+    "Seen in a rehearsal alone": OBSERVED,
 }
 CATALOGUE: Mapping[str, Hazard] = {hazard.id: hazard for section in SECTIONS.values() for hazard in section}
 

@@ -36,7 +36,12 @@ from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.written import Written
 from pgrehearse.migrations.migration import Migration
 
-__all__ = ["behind_locks", "predict", "predict_file", "refused"]
+__all__ = ["behind_locks", "has_rule", "predict", "predict_file", "refused"]
+
+
+def has_rule(kind: str) -> bool:
+    """Whether statements of that kind are judged."""
+    return kind in _RULES
 
 
 def predict(written: Written, situation: Situation) -> Iterator[Hit]:

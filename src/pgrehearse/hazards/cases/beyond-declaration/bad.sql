@@ -1,0 +1,3 @@
+-- needs: rehearsal
+-- pgrehearse: expect deletes days where visits = 1000 <= 1 row
+DELETE FROM days;

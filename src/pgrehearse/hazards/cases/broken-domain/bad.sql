@@ -1,0 +1,2 @@
+-- needs: rehearsal
+ALTER DOMAIN positive ADD CONSTRAINT small CHECK (VALUE < 10) NOT VALID;

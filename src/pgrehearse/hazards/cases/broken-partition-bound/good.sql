@@ -1,0 +1,1 @@
+CREATE TABLE events_2026 (LIKE events INCLUDING ALL);

@@ -1,0 +1,1 @@
+CREATE COLLATION names (provider = libc, locale = 'C');

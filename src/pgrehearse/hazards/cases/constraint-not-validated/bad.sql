@@ -1,0 +1,2 @@
+-- needs: rehearsal
+ALTER TABLE orders ADD CONSTRAINT no_debt CHECK (total >= 0) NOT VALID;

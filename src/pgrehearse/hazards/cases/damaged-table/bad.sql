@@ -1,0 +1,3 @@
+-- not run: only a damaged disk makes one
+-- needs: rehearsal
+SELECT count(*) FROM orders;

@@ -1,0 +1,2 @@
+-- needs: rehearsal
+DROP INDEX CONCURRENTLY users_age;

@@ -1,0 +1,1 @@
+CREATE UNIQUE INDEX CONCURRENTLY days_day ON days (day, visits);

@@ -1,0 +1,2 @@
+-- needs: rehearsal
+SELECT lo_unlink(lo_create(0));

@@ -1,0 +1,2 @@
+-- needs: rehearsal
+REFRESH MATERIALIZED VIEW totals WITH NO DATA;

@@ -1,0 +1,3 @@
+-- fails: 23505
+-- needs: rehearsal
+INSERT INTO orders (id, user_id) SELECT 1, min(id) FROM users;

@@ -1,0 +1,2 @@
+CREATE TABLE pictures (picture oid);
+INSERT INTO pictures SELECT lo_create(0);

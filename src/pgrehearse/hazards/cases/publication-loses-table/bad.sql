@@ -1,0 +1,3 @@
+-- needs: rehearsal
+CREATE PUBLICATION shop FOR TABLE users, days;
+ALTER PUBLICATION shop DROP TABLE days;

@@ -1,0 +1,1 @@
+CREATE PUBLICATION shop FOR TABLE users, days;

@@ -1,0 +1,2 @@
+-- needs: rehearsal
+ALTER TABLE orders RENAME COLUMN status TO state;

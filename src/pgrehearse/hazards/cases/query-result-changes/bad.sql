@@ -1,0 +1,2 @@
+-- needs: rehearsal
+ALTER TABLE orders ALTER COLUMN id TYPE bigint;

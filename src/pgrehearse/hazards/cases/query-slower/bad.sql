@@ -1,0 +1,2 @@
+-- needs: rehearsal
+DROP INDEX orders_status_placed;

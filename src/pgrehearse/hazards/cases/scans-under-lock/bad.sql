@@ -1,0 +1,2 @@
+-- needs: rehearsal
+DO $$ BEGIN EXECUTE (SELECT 'ALTER TABLE orders ADD CHECK (total >= 0)'); END $$;

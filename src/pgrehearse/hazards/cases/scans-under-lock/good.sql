@@ -1,0 +1,2 @@
+ALTER TABLE orders ADD CONSTRAINT no_debt CHECK (total >= 0) NOT VALID;
+ALTER TABLE orders VALIDATE CONSTRAINT no_debt;

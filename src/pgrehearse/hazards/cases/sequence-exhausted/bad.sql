@@ -1,0 +1,2 @@
+-- needs: rehearsal
+SELECT setval('ticket', 9223372036854775807);

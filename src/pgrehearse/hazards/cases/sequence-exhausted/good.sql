@@ -1,0 +1,1 @@
+SELECT setval('ticket', 1000);

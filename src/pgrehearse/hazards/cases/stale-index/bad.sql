@@ -1,0 +1,4 @@
+-- needs: rehearsal
+CREATE FUNCTION folded(nick text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower(nick)';
+CREATE INDEX users_folded ON users (folded(nick));
+CREATE OR REPLACE FUNCTION folded(nick text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper(nick)';

@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY users_upper ON users (upper(nick));

@@ -1,0 +1,2 @@
+-- needs: rehearsal
+INSERT INTO orders (id, user_id) SELECT max(o.id) + 1, min(u.id) FROM orders o, users u;
