@@ -71,7 +71,8 @@ def test_the_exit_code_is_the_verdict_and_the_json_is_as_published(tmp_path: Pat
         ("restart.sql", "ALTER TABLE t RENAME COLUMN v TO w;", 1, "hazard"),
     ):
         (tmp_path / name).write_text(text)
-        done = pgrehearse(tmp_path, "run", "--source", source, "--target", target, "--file", name, "--json")
+        quiet = ("--contention", "off")
+        done = pgrehearse(tmp_path, "run", "--source", source, "--target", target, "--file", name, "--json", *quiet)
         assert done.returncode == code, done.stderr
         answer = json.loads(done.stdout)
         validate_answer("run", answer)
@@ -200,7 +201,7 @@ def test_what_a_killed_rehearsal_left_is_known_and_pruned(
 def test_two_rehearsals_at_once_do_not_meet(tmp_path: Path, urls: tuple[str, str], uat: LocalServer) -> None:
     (tmp_path / "m.sql").write_text("ALTER TABLE t ADD COLUMN w int; SELECT pg_sleep(0.5);")
     before = databases(uat)
-    arguments = ("run", "--source", urls[0], "--target", urls[1], "--file", "m.sql")
+    arguments = ("run", "--source", urls[0], "--target", urls[1], "--file", "m.sql", "--contention", "off")
     children = [start(tmp_path, *arguments) for _ in range(2)]
     for child in children:
         _, stderr = child.communicate(timeout=120)

@@ -173,10 +173,14 @@ def test_what_fails_before_the_plan_gets_no_traffic(connection: Connection, data
     connection.execute("CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'")
     connection.execute("CREATE TRIGGER no BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION no()")
     connection.execute("CREATE TABLE bare ()")
-    statements, left_out = read_statements(connection, ["public.t", "public.bare"])
-    assert left_out == {"writes to public.bare": "it has no column that may be set to itself"}
+    connection.execute("CREATE TABLE ruled (id int); CREATE RULE r AS ON UPDATE TO ruled DO INSTEAD SELECT 1")
+    statements, left_out = read_statements(connection, ["public.t", "public.bare", "public.ruled"])
+    assert left_out == {
+        "writes to public.bare": "it has no column that may be set to itself",
+        "writes to public.ruled": "its rules would do something else instead",
+    }
     with Traffic(lambda: connect(database, verb="test"), statements, at_least=1, per_second=100) as traffic:
-        assert traffic.statements == 2
+        assert traffic.statements == 3
     assert traffic.left_out == {"writes to public.t": "fails before the plan, too: no (SQLSTATE P0001)"}
 
 
@@ -256,7 +260,6 @@ def test_what_could_not_be_looked_at_is_told() -> None:
         ({"same_server_allowed": True}, "clone.same_server lets the clone stand beside a protected database"),
         ({"unguarded": ("prd",)}, "nobody could ask whether the target's server holds prd too"),
         ({"not_measured": (f"{NOT_ASKED} db/shop: refused",)}, "a protected environment could not be asked"),
-        ({"role_is_powerful": True}, "on a shared server triggers would run as a powerful role"),
         ({"level": ContentionLevel.OFF}, "not asked for (--contention off)"),
     ],
 )
@@ -272,7 +275,7 @@ def test_why_there_is_no_traffic(changed: dict[str, Any], reason: str) -> None:
         timings={"apply_ms": changed.get("quiet_ms", 10.0)},
     )  # fmt: skip
     pair = SimpleNamespace(
-        role_problem=None, is_private=False, role_is_powerful=changed.get("role_is_powerful", False),
+        role_problem=None, is_private=False,
         not_measured=changed.get("not_measured", ()), timings=SimpleNamespace(template_ms=10.0),
     )  # fmt: skip
     found = contend(cast("Any", pair), cast("Any", seen), Silent(), prepare_ledger=lambda: None)

@@ -26,6 +26,8 @@ protected = true
 url_env = "UAT_URL"
 [migrations]
 path = "db"
+[rehearsal]
+contention = "off"
 [backup]
 scratch = "uat"
 """

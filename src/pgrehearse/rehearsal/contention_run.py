@@ -12,7 +12,7 @@ import psycopg
 from pgrehearse.clones.guards import NOT_ASKED
 from pgrehearse.clones.pair import ClonePair
 from pgrehearse.clones.snapshot import NO_TIMEOUTS
-from pgrehearse.errors import MigrationFailed, PgRehearseError
+from pgrehearse.errors import Interrupted, MigrationFailed, PgRehearseError
 from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.observer import NoObserver
 from pgrehearse.postgres.connect import Connection, fetch_value
@@ -93,6 +93,8 @@ def contend(pair: ClonePair, seen: Seen, progress: Progress, *, prepare_ledger: 
             return contending.measure(found)
         finally:
             contending.leave_migrated()
+    except Interrupted:
+        raise
     except OutOfTimeError:
         reason = f"beside traffic the plan took longer than the {bounds.longest_s:g} s that this is given"
     except (PgRehearseError, psycopg.Error, OSError) as error:
@@ -130,13 +132,14 @@ def _why_not_here(pair: ClonePair, seen: Seen, bounds: _Bounds) -> str | None:
         return f"nobody could ask whether the target's server holds {names} too: its variable is not set here"
     if any(each.startswith(NOT_ASKED) for each in pair.not_measured):
         return "a protected environment could not be asked whether it is on the target's server too"
-    if pair.role_is_powerful:
-        return "on a shared server triggers would run as a powerful role; leave --target out for a private server"
     with pair.session("pristine", "watch") as admin:
         free = int(fetch_value(admin, FREE_SESSIONS))
         ways = find_ways_out(admin)
     if ways:
-        return f"on a shared server no trigger is fired where a function may do what cannot be seen ({ways[0]})"
+        return (
+            f"on a shared server no trigger is fired where a function may do what cannot be seen ({ways[0]}); leave "
+            "--target out for a private server"
+        )
     needed = max(bounds.sessions, 2 * bounds.relations + 1) + OURS_BESIDE
     if free < needed + SPARE_SESSIONS:
         return f"the target has {free} sessions left, and {needed} are needed beside {SPARE_SESSIONS} for others"

@@ -54,7 +54,7 @@ def read_statements(session: Connection, names: Sequence[str]) -> tuple[list[Tra
     Reads at most `KEYS` rows of each.  Call before the plan, as somebody who may read them.
     """
     statements, left_out = [], {}
-    for name, namespace, relation, kind, rows, key, column in session.execute(
+    for name, namespace, relation, kind, rows, rules, key, column in session.execute(
         QUERIES["relations"], {"names": list(names)}
     ).fetchall():
         table = sql.Identifier(namespace, relation)
@@ -70,6 +70,9 @@ def read_statements(session: Connection, names: Sequence[str]) -> tuple[list[Tra
             TrafficStatement(what=name, kind=TrafficKind.READ, text=read.as_bytes(session), keys=keys)
         )  # fmt: skip
         if kind == "m":
+            continue
+        if rules:
+            left_out[f"writes to {name}"] = "its rules would do something else instead"
             continue
         if column is None:
             left_out[f"writes to {name}"] = "it has no column that may be set to itself"

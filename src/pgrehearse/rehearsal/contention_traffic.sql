@@ -6,6 +6,7 @@ SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname),
        c.relname::text,
        c.relkind::text,
        c.reltuples::float8,
+       c.relhasrules AND c.relkind <> 'm',
        COALESCE(k.names, '{}'),
        (SELECT a.attname::text
           FROM pg_catalog.pg_attribute a

@@ -16,7 +16,7 @@ from pgrehearse.clones.pair import ClonePair
 from pgrehearse.data.integrity.matviews import find_emptied_matviews
 from pgrehearse.data.loss import compare_data
 from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, SequenceVerdict, TableLoss, TableVerdict
-from pgrehearse.errors import MigrationFailed, PgRehearseError
+from pgrehearse.errors import Interrupted, MigrationFailed, PgRehearseError
 from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.observer import NoObserver, Observer, Observers
@@ -112,6 +112,8 @@ def rehearse_way_back(
         rehearsing = _Rehearsing(pair, seen, progress, prepare_ledger)
         found = rehearsing.rehearse()
         rehearsing.leave_migrated()
+    except Interrupted:
+        raise  # who presses Ctrl-C wants the whole of it to end
     except (PgRehearseError, psycopg.Error, OSError) as error:
         reason = f"it could not be rehearsed: {_told(error)}"
     except Exception as error:  # a fault of ours must not cost the receipt of all that was measured before
