@@ -42,6 +42,24 @@ FILES = (
     "TRUNCATE orders; DROP TABLE parted; ALTER TYPE state ADD VALUE 'sent';",
     "ALTER TABLE users RENAME TO people; GRANT SELECT ON people TO PUBLIC; ALTER TABLE people ADD UNIQUE (name, id);",
     "SELECT count(*) FROM people; LOCK TABLE people;",
+    # What is no relation: each kind is read again only where its catalog was written.
+    "CREATE TYPE pair AS (a int, b text); CREATE DOMAIN positive AS int CHECK (VALUE > 0); CREATE SEQUENCE counted;",
+    "ALTER TYPE pair ADD ATTRIBUTE c date;",
+    "INSERT INTO people VALUES (500, 'z');",
+    "ALTER TYPE pair SET SCHEMA kept;",
+    "ALTER DOMAIN positive ADD CONSTRAINT small CHECK (VALUE < 100) NOT VALID;",
+    "ALTER DOMAIN positive VALIDATE CONSTRAINT small; ALTER DOMAIN positive RENAME CONSTRAINT small TO tiny;",
+    "ALTER TYPE state RENAME VALUE 'new' TO 'fresh';",
+    "CREATE FUNCTION kept.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER TABLE people ADD CHECK (id > 0);",
+    "DO $$ BEGIN EXECUTE 'CREATE OR REPLACE FUNCTION kept.f() RETURNS int LANGUAGE sql AS $_$SELECT 2$_$'; END $$;",
+    "DO $$ BEGIN DROP FUNCTION kept.f(); RAISE 'no'; EXCEPTION WHEN OTHERS THEN NULL; END $$; DELETE FROM kept.audit;",
+    "UPDATE pg_catalog.pg_attribute SET attstorage = 'e' WHERE attrelid = 'kept.pair'::regclass AND attname = 'b';",
+    "UPDATE pg_catalog.pg_proc SET prosrc = 'SELECT 3' WHERE proname = 'f';",
+    "UPDATE pg_catalog.pg_extension SET extversion = '1.1' WHERE extname = 'plpgsql';",
+    "CREATE SCHEMA late; ALTER SCHEMA late RENAME TO later; DROP TYPE kept.pair; DROP DOMAIN positive;",
+    "BEGIN; SAVEPOINT s; CREATE FUNCTION a() RETURNS int LANGUAGE sql AS 'SELECT 1'; ROLLBACK TO s; "
+    "CREATE FUNCTION b() RETURNS int LANGUAGE sql AS 'SELECT 1'; COMMIT;",
+    "DROP SCHEMA later; DROP FUNCTION kept.f; DROP SEQUENCE counted;",
 )
 
 
@@ -75,5 +93,10 @@ def test_alone_on_a_clone_the_same_is_seen_with_fewer_questions(database: Connin
     alone_commits, alone_traces = seen(copy, alone=True)
     assert alone_commits == commits
     assert alone_traces == traces
+    others = {name for each in commits for name in each["catalog"]["others"]}
+    assert {"type kept.pair", "type public.positive", "type public.state", "function kept.f()", "extension plpgsql",
+            "schema later", "function public.b()"} <= others  # fmt: skip
+    gone = {name for each in commits for name, found in each["catalog"]["relations"].items() if found is None}
+    assert {"public.users", "public.audit", "public.parted"} <= gone  # under another name, in another schema, dropped
     assert commits[0]["at_commit"] == {"public.audit": [3, 0, 0]}
     assert commits[1]["statements"][0]["written"] == {"public.users": [0, 2, 0]}

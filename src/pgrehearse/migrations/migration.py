@@ -30,11 +30,12 @@ class Migration:
     kind: SourceKind
     content: bytes = field(repr=False)
     created_at_ms: int | None = None  # drizzle: the journal's `when`, or the folder's time
+    # Hex digest of the raw bytes (BOM, CRLF and breakpoints included), which is also drizzle's hash.
+    sha256: str = field(init=False, compare=False)
 
-    @property
-    def sha256(self) -> str:
-        """Hex digest of the raw bytes (BOM, CRLF and breakpoints included), which is also drizzle's hash."""
-        return hashlib.sha256(self.content).hexdigest()
+    def __post_init__(self) -> None:
+        # Made once: each of a ledger's rows is held against it.
+        object.__setattr__(self, "sha256", hashlib.sha256(self.content).hexdigest())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

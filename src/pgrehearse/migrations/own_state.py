@@ -11,6 +11,7 @@ from pgrehearse.postgres.named_queries import named_queries
 from pgrehearse.postgres.prepared import PreparedQueries
 
 CAN_FLUSH = 150000
+FIRST_OWN_OID = 16384  # FirstNormalObjectId: what is below came with initdb
 
 Written = tuple[int, int, int]  # rows inserted, updated, deleted
 
@@ -28,6 +29,16 @@ class Held:
     size_bytes: int | None
     index_files: tuple[int, ...]
     has_deferrable_trigger: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locks:
+    """Which relations the transaction holds locks on, of whatever kind, there or dropped by itself."""
+
+    oids: tuple[int, ...]
+    gone: tuple[int, ...]  # those among them that it dropped
+    by_hand: bool  # a catalog is locked as by somebody who writes its rows with DML
+    composite: bool  # the relation of a composite type is among them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +63,7 @@ class OwnState:
         self._begun: AtBegin | None = None
         self._asked_after: Running | None = None
         self._held: tuple[Held, ...] = ()
+        self.locks: Locks | None = None  # as of the last question in this transaction
         self._flushes: Connection | None = None  # the session that hands its counters over when its transaction ends
         self._flushed: Connection | None = None  # the session that has, and has run nothing since
 
@@ -82,20 +94,27 @@ class OwnState:
         flushes = self._exclusive and session.info.server_version >= CAN_FLUSH
         rows = self._queries.read(session, ("held", ()), *([("flush", ())] if flushes else []))[0]
         self._flushes = session if flushes else None
+        self.locks = Locks(
+            oids=tuple(row[0] for row in rows if row[0] >= FIRST_OWN_OID),
+            gone=tuple(row[0] for row in rows if row[8] is None),  # it has no size
+            by_hand=any(row[0] < FIRST_OWN_OID for row in rows),
+            composite=any(composite for *_, composite in rows),
+        )
         return tuple(
             Held(
                 oid=oid, modes=tuple(modes), written_as=written_as, rows_read=read, rows_written=(new, changed, gone),
                 file=file, size_bytes=size, index_files=tuple(index_files or ()),
                 has_deferrable_trigger=deferrable,
             )
-            for oid, modes, written_as, read, new, changed, gone, file, size, index_files, deferrable in rows
+            for oid, modes, written_as, read, new, changed, gone, file, size, index_files, deferrable, traced, _ in rows
+            if traced
         )  # fmt: skip
 
     def ended(self, *, committed: bool) -> None:
         """The transaction is over; each observer may say so."""
-        self._begun = self._asked_after = None
+        self._begun = self._asked_after = self.locks = None
         self._flushed = self._flushes if committed else None
 
     def ran_outside(self) -> None:
         """A statement ran by itself: what it counted is not handed over yet."""
-        self._flushes = self._flushed = None
+        self._flushes = self._flushed = self.locks = None

@@ -1,13 +1,15 @@
 -- name: held
--- Of every relation that this backend holds a lock on: the modes, and what its transaction has read and written there so
--- far; nobody reads or writes without a lock.  A partition's rows are its root's.  A new index, or one with a new file,
--- means that its table was read whole even where parallel workers did it, whose counts do not reach this transaction's
--- statistics.  A deferrable trigger may be one that a foreign key made: its cascade is never deferred.
+-- Every relation that this backend holds a lock on: the modes, and of those of a user (`traced`) what its transaction has
+-- read and written there so far; nobody reads or writes without a lock.  A partition's rows are its root's.  A new index,
+-- or one with a new file, means that its table was read whole even where parallel workers did it, whose counts do not
+-- reach this transaction's statistics.  A deferrable trigger may be one that a foreign key made: its cascade is never
+-- deferred.  Of the catalogs only those that are locked as by a writer: DML, not DDL, keeps such a lock.
+-- Looking at pg_locks walks the server's whole lock table, empty or not: once.
 WITH held AS MATERIALIZED (
     SELECT l.relation, pg_catalog.array_agg(l.mode) AS modes
       FROM pg_catalog.pg_locks l
-     WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid() AND l.relation >= 16384
-       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+     WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()
+       AND (l.relation >= 16384 OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
      GROUP BY l.relation
 )
 SELECT held.relation::bigint,
@@ -19,21 +21,24 @@ SELECT held.relation::bigint,
        pg_catalog.pg_stat_get_xact_tuples_updated(held.relation),
        pg_catalog.pg_stat_get_xact_tuples_deleted(held.relation),
        pg_catalog.pg_relation_filenode(c.oid),
-       CASE WHEN c.relkind = 'p' THEN 0 ELSE pg_catalog.pg_relation_size(c.oid) END,
-       (SELECT pg_catalog.array_agg(pg_catalog.pg_relation_filenode(i.indexrelid) ORDER BY i.indexrelid)
-          FROM pg_catalog.pg_index i
-         WHERE i.indrelid = c.oid AND i.indisvalid AND pg_catalog.pg_relation_filenode(i.indexrelid) IS NOT NULL),
+       CASE WHEN c.relkind IN ('r', 'm') THEN pg_catalog.pg_relation_size(c.oid)
+            WHEN c.oid IS NOT NULL THEN 0 END,
+       CASE WHEN c.relkind IN ('r', 'p', 'm') THEN
+           (SELECT pg_catalog.array_agg(pg_catalog.pg_relation_filenode(i.indexrelid) ORDER BY i.indexrelid)
+              FROM pg_catalog.pg_index i
+             WHERE i.indrelid = c.oid AND i.indisvalid AND pg_catalog.pg_relation_filenode(i.indexrelid) IS NOT NULL) END,
        c.relhastriggers IS TRUE AND EXISTS (
-           SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgdeferrable AND NOT t.tgisinternal)
+           SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgdeferrable AND NOT t.tgisinternal),
+       held.relation >= 16384
+           AND (c.oid IS NULL OR (c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_'
+                AND n.nspname NOT IN ('information_schema', 'pgrehearse', 'pgrehearse_quarantine'))),
+       c.relkind IS NOT DISTINCT FROM 'c'
   FROM held
   LEFT JOIN pg_catalog.pg_class c ON c.oid = held.relation  -- none where the transaction dropped it
   LEFT JOIN pg_catalog.pg_class root
     ON root.oid = CASE WHEN c.relispartition THEN COALESCE(pg_catalog.pg_partition_root(c.oid)::oid, c.oid)
                        ELSE c.oid END
-  LEFT JOIN pg_catalog.pg_namespace n ON n.oid = root.relnamespace
- WHERE c.oid IS NULL
-    OR (c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_'
-        AND n.nspname NOT IN ('information_schema', 'pgrehearse', 'pgrehearse_quarantine'));
+  LEFT JOIN pg_catalog.pg_namespace n ON n.oid = root.relnamespace;
 
 -- name: flush
 -- At its transaction's end this session hands its counters over, and the next transaction begins with none.  Since 15.

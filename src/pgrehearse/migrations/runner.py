@@ -243,11 +243,13 @@ class Runner:
         done = {part.migration.version: part.statements_done for part in segment.parts}
         completed = {part.migration.version: None for part in segment.parts if part.completes}
         self.applied += completed
+        # A segment's files are the first that are left.
+        ahead, behind = self.files[: len(done)], self.files[len(done) :]
         self.files = [
-            replace(file, statements_done=done[file.migration.version]) if file.migration.version in done else file
-            for file in self.files
+            replace(file, statements_done=done[file.migration.version])
+            for file in ahead
             if file.migration.version not in completed
-        ]
+        ] + behind
 
     # --- one transaction ---------------------------------------------------------------------------------------
 

@@ -74,11 +74,16 @@ def require_recorded(
     """What the plan, or a trigger of its own, did to the ledger behind our back.  Raises `LedgerRowsGone`."""
     ledger = runner.settings.ledger
     rows = ledger.read(session)
-    gone = [row.name or row.sha256[:12] for row in recorded if row not in rows]
+    there, applied = set(rows), set(runner.applied)
+    gone = [row.name or row.sha256[:12] for row in recorded if row not in there]
+    rows_of: dict[str, list[LedgerRow]] = {}
+    for row in rows:
+        rows_of.setdefault(row.sha256, []).append(row)
     gone += [
         file.migration.version
         for file in files
-        if file.migration.version in runner.applied and not ledger.is_applied(file.migration, rows)
+        if file.migration.version in applied
+        and not ledger.is_applied(file.migration, rows_of.get(file.migration.sha256, ()))
     ]
     if gone:
         raise LedgerRowsGone(

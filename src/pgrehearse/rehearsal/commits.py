@@ -210,7 +210,7 @@ class CommitRecorder(NoObserver):
         if self._open.has_deferrable_triggers:
             session.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what they would do at COMMIT counts too
             at_commit = self._read_written(self._state.now(session), self._open)
-        catalog = self._own_evidence.read(session, self._look, names=self._names_to_read())
+        catalog = self._own_evidence.read(session, self._look, names=self._names_to_read(), locks=self._state.locks)
         self._ready = CommitEvidence(
             outside=False, statements=tuple(self._open.statements), catalog=catalog, at_commit=at_commit
         )

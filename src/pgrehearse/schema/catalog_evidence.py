@@ -7,10 +7,11 @@ the same it commits.  It holds names and digests, never oids: a clone's are othe
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from pgrehearse.migrations.own_state import Locks
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.named_queries import named_queries
 from pgrehearse.postgres.prepared import PreparedQueries, Rows
@@ -37,7 +38,9 @@ _READING = PreparedQueries(
 
 Relations = dict[int, tuple[str, str | None, str]]  # name, the partition's parent, version; by oid
 Parameters = tuple[list[int], list[str], bool, list[str]]  # of relations and objects
-Others = dict[tuple[str, int], str]  # (kind, oid): the transactions that wrote it
+Others = dict[tuple[str, int], tuple[str, str]]  # (kind, oid): the transactions that wrote it, the part that read it
+EVERY_PART = (True, True)  # of other_versions
+READ = "read"  # the kind of its rows that name a part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,16 +111,28 @@ class OwnEvidence:
         self._alone = alone
         self._others_committed: Others | None = None  # where alone, as of the last COMMIT
         self._others_now: Others | None = None
+        self._names_committed: dict[int, str] | None = None  # of relations, where alone; as of the last COMMIT
+        self._names_now: dict[int, str] = {}
 
-    def read(self, session: Connection, committed: Connection, *, names: Iterable[str] = ()) -> CatalogEvidence:
+    def read(
+        self,
+        session: Connection,
+        committed: Connection,
+        *,
+        names: Iterable[str] = (),
+        locks: Locks | None = None,
+    ) -> CatalogEvidence:
         """What ``session`` sees, in its open transaction, of every relation that it holds a lock on, and of ``names``.
 
         ``committed`` is another, idle session of the same database: what it does not see, this transaction wrote.
+        ``locks``: those that it holds now, where that is known.
         Takes no lock that outlives it; the transaction's settings stay as they were.  Cost: a round trip, two where
         not alone, and more where functions, types, namespaces or extensions were written or a relation dropped.
         """
+        if self._alone and locks is not None and self._others_committed is not None:
+            return self._read_alone(session, committed, list(names), locks, self._others_committed)
         asked: Parameters = ([], list(names), True, sorted(self._ignored))
-        calls = [("held", ()), ("objects", asked), ("other_versions", ())]
+        calls: list[tuple[str, Sequence[Any]]] = [("held", ()), ("objects", asked), ("other_versions", EVERY_PART)]
         if not self._alone:
             calls.append(("relations", asked))
         held, objects, versions, *rows = _READING.read(session, *calls)
@@ -125,21 +140,58 @@ class OwnEvidence:
         before = self._read_before(committed, held, now)
         others_before = self._others_committed
         if others_before is None:
-            others_before = _others_of(_READING.read(committed, ("other_versions", ()))[0])
+            others_before = _others_of(_READING.read(committed, ("other_versions", EVERY_PART))[0])
         changed = _differing(others_now, others_before)
         if changed and not self._alone:  # what another session committed between the two looks is none of ours
-            others_now = _others_of(_READING.read(session, ("other_versions", ()))[0])
+            others_now = _others_of(_READING.read(session, ("other_versions", EVERY_PART))[0])
             changed &= _differing(others_now, others_before)
-        gone = _other_names(committed, changed - others_now.keys())
-        relations = _evidence({oid: entry for oid, entry in now.items() if entry[0] not in self._ignored}, objects)
-        others: dict[str, str | None] = dict.fromkeys(gone.values())
-        others |= _read_others(session, [oid for _kind, oid in changed & others_now.keys()])
-        written = {name for oid, (name, _, version) in now.items() if oid not in before or before[oid][2] != version}
-        lost = {name for oid, (name, *_) in before.items() if oid not in now} - self._ignored - relations.keys()
         if self._alone:
             self._others_committed, self._others_now = others_before, others_now
+        return self._put_together(session, committed, objects, now, before, changed, others_now.keys())
+
+    def _read_alone(
+        self, session: Connection, committed: Connection, names: list[str], locks: Locks, others_before: Others
+    ) -> CatalogEvidence:
+        """Where nobody else writes, what this transaction has not written is as it was at the last COMMIT."""
+        objects, versions = _READING.read(
+            session,
+            ("objects", (list(locks.oids), names, False, sorted(self._ignored))),
+            ("other_versions", (locks.by_hand, locks.composite)),
+        )
+        parts = {part for kind, _oid, _version, part in versions if kind == READ}
+        kept = {key: found for key, found in others_before.items() if found[1] not in parts}
+        others_now = kept | _others_of(versions)
+        before = self._read_before(committed, [(oid, False) for oid in locks.gone], {})
+        self._others_now = others_now
+        changed = _differing(others_now, others_before) if parts else set()
+        return self._put_together(session, committed, objects, _named_by(objects), before, changed, others_now.keys())
+
+    def _put_together(
+        self,
+        session: Connection,
+        committed: Connection,
+        objects: Rows,
+        now: Relations,
+        before: Relations,
+        changed: set[tuple[str, int]],
+        living: Set[tuple[str, int]],
+    ) -> CatalogEvidence:
+        gone = _other_names(committed, changed - living)
+        relations = _evidence({oid: entry for oid, entry in now.items() if entry[0] not in self._ignored}, objects)
+        others: dict[str, str | None] = dict.fromkeys(gone.values())
+        others |= _read_others(session, [oid for _kind, oid in changed & living])
+        written = {name for oid, (name, _, version) in now.items() if oid not in before or before[oid][2] != version}
+        lost = {name for oid, (name, *_) in before.items() if oid not in now} - self._ignored - relations.keys()
+        names_before = {oid: name for oid, (name, *_) in before.items()}
+        if self._alone:
+            if self._names_committed is None:
+                self._names_committed = dict(_READING.read(committed, ("every_relation", ()))[0])
+            self._names_now = {oid: name for oid, (name, *_) in now.items()}
+            names_before = self._names_committed
+        # Renamed: gone under the old name.
+        renamed = {names_before.get(oid, name) for oid, (name, *_) in now.items()} - self._ignored - relations.keys()
         return CatalogEvidence(
-            relations={**relations, **dict.fromkeys(lost)},
+            relations={**relations, **dict.fromkeys(lost | renamed)},
             others=others,
             written=frozenset() if self._alone else frozenset((written & relations.keys()) | lost),
         )
@@ -148,11 +200,13 @@ class OwnEvidence:
         """The transaction that was read is over."""
         if committed and self._others_now is not None:
             self._others_committed = self._others_now
-        self._others_now = None
+        if committed and self._names_committed is not None:
+            self._names_committed |= self._names_now
+        self._others_now, self._names_now = None, {}
 
     def forget(self) -> None:
         """Something ran that was not read so."""
-        self._others_committed = self._others_now = None
+        self._others_committed = self._others_now = self._names_committed = None
 
     def _read_before(self, committed: Connection, held: Rows, now: Relations) -> Relations:
         """What was committed of the relations that matter: where alone, of those that are gone."""
@@ -177,7 +231,7 @@ def read_evidence(session: Connection, names: Iterable[str], *, others: bool) ->
 
 def read_all_evidence(session: Connection, *, ignored: frozenset[str] = frozenset()) -> CatalogEvidence:
     """Everything, for a clone.  Cost: about what reading the schema takes."""
-    every = [oid for (oid,) in _READING.read(session, ("every_relation", ()))[0]]
+    every = [oid for oid, _name in _READING.read(session, ("every_relation", ()))[0]]
     asked: Parameters = (every, [], False, sorted(ignored))
     rows, objects = _READING.read(session, ("relations", asked), ("objects", asked))
     relations = {oid: entry for oid, entry in _relations_of(rows).items() if entry[0] not in ignored}
@@ -279,7 +333,7 @@ def _evidence(relations: Relations, rows: Rows) -> dict[str, RelationEvidence]:
 
 
 def _others_of(rows: Rows) -> Others:
-    return {(kind, oid): version for kind, oid, version in rows}
+    return {(kind, oid): (version, part) for kind, oid, version, part in rows if kind != READ}
 
 
 def _differing(one: Others, other: Others) -> set[tuple[str, int]]:
@@ -294,7 +348,7 @@ def _other_names(session: Connection, keys: set[tuple[str, int]]) -> dict[tuple[
 
 
 def _read_other_oids(session: Connection) -> list[int]:
-    return [oid for _kind, oid in _others_of(_READING.read(session, ("other_versions", ()))[0])]
+    return [oid for _kind, oid in _others_of(_READING.read(session, ("other_versions", EVERY_PART))[0])]
 
 
 def _read_others(session: Connection, oids: list[int]) -> dict[str, str | None]:

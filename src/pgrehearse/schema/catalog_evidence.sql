@@ -11,7 +11,6 @@ WITH asked AS (
     SELECT l.relation
     FROM pg_catalog.pg_locks l
     WHERE $3 AND l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid() AND l.relation >= 16384
-      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
 ), wanted AS (
     SELECT COALESCE((SELECT i.indrelid FROM pg_catalog.pg_index i WHERE i.indexrelid = asked.oid), asked.oid) AS oid
     FROM asked
@@ -35,12 +34,11 @@ WITH asked AS (
 -- Relations of users that this transaction holds a lock on, and whether they are still there.
 SELECT l.relation::bigint, EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = l.relation)
 FROM (SELECT DISTINCT l.relation FROM pg_catalog.pg_locks l
-      WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid() AND l.relation >= 16384
-        AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
-                          WHERE d.datname = pg_catalog.current_database())) l;
+      WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid() AND l.relation >= 16384) l;
 
 -- name: every_relation
-SELECT c.oid::bigint FROM pg_catalog.pg_class c
+SELECT c.oid::bigint, pg_catalog.format('%I.%I', n.nspname, c.relname)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't' AND c.oid >= 16384;
 
 -- name: relations
@@ -134,34 +132,58 @@ SELECT w.ev_class::bigint, 'rule ' || pg_catalog.quote_ident(w.rulename), 'state
 FROM living c JOIN pg_catalog.pg_rewrite w ON w.ev_class = c.oid AND w.rulename <> '_RETURN';
 
 -- name: other_versions
--- Functions, types, namespaces and extensions of users, each with the transactions that wrote it.
-SELECT 'function', p.oid::bigint, p.xmin::text
+-- Functions, types, namespaces and extensions of users, each with the transactions that wrote it, and the part of this
+-- query that found it.  $1: all of them; else only the parts whose catalogs this transaction wrote, by its own counters,
+-- and, $2, composite types; which parts were read stands in the rows of kind `read`.
+WITH written AS MATERIALIZED (
+    SELECT t.part
+    FROM (VALUES ('function', 'pg_catalog.pg_proc'::pg_catalog.regclass::oid),
+                 ('type', 'pg_catalog.pg_type'::pg_catalog.regclass),
+                 ('type', 'pg_catalog.pg_enum'::pg_catalog.regclass),
+                 ('type', 'pg_catalog.pg_constraint'::pg_catalog.regclass),
+                 ('composite type', 'pg_catalog.pg_type'::pg_catalog.regclass),
+                 ('schema', 'pg_catalog.pg_namespace'::pg_catalog.regclass),
+                 ('extension', 'pg_catalog.pg_extension'::pg_catalog.regclass)) AS t (part, catalog)
+    WHERE $1::boolean OR ($2::boolean AND t.part = 'composite type')
+       OR pg_catalog.current_setting('track_counts') <> 'on'
+       OR pg_catalog.pg_stat_get_xact_tuples_inserted(t.catalog) > 0
+       OR pg_catalog.pg_stat_get_xact_tuples_updated(t.catalog) > 0
+       OR pg_catalog.pg_stat_get_xact_tuples_deleted(t.catalog) > 0
+)
+SELECT DISTINCT 'read'::text, 0::bigint, ''::text, part FROM written
+UNION ALL
+SELECT 'function', p.oid::bigint, p.xmin::text, 'function'
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE p.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse')
+WHERE (SELECT pg_catalog.bool_or(part = 'function') FROM written)
+  AND p.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse')
 UNION ALL
 SELECT 'type', t.oid::bigint, pg_catalog.concat_ws(' ', t.xmin,
     (SELECT pg_catalog.string_agg(e.oid || ':' || e.xmin, ',' ORDER BY e.oid) FROM pg_catalog.pg_enum e
      WHERE e.enumtypid = t.oid),
     (SELECT pg_catalog.string_agg(k.oid || ':' || k.xmin, ',' ORDER BY k.oid) FROM pg_catalog.pg_constraint k
-     WHERE k.contypid = t.oid))
+     WHERE k.contypid = t.oid)), 'type'
 FROM pg_catalog.pg_type t
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-WHERE t.typtype IN ('e', 'd', 'r') AND t.oid >= 16384
+WHERE (SELECT pg_catalog.bool_or(part = 'type') FROM written)
+  AND t.typtype IN ('e', 'd', 'r') AND t.oid >= 16384
   AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse')
 UNION ALL
 SELECT 'type', c.reltype::bigint, pg_catalog.concat_ws(' ', c.xmin,
     (SELECT pg_catalog.string_agg(a.attnum || ':' || a.xmin, ',' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
-     WHERE a.attrelid = c.oid AND a.attnum > 0))
+     WHERE a.attrelid = c.oid AND a.attnum > 0)), 'composite type'
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'c' AND c.oid >= 16384
+WHERE (SELECT pg_catalog.bool_or(part = 'composite type') FROM written)
+  AND c.relkind = 'c' AND c.oid >= 16384
   AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse')
 UNION ALL
-SELECT 'schema', n.oid::bigint, n.xmin::text
+SELECT 'schema', n.oid::bigint, n.xmin::text, 'schema'
 FROM pg_catalog.pg_namespace n
-WHERE n.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('pgrehearse', 'pgrehearse_quarantine', 'drizzle')
+WHERE (SELECT pg_catalog.bool_or(part = 'schema') FROM written)
+  AND n.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('pgrehearse', 'pgrehearse_quarantine', 'drizzle')
 UNION ALL
-SELECT 'extension', e.oid::bigint, e.xmin::text FROM pg_catalog.pg_extension e;
+SELECT 'extension', e.oid::bigint, e.xmin::text, 'extension' FROM pg_catalog.pg_extension e
+WHERE (SELECT pg_catalog.bool_or(part = 'extension') FROM written);
 
 -- name: others
 -- kind, oid, name, frame, text, what is compared as it stands.  An extension stands for its members.
