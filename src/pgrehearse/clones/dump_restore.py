@@ -184,6 +184,9 @@ _KNOWN: tuple[tuple[str, type[PgRehearseError], str | None], ...] = (
     (r"conflict with recovery", CloneFailed,
      "The replica cancelled the copy to keep up with its primary: raise max_standby_streaming_delay "
      "or set hot_standby_feedback = on, or copy from the primary."),
+    (r"invalid memory alloc request size|Cannot enlarge string buffer|string buffer exceeds", CloneFailed,
+     "A row of that table is longer than 1 GB as text (bytea counts twice), and PostgreSQL prints none beyond: split "
+     "its values, or keep them as large objects, which are dumped in pieces."),
     (r"out of shared memory|max_locks_per_transaction", CloneFailed,
      "Raise max_locks_per_transaction on that server (it needs a restart): pg_dump locks every table at once."),
     (r"lock timeout|could not obtain lock", CloneFailed,

@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 
 from pgrehearse.clones.roles import PLATFORM_ROLES, RoleCatalog
+from pgrehearse.clones.too_large_to_dump import UnprintableRow, find_unprintable_rows
 from pgrehearse.errors import CloneImpossible
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.identity import DatabaseIdentity
@@ -15,6 +16,10 @@ from pgrehearse.postgres.named_queries import named_queries
 
 QUERIES = named_queries(__file__)
 
+SPLIT_IT = (
+    "Split such values into pieces below 500 MB, or keep them as large objects, which are dumped in pieces: no backup "
+    "by pg_dump holds them either."
+)
 PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin", "d": "default"}
 
 
@@ -41,6 +46,7 @@ class SourceNeeds:
     collations: Mapping[tuple[str, str], str | None]  # (name, provider letter) -> version
     tablespaces: tuple[str, ...]
     size_bytes: int | None
+    unprintable: tuple[UnprintableRow, ...] = ()  # rows that no dump can hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +73,9 @@ class Preflight:
 
 
 def read_needs(connection: Connection, identity: DatabaseIdentity) -> SourceNeeds:
-    """Read in the source's snapshot.  Small catalog queries; the size costs a walk over the files."""
+    """Read in the source's snapshot.  Small catalog queries; the size costs a walk over the files, and what pg_dump
+    cannot print a look at the rows of tables with large bytea (`find_unprintable_rows`, some seconds at most).
+    """
     row = connection.execute(QUERIES[f"database_{_locale_query(identity.major)}"]).fetchone()
     assert row is not None
     size: int | None = None
@@ -84,6 +92,7 @@ def read_needs(connection: Connection, identity: DatabaseIdentity) -> SourceNeed
         collations={(row[0], row[1]): row[2] for row in connection.execute(QUERIES["used_collations"])},
         tablespaces=tuple(row[0] for row in connection.execute(QUERIES["tablespaces"])),
         size_bytes=size,
+        unprintable=find_unprintable_rows(connection),
     )
 
 
@@ -97,7 +106,7 @@ def read_locale(connection: Connection) -> DatabaseLocale:
 
 def check_server(admin: Connection, needs: SourceNeeds) -> Preflight:
     """Compare what the source needs with what the target's server has.  Reads catalogs only."""
-    missing: list[Missing] = []
+    missing = [Missing(what=str(row), remedy=SPLIT_IT) for row in needs.unprintable]
     lowered: list[str] = []
     major, target_major = needs.identity.major, admin.info.server_version // 10000
     if target_major < major:
