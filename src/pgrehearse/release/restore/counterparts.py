@@ -40,7 +40,7 @@ class ForeignKey:
     name: str
     deferrable: bool
     deferred: bool
-    columns: frozenset[str]
+    pairs: tuple[tuple[str, str], ...]  # a column of its own, and the one that it refers to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,14 +252,15 @@ def _key(failed: Table, restored: Table, columns: list[ComparedColumn]) -> tuple
 
 def _foreign_keys(connection: Connection, tables: Tables, found: Counterparts) -> dict[int, frozenset[str]]:
     columns: dict[int, frozenset[str]] = {}
-    for oid, referenced, name, deferrable, deferred, names in connection.execute(QUERIES["foreign_keys"]):
+    for oid, referenced, name, deferrable, deferred, pairs in connection.execute(QUERIES["foreign_keys"]):
         if oid in tables.by_oid:
             table = tables.by_oid[oid]
-            own, root = frozenset(names), _root(tables, oid)
+            own, root = frozenset(name for name, _ in pairs), _root(tables, oid)
             found.foreign_keys.append(
                 ForeignKey(
                     table=table, root_oid=root, referenced_oid=_root(tables, referenced), name=name,
-                    deferrable=deferrable, deferred=deferred, columns=own,
+                    deferrable=deferrable, deferred=deferred,
+                    pairs=tuple((child, parent) for child, parent in pairs),
                 )
             )  # fmt: skip
             columns[root] = columns.get(root, frozenset()) | own

@@ -14,8 +14,11 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
 -- Those that rows may break while they are written one by one.  Copies of a partitioned table's constraint follow it;
 -- through jsonb, since conenforced is new in 18.
 SELECT k.conrelid::int8, k.confrelid::int8, k.conname::text, k.condeferrable, k.condeferred,
-       ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
-             WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey))
+       ARRAY(SELECT ARRAY[c.attname::text, p.attname::text]
+             FROM pg_catalog.generate_subscripts(k.conkey, 1) AS u (position)
+             JOIN pg_catalog.pg_attribute c ON c.attrelid = k.conrelid AND c.attnum = k.conkey[u.position]
+             JOIN pg_catalog.pg_attribute p ON p.attrelid = k.confrelid AND p.attnum = k.confkey[u.position]
+             ORDER BY u.position)
 FROM pg_catalog.pg_constraint k
 WHERE k.contype = 'f' AND k.conparentid = 0
   AND pg_catalog.to_jsonb(k)->>'conenforced' IS DISTINCT FROM 'false'

@@ -42,6 +42,10 @@ class SqlLines:
         found = ["SELECT tableoid, ctid FROM ", self._only, " WHERE ", alike, f" LIMIT {copies}"]
         return "".join(["DELETE FROM ", self._only, " WHERE (tableoid, ctid) IN (", *found, ");"])
 
+    def delete_together(self, keys: Sequence[str]) -> str:
+        """The rows with these keys (as `key` writes them) in one statement, for those that refer to each other."""
+        return "".join(["DELETE FROM ", self._only, " WHERE ", " OR ".join(f"({key})" for key in keys), ";"])
+
     def update(self, positions: Sequence[int], now: Values, before: Values) -> str:
         settings = ", ".join(f"{self._names[position]} = {literal(now[position])}" for position in positions)
         return "".join(["UPDATE ", self._only, " SET ", settings, " WHERE ", self.key(before), ";"])
@@ -54,6 +58,10 @@ class SqlLines:
             for position in positions
         )
         return f"-- not written back, the migration writes it too: {self.place} {self.key(before)}: {told}"
+
+    @property
+    def is_keyed(self) -> bool:
+        return bool(self._key)
 
     def key(self, values: Values) -> str:
         return " AND ".join(

@@ -6,7 +6,7 @@ The folder and its files are readable by their owner only: they hold production'
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import IO
 
 from pgrehearse.data.tables import Table
 from pgrehearse.release.restore.counterparts import Counterpart, ForeignKey, Trigger
+from pgrehearse.release.restore.delete_order import DeleteOrder
 from pgrehearse.release.restore.sql_lines import SqlLines, Values, place, spelled
 
 
@@ -79,6 +80,8 @@ class WrittenFiles:
         self._sql: dict[tuple[By, _Phase], IO[str]] = {}
         self._deletes: dict[By, IO[str]] = {}  # of the table that is being written
         self._deletes_of: dict[By, dict[int, Path]] = {}  # of each table, in the order they came
+        self._ordered: dict[By, _OrderedDeletes] = {}  # of the table that is being written, if it refers to itself
+        self._refers_to_itself = False
         self._touched: dict[By, set[int]] = {}
         self._number = 0
         self._counterpart: Counterpart | None = None
@@ -97,6 +100,7 @@ class WrittenFiles:
         self._end_table()
         self._counterpart = counterpart
         self._lines_of = SqlLines(counterpart)
+        self._refers_to_itself = DeleteOrder(counterpart, self._foreign_keys).is_needed
         self._number += 1
         self.counts = Counter()
         self.not_assigned = 0
@@ -121,8 +125,14 @@ class WrittenFiles:
     def delete(self, by: By, values: Values, *, copies: int = 1) -> None:
         for _ in range(copies):
             self._row(by, Change.DELETE, values)
-        if by is not By.MIGRATION:
+        if by is By.MIGRATION:
+            return
+        if not self._refers_to_itself:
             self._statement(by, _Phase.DELETES, self._lines.delete(values, copies), copies)
+            return
+        if by not in self._ordered:
+            self._ordered[by] = _OrderedDeletes(self._lines, DeleteOrder(self._table, self._foreign_keys))
+        self._ordered[by].add(values, copies)
 
     def update(self, by: By, now: Values, before: Values, *, assigned: Sequence[int], left: Sequence[int]) -> None:
         """One row of both sides; positions ``left`` differ too, but the migration writes those columns as well."""
@@ -256,10 +266,39 @@ class WrittenFiles:
         return f"ALTER TABLE {place(table)} {what.format(spelled(name))}"
 
     def _end_table(self) -> None:
+        for by, deletes in self._ordered.items():
+            for statement, rows in deletes.statements():
+                self._statement(by, _Phase.DELETES, statement, rows)
+        self._ordered.clear()
         for file in (*self._csv.values(), *self._deletes.values()):
             file.close()
         self._csv.clear()
         self._deletes.clear()
+
+
+class _OrderedDeletes:
+    """Deleted rows of a table that refers to itself, kept until all of them are known."""
+
+    def __init__(self, lines: SqlLines, order: DeleteOrder) -> None:
+        self._lines = lines
+        self._order = order
+        self._rows: list[tuple[str, int]] = []  # a key, or a keyless row's whole statement; how many rows
+
+    def add(self, values: Values, copies: int) -> None:
+        self._order.add(values)
+        kept = self._lines.key(values) if self._lines.is_keyed else self._lines.delete(values, copies)
+        self._rows.append((kept, copies))
+
+    def statements(self) -> Iterator[tuple[str, int]]:
+        """Each with the number of rows that it deletes."""
+        ordered, circle = self._order.children_first()
+        if not self._lines.is_keyed:
+            yield from (self._rows[number] for number in (*ordered, *circle))
+            return
+        for number in ordered:
+            yield self._lines.delete_together([self._rows[number][0]]), 1
+        if circle:
+            yield self._lines.delete_together([self._rows[number][0] for number in circle]), len(circle)
 
 
 def _children_first(tables: Sequence[int], foreign_keys: Iterable[ForeignKey]) -> list[int]:
