@@ -9,9 +9,11 @@ from tests.support.promoting import folder_of, rehearse_folder, request_for, run
 
 from pgrehearse.errors import MigrationFailed, NotAsRehearsed
 from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.migrations.segments import Segment
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.release.watch import Watch
 from pgrehearse.rollback.image import find_images
 
 SHOP = """
@@ -125,3 +127,37 @@ def test_a_publication_that_the_plan_itself_leaves_and_joins_again_is_no_drift(
             run_promotion(request, releases)
         connection.execute("CREATE PUBLICATION kept FOR TABLE users")
         assert run_promotion(request, releases).applied == ("0002_step", "0003_step")
+
+
+@pytest.mark.pg("== 18")
+def test_what_others_do_to_a_table_between_two_transactions_is_met_before_the_next_commit(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table is not changed by joining a publication, so no transaction's evidence holds it."""
+    connection.execute(SHOP.encode())
+    connection.execute("CREATE PUBLICATION pp; CREATE PUBLICATION ours FOR TABLE prices")
+    plan = (
+        "ALTER PUBLICATION ours ADD TABLE users; ALTER TABLE users ADD COLUMN nick text;",
+        "CREATE INDEX CONCURRENTLY prices_v ON prices (v);",
+        "ALTER TABLE prices ADD COLUMN old numeric; ALTER TABLE users RENAME TO people;",
+        "UPDATE people SET nick = name WHERE id <= 3;",
+    )
+    receipt, source = rehearse_folder(tmp_path, database, uat, *plan)
+    request = request_for(database, receipt, source)
+    begun = Watch.transaction_begun
+    then: list[str] = []
+
+    def begin(watch: Watch, session: Connection, segment: Segment) -> None:
+        if then and segment.parts[0].migration.version == "0004_step":
+            connection.execute(then.pop().encode())
+        begun(watch, session, segment)
+
+    monkeypatch.setattr(Watch, "transaction_begun", begin)
+    with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
+        then.append("ALTER PUBLICATION pp ADD TABLE people")
+        with pytest.raises(NotAsRehearsed, match=r"publication relation pp on public\.people: added"):
+            run_promotion(request, releases)
+        assert recorded(connection) == ["0001_step", "0002_step", "0003_step"]
+        assert rows(connection, "SELECT count(nick) FROM people") == [(0,)]
+        connection.execute("ALTER PUBLICATION pp DROP TABLE people")
+        assert run_promotion(request, releases).applied == ("0004_step",)

@@ -15,6 +15,7 @@ from pgrehearse.migrations.segments import PendingFile, Segment
 from pgrehearse.migrations.statements import Statement, split_file
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rehearsal.commits import CommitEvidence, CommitRecorder, StatementRows
+from pgrehearse.release.memberships import Memberships
 from pgrehearse.release.rows import Declared, compare_rows, remedy_for
 from pgrehearse.release.touched import Touched, differences_between_commits, differences_where_touched, find_touched
 from pgrehearse.schema.catalog_evidence import CatalogEvidence, RelationEvidence, compare_evidence, read_evidence
@@ -137,7 +138,7 @@ class Watch(CommitRecorder):
                 for statement in statements
             },
         )
-        self._expected: tuple[str, ...] = ()
+        self._memberships = Memberships(lambda: self._look)
 
     def under_lock(self, session: Connection, pending: Sequence[PendingFile]) -> None:
         """Plan and schema once more, now that nobody else migrates."""
@@ -171,6 +172,7 @@ class Watch(CommitRecorder):
             differences_where_touched(self._rehearsed.before, schema, touched, is_to_run=True),
             "the schema that it was rehearsed on",
         )
+        self._memberships.remember(self._rehearsed.touched.relations)
 
     def transaction_begun(self, session: Connection, segment: Segment) -> None:
         writes = any(rows.written for rows in self._rehearsed.rows.values())
@@ -237,11 +239,19 @@ class Watch(CommitRecorder):
         for line in compared.told:
             self._tell(line)
         self._refuse(compared.differences, "what the rehearsal left")
+        if not found.outside:
+            self._refuse(self._memberships.find_changed(session), "as it was under the lock")
+
+    def transaction_ended(self, *, committed: bool) -> None:
+        self._memberships.ended(committed=committed)
+        super().transaction_ended(committed=committed)
 
     def _look_before_outside(self, running: Running) -> None:
-        """Nothing: its commit is compared by the names that the rehearsal saw changing."""
+        """Its commit is compared by the names that the rehearsal saw changing."""
+        self._refuse(self._memberships.find_changed_outside(), "as it was under the lock")
 
     def _look_after_outside(self, statement: StatementRows) -> CatalogEvidence:
+        self._memberships.ran_outside()
         rehearsed = self._commit_of(statement)
         if rehearsed is None:
             return CatalogEvidence(relations={}, others={})
