@@ -1,7 +1,7 @@
 """Clones, what is read from them, receipts and the release ledger."""
 
 from pgrehearse.errors.pgrehearse_error import PgRehearseError
-from pgrehearse.errors.reaching import ConfigurationError, NotMeasured
+from pgrehearse.errors.reaching import ConfigurationError, NotMeasured, ServerUnreachable
 
 # --- clones
 
@@ -60,6 +60,15 @@ class SchemaUnreadable(NotMeasured):
 
 
 # --- rehearsal, receipts, release ledger
+
+
+class CloneLost(ServerUnreachable):
+    """The clone's server ended the connection while the plan ran: that is no verdict on the plan, and no receipt."""
+
+    default_remedy = (
+        "Nothing is known of the plan.  Look into the clone's server's log (memory, disk, a restart, a statement that "
+        "ends its own session or crashes the server), then rehearse again."
+    )
 
 
 class LedgerUnusable(ConfigurationError):

@@ -15,7 +15,7 @@ from pgrehearse.data.loss import compare_data
 from pgrehearse.data.proof import Proof
 from pgrehearse.data.sizes import read_table_sizes
 from pgrehearse.data.untouched import read_baseline
-from pgrehearse.errors import MigrationFailed, UnreadableSql
+from pgrehearse.errors import CloneLost, CommitOutcomeUnknown, ConnectionLost, MigrationFailed, UnreadableSql
 from pgrehearse.hazards.allow import read_allows
 from pgrehearse.hazards.trace import Tracer
 from pgrehearse.ledger import ReleaseLedger
@@ -203,6 +203,8 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress, application: Ru
             keeps_inside=True,
             why_left_out=plan_session.why_left_out,
         )
+    except (ConnectionLost, CommitOutcomeUnknown) as error:
+        raise CloneLost(f"{pair.clone.address}: {str(error).partition(chr(10))[0]}") from error
     except MigrationFailed as error:
         seen.failure = error
         seen.doubt = plan_session.find_doubt(error)

@@ -16,7 +16,14 @@ from pgrehearse.clones.pair import ClonePair
 from pgrehearse.data.integrity.matviews import find_emptied_matviews
 from pgrehearse.data.loss import compare_data
 from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, SequenceVerdict, TableLoss, TableVerdict
-from pgrehearse.errors import Interrupted, MigrationFailed, PgRehearseError
+from pgrehearse.errors import (
+    CommitOutcomeUnknown,
+    ConnectionLost,
+    Interrupted,
+    MigrationFailed,
+    PgRehearseError,
+    ServerUnreachable,
+)
 from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.observer import NoObserver, Observer, Observers
@@ -143,6 +150,12 @@ class _NotProvedError(Exception):
     def __init__(self, *reasons: str) -> None:
         super().__init__(*reasons)
         self.reasons = reasons
+
+
+def _require_alive(error: Exception) -> None:
+    """A server that went away says nothing of the way back: it is not measured then, and not disproved."""
+    if isinstance(error, (ConnectionLost, CommitOutcomeUnknown, ServerUnreachable)):
+        raise error
 
 
 @dataclass(slots=True)
@@ -279,12 +292,14 @@ class _Rehearsing:
             with self.pair.session_as_role("way back") as session:
                 self.taken = take_images(session, plans, id=IMAGES_OF)
         except PgRehearseError as error:
+            _require_alive(error)
             raise _NotProvedError(f"before-images cannot be taken: {_told(error)}") from error
         inside = [trace for trace in self.seen.traces if not trace.sampled]
         last = (inside[-1].migration.version, inside[-1].statement.index) if inside else None
         try:
             self._apply(Observers(RefreshImages(self.taken), SettleImages(self.taken, last=last)))
         except (PgRehearseError, psycopg.Error) as error:
+            _require_alive(error)
             raise _NotProvedError(f"behind before-images the plan does not run: {_told(error)}") from error
 
     def _go_back(self, ddl: Ddl) -> WentBack:
@@ -303,6 +318,7 @@ class _Rehearsing:
                 before_commit=self._note_written,
             )
         except PgRehearseError as error:
+            _require_alive(error)
             raise _NotProvedError(f"the generated way back does not run: {_told(error)}") from error
         if went_back.weakened:
             raise _NotProvedError(*went_back.weakened)
@@ -399,6 +415,7 @@ class _Rehearsing:
         try:
             self._apply(NoObserver())
         except MigrationFailed as error:
+            _require_alive(error)
             told = f"after the way back the plan does not run again: {_told(error)}"
             if self._reaches_beyond:  # what it did beyond its database is still there
                 self.notes.append(told)
