@@ -1,7 +1,7 @@
 """What a plan touches or depends on, and how production's schema differs from the one that it was rehearsed on."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,15 @@ MADE_AS = {  # the word for it in ALTER DEFAULT PRIVILEGES
     ObjectKind.DOMAIN: "types",
     ObjectKind.SCHEMA: "schemas",
 }
+# What the evidence of a commit holds as such; the rest of a schema's kinds a half-done plan may have changed unseen.
+IN_EVIDENCE = frozenset(
+    {
+        ObjectKind.TABLE, ObjectKind.FOREIGN_TABLE, ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW, ObjectKind.COLUMN,
+        ObjectKind.CONSTRAINT, ObjectKind.INDEX, ObjectKind.SEQUENCE, ObjectKind.TRIGGER, ObjectKind.POLICY,
+        ObjectKind.RULE, ObjectKind.FUNCTION, ObjectKind.PROCEDURE, ObjectKind.AGGREGATE, ObjectKind.TYPE,
+        ObjectKind.DOMAIN, ObjectKind.SCHEMA, ObjectKind.EXTENSION,
+    }
+)  # fmt: skip
 _WORD = re.compile(r"\w+")
 _DEFAULT_PRIVILEGES = re.compile(r'of ("(?:[^"]|"")*"|[^" ]+) on (\w+(?: objects)?)(?: in schema (.+))?')
 
@@ -182,24 +191,52 @@ def judge_state(before: Schema, now: Schema, touched: Touched) -> tuple[list[Rea
 
 
 def differences_where_touched(
-    expected: Schema, now: Schema, touched: Touched, *, in_any_order: bool = False, is_to_run: bool = False
+    expected: Schema,
+    now: Schema,
+    touched: Touched,
+    *,
+    in_any_order: bool = False,
+    is_to_run: bool = False,
+    but: Callable[[Change], bool] | None = None,
 ) -> tuple[str, ...]:
     """What differs from the rehearsed state where the plan touches it; empty when production is as rehearsed.
 
     ``in_any_order``: a table's columns may stand in another order, as they do once a dropped one has come back.
     ``is_to_run``: the plan has yet to make its objects, so default privileges count too.
+    ``but``: changes that are no difference; see `made_by_plan`.
     """
     partitions = _partitions(expected) | _partitions(now)
     return tuple(
         str(change)
         for change in diff(expected, now)
-        if (is_to_run and _decides(change, touched))
-        or (
-            touched.has(change.kind, change.relation, change.name)
-            and not _moves_on_its_own(change, partitions)
-            and not (in_any_order and change.attribute == ORDER)
+        if not (but is not None and but(change))
+        and (
+            (is_to_run and _decides(change, touched))
+            or (
+                touched.has(change.kind, change.relation, change.name)
+                and not _moves_on_its_own(change, partitions)
+                and not (in_any_order and change.attribute == ORDER)
+            )
         )
     )
+
+
+def made_by_plan(before: Schema, after: Schema, texts: Iterable[str]) -> Callable[[Change], bool]:
+    """Whether a half-done plan may have made a change by itself, of the kinds that are not `IN_EVIDENCE`.
+
+    Of an object that it leaves otherwise than it was, or that its text names, the receipt does not say how far it is.
+    What becomes of it in the end is compared with the receipt's *after*.
+    """
+    own = {(change.kind, change.relation, change.name) for change in diff(before, after)}
+    words = {word for text in texts for word in _words(text)}
+
+    def is_made(change: Change) -> bool:
+        if change.kind in IN_EVIDENCE or change.kind in NOT_IN_EVIDENCE:
+            return False
+        named = _words(change.kind.value) | _words(change.name.split("(")[0].rpartition(".")[2])
+        return (change.kind, change.relation, change.name) in own or named <= words
+
+    return is_made
 
 
 def differences_between_commits(

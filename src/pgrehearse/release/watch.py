@@ -17,8 +17,15 @@ from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rehearsal.commits import CommitEvidence, CommitRecorder, StatementRows
 from pgrehearse.release.memberships import Memberships
 from pgrehearse.release.rows import Declared, compare_rows, remedy_for
-from pgrehearse.release.touched import Touched, differences_between_commits, differences_where_touched, find_touched
+from pgrehearse.release.touched import (
+    Touched,
+    differences_between_commits,
+    differences_where_touched,
+    find_touched,
+    made_by_plan,
+)
 from pgrehearse.schema.catalog_evidence import CatalogEvidence, RelationEvidence, compare_evidence, read_evidence
+from pgrehearse.schema.diff import Change
 from pgrehearse.schema.packed import unpack
 from pgrehearse.schema.schema_object import ObjectKind, Schema
 from pgrehearse.schema.snapshot import read_schema
@@ -154,6 +161,7 @@ class Watch(CommitRecorder):
             self._refuse(compare_evidence(done, self._read(done)).differences, "what is applied already")
         schema = read_schema(session, ignore_relations=self._ignored)
         touched = self._rehearsed.touched
+        is_made: Callable[[Change], bool] | None = None
         if begun:  # what the commits that are done have changed was compared just now
             changed = done.relations.keys() | {name.partition(" ")[2] for name in done.others}
             made = {name for kind, _relation, name in touched.made if kind == ObjectKind.PUBLICATION.value}
@@ -168,8 +176,9 @@ class Watch(CommitRecorder):
                 self._rehearsed.before, self._rehearsed.after, schema, relations=living, texts=texts
             )
             self._refuse(between, "what was rehearsed, beside what is applied already")
+            is_made = made_by_plan(self._rehearsed.before, self._rehearsed.after, texts)
         self._refuse(
-            differences_where_touched(self._rehearsed.before, schema, touched, is_to_run=True),
+            differences_where_touched(self._rehearsed.before, schema, touched, is_to_run=True, but=is_made),
             "the schema that it was rehearsed on",
         )
         self._memberships.remember(self._rehearsed.touched.relations)
