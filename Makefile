@@ -71,7 +71,7 @@ squawk-peer: $(PEERS)/squawk/.ready  ## squawk for benchmarks/hazard_score.py an
 hazard-score: $(READY) squawk-peer  ## per class, right and wrong: lint, lint with a catalog, rehearsal, squawk on 236 labelled migrations
 	@$(BIN)/python -m benchmarks.hazard_score $(HAZARD_SCORE)
 
-lock-fuzz: $(READY)  ## 20,000 migrations made by chance on each server: no lock is stronger than predicted (some 40 minutes)
+lock-fuzz: $(READY)  ## 20,000 migrations made by chance on each server (or PGREHEARSE_FUZZ_EXAMPLES, from PGREHEARSE_FUZZ_SEED): no lock is stronger than predicted (some 40 minutes)
 	@PGREHEARSE_SOAK=1 $(BIN)/python -m pytest tests/hazards/test_lock_fuzz.py $(PYTEST)
 
 data-diff-peer: $(PEERS)/data-diff/.ready  ## data-diff for benchmarks/loss_report.py, in a venv of its own

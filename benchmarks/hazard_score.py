@@ -4,7 +4,9 @@
     .venv/bin/python -m benchmarks.hazard_score [--pg 15|18] [--explain] [--rehearse] [--keep] [--only TOOL]
 
 Per label: right, missed, missed but said to be not visible, false alarms; recall (without the third) and precision.
-`error` scores what lint says at its default level, `warning` what it says beside matters of taste.  squawk runs as its
+`error` scores what lint says at its default level, `warning` what it says beside matters of taste; `info` (by the
+text alone) all of it, so also what it only notes because rows or the catalog decide: how much of what fails is at least
+spoken of, and at what price.  squawk runs as its
 users run it, with --assume-in-transaction where the migration's tool wraps the file; RULES says which of its rules
 speaks of which label, and its lock is the one that its lock_timeout rule names.  `--explain` lists the wrong answers by
 case; `--rehearse` rehearses every case on a real clone, too (an hour).
@@ -45,7 +47,7 @@ from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.postgres.locks import LockMode
 
 SQUAWK = Path(__file__).parents[1] / ".peers" / "squawk" / "bin" / "squawk"
-TOOLS = ("lint error", "lint warning", "catalog error", "catalog warning", "rehearsal", "squawk")
+TOOLS = ("lint error", "lint warning", "lint info", "catalog error", "catalog warning", "rehearsal", "squawk")
 REWRITES = ("rewrite", "full_scan_under_lock")
 SCANS = ("full_scan_under_lock",)
 DESTROYS = ("data_loss", "breaks_old_app")
@@ -138,7 +140,7 @@ def _answers(cases: tuple[Case, ...], major: int, *, rehearse: bool) -> Iterator
 
 
 def _lint_answers(way: str, case: Case, result: LintResult | None) -> Iterator[tuple[str, Case, Verdict, bool]]:
-    for level in (Level.ERROR, Level.WARNING):
+    for level in (Level.ERROR, Level.WARNING, *([Level.INFO] if way == "lint" else [])):
         yield f"{way} {level.value}", case, lint_verdict(result, level), result is None or result.reaches(level)
 
 
@@ -183,7 +185,7 @@ def _keep(scores: dict[str, Score], alarms: dict[str, set[str]], major: int) -> 
     known = json.loads(KNOWN_WRONG.read_text(encoding="utf-8")) if KNOWN_WRONG.exists() else {}
     for tool, score in scores.items():
         way, _, level = tool.partition(" ")
-        if way in ("lint", "catalog"):
+        if way in ("lint", "catalog") and level != "info":
             known[f"{way} {major} {level}"] = score.wrong
     known[TOLD_ALTHOUGH_HARMLESS] = sorted(alarms["lint error"])
     KNOWN_WRONG.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")

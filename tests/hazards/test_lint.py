@@ -58,7 +58,7 @@ def stopping(result: LintResult) -> list[str]:
         ("ALTER TABLE t ADD CHECK (c > 0) NOT VALID", []),
         ("ALTER TABLE t ADD CONSTRAINT k CHECK (c > 0) NOT ENFORCED", []),
         ("ALTER TABLE t ADD CONSTRAINT k FOREIGN KEY (c) REFERENCES o NOT VALID", []),
-        ("ALTER TABLE t ADD CONSTRAINT k NOT NULL c", ["set-not-null"]),
+        ("ALTER TABLE t ADD CONSTRAINT k NOT NULL c", ["set-not-null-breaks-writers", "set-not-null"]),
         ("ALTER TABLE t ADD CONSTRAINT k NOT NULL c NOT VALID", []),
         ("ALTER TABLE t ADD CONSTRAINT k PRIMARY KEY USING INDEX i", ["pk-using-index-nullable"]),
         ("CREATE INDEX i ON ONLY t (c)", []),
@@ -151,7 +151,8 @@ def test_a_proved_check_makes_set_not_null_safe_in_later_files_too() -> None:
     ],
 )
 def test_an_unproved_check_does_not(text: str) -> None:
-    assert [each for each in found(text) if each != "validate-in-same-transaction"] == ["set-not-null"]
+    beside = {"validate-in-same-transaction", "set-not-null-breaks-writers"}
+    assert [each for each in found(text) if each not in beside] == ["set-not-null"]
 
 
 def test_a_view_under_the_old_name_bridges_a_rename() -> None:
@@ -237,3 +238,62 @@ def test_passwords_in_statements_are_masked() -> None:
     result = lint("CREATE ROLE app PASSWORD 'canary-5ecret';")
     assert "canary" not in str(result)
     assert "***" in result.statements[0].sql
+
+
+NOTES = [
+    ("ALTER TABLE t ADD CONSTRAINT k CHECK (a > 0)", "fails where rows of t violate it"),
+    ("ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES o", "fails where rows of t have no parent in o"),
+    ("ALTER TABLE t ADD UNIQUE (a, b)", "fails where rows of t are equal in (a, b)"),
+    ("CREATE UNIQUE INDEX CONCURRENTLY i ON t (a)", "fails where rows of t are equal in (a)"),
+    ("ALTER TABLE t ALTER a SET NOT NULL", "fails where t.a holds NULL"),
+    ("ALTER TABLE t ALTER a TYPE int", "fails where the type or a value of t.a does not go with integer"),
+    ("DROP TABLE t", "fails where anything that stays needs t"),
+    ("DROP TYPE mood", "fails where anything that stays needs mood"),
+    ("ALTER TABLE t DROP CONSTRAINT t_pkey", "fails where t_pkey is a key that another table references"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), NOTES)
+def test_what_may_fail_by_rows_is_noted_and_no_more(text: str, said: str) -> None:
+    notes = [finding for finding in lint(text).findings if finding.hazard == "may-fail"]
+    assert [note.level for note in notes] == [Level.INFO]
+    assert notes[0].message.startswith(said)
+    assert "may-fail" not in {
+        finding.hazard for finding in lint(f"CREATE TABLE t (a int, b int); {text}").findings
+    } or ("TYPE mood" in text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ALTER TABLE t ADD CHECK (a > 0) NOT VALID",
+        "ALTER TABLE t ADD CHECK (a > 0) NOT ENFORCED",
+        "DROP TABLE t CASCADE",
+        "CREATE INDEX ON t (a)",
+        "ALTER TABLE t DROP CONSTRAINT k CASCADE",
+    ],
+)
+def test_what_does_not_hang_on_rows_is_not_noted(text: str) -> None:
+    assert "may-fail" not in {finding.hazard for finding in lint(text).findings}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ALTER TABLE t ALTER a TYPE uuid USING a::uuid", True),
+        ("ALTER TABLE t ALTER a TYPE varchar(5) USING left(a, 5)", True),
+        ("ALTER TABLE t ALTER a TYPE text USING a::text", False),
+        ("ALTER TABLE t ALTER a TYPE text USING a", False),
+        ("ALTER TABLE t ALTER a TYPE bigint", False),
+    ],
+)
+def test_using_tells_that_the_old_type_was_another(text: str, told: bool) -> None:
+    found_ = [each for each in lint(text).findings if each.hazard == "type-change-breaks-sql"]
+    assert [each.level for each in found_] == ([Level.WARNING] if told else [])
+    assert all("lint with --against tells" in each.message for each in found_)
+
+
+def test_a_check_that_is_not_enforced_refuses_nobodys_rows() -> None:
+    assert "set-not-null-breaks-writers" not in {
+        each.hazard for each in lint("ALTER TABLE t ADD CHECK (a > 0) NOT ENFORCED").findings
+    }

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from tests.support.made_migrations import SCHEMA, migrations
 
 from pgrehearse.hazards.against import read_catalog
+from pgrehearse.hazards.kinds import NOT_VISIBLE
 from pgrehearse.hazards.lint import lint_files
 from pgrehearse.hazards.model import Model
 from pgrehearse.migrations.limits import TransactionMode
@@ -19,7 +20,8 @@ from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.postgres.locks import LockMode, strongest
 
 LONG = "PGREHEARSE_SOAK" in os.environ
-EXAMPLES = 20_000 if LONG else 80
+EXAMPLES = int(os.environ.get("PGREHEARSE_FUZZ_EXAMPLES", "20000" if LONG else "80"))
+SEED = int(os.environ.get("PGREHEARSE_FUZZ_SEED", "20261123"))
 # Tables, partitioned tables and materialized views that were there before, by the name that they had then.
 HELD = """
     SELECT l.relation, l.mode FROM pg_catalog.pg_locks l
@@ -75,7 +77,8 @@ def predict(statements: list[str], model: Model) -> tuple[list[Locks], bool]:
         for name, mode in statement.locks.items():
             held[name] = strongest(held.get(name), mode)
         predicted.append(dict(held))
-    return predicted, bool(result.not_visible)
+    # A kind of statement that says so by itself takes no lock on a table, and is no excuse for the others.
+    return predicted, any(each.reason not in NOT_VISIBLE.values() for each in result.not_visible)
 
 
 def stronger_than_predicted(observed: list[Locks], predicted: list[Locks]) -> list[str]:
@@ -96,7 +99,7 @@ def test_no_lock_is_stronger_than_predicted(made: Connection) -> None:
     model.data = None  # its session runs the migrations
     ran = 0
 
-    @seed(20261123)
+    @seed(SEED)
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(migrations())
     def check(statements: list[str]) -> None:

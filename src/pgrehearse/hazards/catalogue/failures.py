@@ -127,6 +127,16 @@ SELECT pg_catalog.pg_describe_object(classid, objid, objsubid)
         source="Dependency Tracking",
     ),
     Hazard(
+        id="may-fail",
+        classes=(FAILS,),
+        level=Level.INFO,
+        effect="fails where {object}: the text does not show whether it is so",
+        remedy="""\
+-- Ask the database before the plan runs; it only reads:
+-- pgrehearse lint --against ENV""",
+        source="ALTER TABLE, CREATE INDEX, Dependency Tracking",
+    ),
+    Hazard(
         id="missing-object",
         classes=(FAILS,),
         level=Level.ERROR,

@@ -29,6 +29,7 @@ from pgrehearse.hazards.predict.objects import (
     create_view,
     grant,
 )
+from pgrehearse.hazards.predict.perhaps import perhaps_fails
 from pgrehearse.hazards.predict.renaming import rename
 from pgrehearse.hazards.predict.rows import change_rows
 from pgrehearse.hazards.predict.transactions import behind_locks, for_any_statement, for_file, refused
@@ -53,6 +54,7 @@ def predict(written: Written, situation: Situation) -> Iterator[Hit]:
         yield from missing_names(written, situation)
     yield from for_any_statement(written, situation)
     yield from headroom(hits, situation)
+    yield from perhaps_fails(written, hits, situation)
 
 
 def predict_file(

@@ -302,9 +302,17 @@ def _pending_events(situation: Situation, table: RelationName, relation: Relatio
     )
     if not deferred and command != "insert":
         deferred = any(each.initially_deferred for _, each in situation.model.referencing(relation.name))
-    if deferred:
+    unknown = not deferred and not relation.knows and not situation.model.complete
+    if deferred or unknown:
         names = {"table": table.written, "command": command, "statement": "SET CONSTRAINTS ALL IMMEDIATE"}
-        yield Hit(hazard="pending-trigger-events", relation=table, names=names)
+        yield Hit(
+            hazard="pending-trigger-events",
+            relation=table,
+            names=names,
+            certain=deferred,
+            unsure="whether there is such a constraint or trigger",
+            level=Level.INFO if unknown else None,
+        )
 
 
 def _renamed_by_drop_and_add(table: RelationName, relation: Relation, commands: list[Node]) -> Iterator[Hit]:

@@ -62,7 +62,7 @@ def change_type(situation: Situation, table: RelationName, relation: Relation, c
         return
     if change is Change.BY_TIMEZONE or (old is None and new.name in _ZONED and situation.is_utc() is False):
         change = yield from _by_timezone(situation, table, names, old)
-    yield from _rewriting(situation, table, names, change, old, new)
+    yield from _rewriting(situation, table, names, change, old, new, body.get("raw_default"))
     yield from _values(situation, table, old, new, using, names)
     if change is Change.FREE:
         yield from _checked_again(situation, table, relation, column, body, names)
@@ -119,8 +119,10 @@ def _rewriting(
     change: Change,
     old: ColumnType | None,
     new: ColumnType,
+    using: Node | None,
 ) -> Iterator[Hit]:
-    if old is not None and (why := _breaks_sql(situation, old, new)) is not None:
+    why = _breaks_sql(situation, old, new) if old is not None else _converted(situation, new, using)
+    if why is not None:
         yield Hit(
             hazard="type-change-breaks-sql",
             relation=table,
@@ -139,6 +141,16 @@ def _rewriting(
         certain=certain,
         unsure=None if certain else _UNSURE,
     )
+
+
+def _converted(situation: Situation, new: ColumnType, using: Node | None) -> str | None:
+    """What the old type was is not known; that it had to be converted, USING says, since a cast that PostgreSQL makes
+    by itself needs none."""
+    if using is None or situation.model.types.get(_resolved(situation, new)) is not None or _named(using):
+        return None
+    if new.name in _TEXTS:
+        return "whether it writes longer values" if new.modifiers and not _is_cast(using) else None
+    return "what type it has, and whether statements compare it with values of that"
 
 
 def _breaks_sql(situation: Situation, old: ColumnType, new: ColumnType) -> str | None:

@@ -102,7 +102,8 @@ def _check(
         "statement": written.on_one_line,
     }
     if not_valid:
-        yield _breaks_writers(relation, table, names, not_null_columns(body.get("raw_expr", {})))
+        if body.get("is_enforced"):  # else no row is ever refused
+            yield _breaks_writers(relation, table, names, not_null_columns(body.get("raw_expr", {})))
         return
     yield Hit(hazard="add-check", relation=table, names=names)
 
@@ -290,13 +291,15 @@ def set_not_null(situation: Situation, table: RelationName, relation: Relation, 
     if relation.knows and situation.model.complete and known is None:
         yield Hit(hazard="missing-object", relation=table, names=names)
         return
-    yield _breaks_writers(relation, table, names, {column})
+    yield _breaks_writers(relation, table, names, {column}, unknown=known is None)
     if is_proved_not_null(relation, column):
         return
     yield Hit(hazard="set-not-null", relation=table, names=names)
 
 
-def _breaks_writers(relation: Relation, table: RelationName, names: dict[str, str], columns: Collection[str]) -> Hit:
+def _breaks_writers(
+    relation: Relation, table: RelationName, names: dict[str, str], columns: Collection[str], *, unknown: bool = False
+) -> Hit:
     """INSERTs that leave such a column out put NULL there, where it has no default."""
     known = [relation.columns.get(each) for each in columns]
     complied = any(
@@ -308,7 +311,9 @@ def _breaks_writers(relation: Relation, table: RelationName, names: dict[str, st
         hazard="set-not-null-breaks-writers",
         relation=table,
         names=names,
-        level=Level.WARNING if bare and not complied else None,
+        level=Level.WARNING if (bare or unknown) and not complied else None,
+        certain=not unknown or complied,
+        unsure="whether it has a default, or may not be NULL already",
     )
 
 

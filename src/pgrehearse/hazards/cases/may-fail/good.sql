@@ -1,0 +1,1 @@
+ALTER TABLE orders ADD CONSTRAINT no_debt CHECK (total >= 0) NOT VALID;
