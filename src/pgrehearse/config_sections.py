@@ -122,6 +122,7 @@ class Rehearsal(Section):
 
     proof: Literal["touched", "full", "counts"] = "touched"  # how thoroughly data is compared
     contention: Literal["off", "light", "heavy"] | None = None  # traffic beside the plan, in a run of its own
+    contention_script: Text | None = None  # more of it: a file for pgbench
 
 
 class Checks(Section):

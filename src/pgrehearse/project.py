@@ -73,6 +73,7 @@ class RehearsalOptions:
     application: Path | None = None  # a file of the running application's statements
     application_role: str | None = None
     contention: str | None = None  # "off", "light" or "heavy"
+    contention_script: Path | None = None  # for pgbench
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,9 +294,22 @@ class Project:
             application=self._application(options),
             proof=Proof(options.proof or (self.config.rehearsal.proof if self.config else "touched")),
             contention=ContentionLevel(options.contention or self._rehearsal.contention or DEFAULT_CONTENTION),
+            contention_script=self._contention_script(options),
             waits=self._waits(source),
             accepted=self.config.accepted_findings() if self.config else Accepted(),
         )
+
+    def _contention_script(self, options: RehearsalOptions) -> Path | None:
+        """The command line's file counts from the working directory, the configuration's from its file."""
+        named = self._rehearsal.contention_script
+        configured = self.config.located(named) if self.config is not None and named is not None else None
+        script = options.contention_script or configured
+        if script is not None and not script.is_file():
+            raise ConfigurationError(
+                f"the traffic script {script.name} is no file",
+                remedy="Name a script of pgbench's: SQL, \\set, \\sleep.",
+            )
+        return None if script is None else script.resolve()
 
     def _waits(self, source: ResolvedDatabase) -> Limits:
         """As a promotion to it would wait."""

@@ -36,6 +36,7 @@ from pgrehearse.rehearsal.contention import (
 )
 from pgrehearse.rehearsal.contention_findings import find_contention_findings, find_unmeasured_contention
 from pgrehearse.rehearsal.contention_run import contend
+from pgrehearse.rehearsal.contention_script import ScriptRun, ScriptTraffic
 from pgrehearse.rehearsal.contention_traffic import Traffic, read_statements
 from pgrehearse.rehearsal.contention_watch import LockWatch, PlanUnderTraffic, Reader
 from pgrehearse.rehearsal.render import render_markdown, render_text
@@ -95,13 +96,16 @@ def run(folder: Path, source: Conninfo, target: LocalServer, migration: str, **o
 
 @pytest.mark.pg("== 18")
 def test_a_rehearsal_tells_what_others_feel(shop: Conninfo, role: str, uat: LocalServer, tmp_path: Path) -> None:
-    document = run(tmp_path, shop, uat, PLAN, role=role)
+    (tmp_path / "app.sql").write_text("SELECT count(*) FROM users;")
+    document = run(tmp_path, shop, uat, PLAN, role=role, contention_script=tmp_path / "app.sql")
     found = document["contention"]
     assert found["outcome"] == "measured", found
     assert found["left_out"] == []
     figures = {(each["what"], each["kind"]): each for each in found["traffic"]}
     odd = 'public."Odd ""%s"" orders"'
     names = ("public.users", "public.notes", odd)
+    scripted = figures.pop(("app.sql", "script"))
+    assert scripted["longest_ms"] >= 500
     assert set(figures) == {(name, kind) for name in names for kind in ("read", "write")}
     # All locks are held until the transaction ends, behind pg_sleep, and each conflicts with both kinds.
     stalled = {what for (what, _), each in figures.items() if each["longest_ms"] >= 500}
@@ -142,7 +146,7 @@ def test_traffic_is_felt_and_leaves_nothing(shop: Conninfo, connection: Connecti
         assert traffic.left_out == {}
         observed.pids = [plan.info.backend_pid]
         reader = Reader(connect(shop, verb="test"), [("public", "users")], hold_s=0.1)
-        watch = LockWatch(connect(shop, verb="test"), observed, traffic.pids, reader)
+        watch = LockWatch(connect(shop, verb="test"), observed, reader)
         with watch:
             time.sleep(0.1)
             begun = time.monotonic()
@@ -182,6 +186,53 @@ def test_what_fails_before_the_plan_gets_no_traffic(connection: Connection, data
     with Traffic(lambda: connect(database, verb="test"), statements, at_least=1, per_second=100) as traffic:
         assert traffic.statements == 3
     assert traffic.left_out == {"writes to public.t": "fails before the plan, too: no (SQLSTATE P0001)"}
+
+
+# Two transactions that take the same two locks in different orders, far enough apart in time to meet.
+SCRIPT = """\\set n random(1, 50)
+BEGIN;
+UPDATE a SET v = 1 WHERE id = :n;
+\\sleep 5 ms
+UPDATE b SET v = 1 WHERE id = :n;
+END;
+"""
+
+
+@pytest.mark.pg("== 18")
+def test_a_script_meets_what_a_plan_locks(
+    database: Conninfo, connection: Connection, server: LocalServer, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        connection.execute(f"CREATE TABLE {name} AS SELECT n AS id, 0 AS v FROM generate_series(1, 50) n".encode())
+    (tmp_path / "app.sql").write_text(SCRIPT)
+    run_of = ScriptRun(script=tmp_path / "app.sql", clients=4, per_second=200, seconds=3)
+    with (
+        ScriptTraffic(run_of, database, server_major=server.binaries.major) as script,
+        connect(database, verb="test") as plan,
+    ):
+        deadline = time.monotonic() + 20
+        while not fetch_value(connection, "SELECT count(*) FROM b WHERE v = 1"):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        begun = time.time()
+        plan.execute(
+            "SET deadlock_timeout = '1min'; BEGIN; LOCK TABLE b IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.3)"
+        )
+        plan.execute("LOCK TABLE a IN ACCESS EXCLUSIVE MODE; ROLLBACK")  # the script's sessions wait for b
+        ended = time.time()
+        script.finish(at_most_s=20)
+        assert script.problem is None
+        found = script.figures(begun_at=begun, ended_at=ended)
+    assert (found.what, found.kind) == ("app.sql", TrafficKind.SCRIPT)
+    assert found.sent >= 1
+    assert found.longest_ms is not None
+    assert found.longest_ms >= 300
+    assert "40P01" in {each.sqlstate for each in found.errors}
+    broken = ScriptRun(script=tmp_path / "broken.sql", clients=1, per_second=10, seconds=1)
+    broken.script.write_text("SELECT nothing FROM nowhere;")
+    with ScriptTraffic(broken, database, server_major=server.binaries.major) as script:
+        script.finish(at_most_s=20)
+        assert script.problem is not None
 
 
 # --- without a server ------------------------------------------------------------------------------------------------

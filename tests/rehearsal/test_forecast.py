@@ -56,8 +56,12 @@ def test_a_lock_is_held_until_its_transaction_ends() -> None:
 
 def test_scans_and_rows_written_are_taken_where_no_statements_are_counted() -> None:
     locks = (held("public.users", STRONG, 4200), held("public.log", SHARE, 1000), held("public.parent", STRONG, 500))
-    first = Reading(at_s=100.0, reset_at=None, tables={"public.users": (5000, 10), "public.log": (0, 0)})
-    second = Reading(at_s=102.0, reset_at=None, tables={"public.users": (5620, 10), "public.log": (80, 100)})
+    first = Reading(
+        at_s=100.0, reset_at=None, tables={"public.users": (5000, 10), "public.log": (0, 0), "public.parent": None}
+    )
+    second = Reading(
+        at_s=102.0, reset_at=None, tables={"public.users": (5620, 10), "public.log": (80, 100), "public.parent": None}
+    )
     found = forecast(locks, first, second)
     assert (found.outcome, found.counted_by, found.sampled_s) == (Outcome.MEASURED, "pg_stat_user_tables", 2.0)
     assert [(each.lock.relation, each.reads_per_s, each.writes_per_s, each.would_wait) for each in found.locks] == [
@@ -123,7 +127,8 @@ def test_production_is_asked_read_only_and_only_where_a_lock_was_felt(
     nowhere = database.replaced(port="1")
     short = Forecasting.begin(nowhere, [traced(1, {"public.t": STRONG}, 99, 1)], sample_s=9)
     assert short.finish().outcome is Outcome.NOTHING
-    traces = [traced(1, {"public.t": STRONG}, 2000, 1)]
+    connection.execute("CREATE TABLE parted (id int) PARTITION BY LIST (id)")
+    traces = [traced(1, {"public.t": STRONG, "public.parted": STRONG}, 2000, 1)]
     lost = Forecasting.begin(nowhere, traces, sample_s=9).finish()
     assert (lost.outcome, lost.locks) == (Outcome.NOT_MEASURED, ())
 
@@ -135,6 +140,7 @@ def test_production_is_asked_read_only_and_only_where_a_lock_was_felt(
     found = asked.finish()
     assert (found.outcome, found.counted_by) == (Outcome.MEASURED, "pg_stat_user_tables")
     (lock,) = found.locks
+    assert found.not_counted == ("public.parted",)
     assert found.sampled_s is not None
     assert round(lock.writes_per_s * found.sampled_s) == 1
     assert round(lock.reads_per_s * found.sampled_s) >= 7

@@ -87,6 +87,12 @@ Examples:
     type=click.Choice(["off", "light", "heavy"]),
     help="Run the plan once more beside others who use what it locks, and measure what they feel; default: light.",
 )
+@click.option(
+    "--contention-script",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A pgbench script that runs beside the plan then, too.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (run.schema.json).")
 @click.pass_obj
 def command(
@@ -109,6 +115,7 @@ def command(
     application: Path | None,
     application_role: str | None,
     contention: str | None,
+    contention_script: Path | None,
     as_json: bool,
 ) -> int:
     """Rehearse the pending migrations on a clone and say what they did.
@@ -143,6 +150,7 @@ def command(
         application=application,
         application_role=application_role,
         contention=contention,
+        contention_script=contention_script,
     )
     with progress_on_stderr() as progress:
         receipt = project.rehearse(options, progress=progress)

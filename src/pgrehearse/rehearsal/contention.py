@@ -30,11 +30,12 @@ class Outcome(Enum):
 
 
 class TrafficKind(Enum):
-    """What a session of the traffic sends; all of it is rolled back."""
+    """What a session of the traffic sends; all but a script's is rolled back."""
 
     READ = "read"
     WRITE = "write"
     APPLICATION = "application"  # the statements that somebody gave
+    SCRIPT = "script"  # a whole transaction of a pgbench script, which is committed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ class Contended:
 class TrafficError:
     """One kind of error that traffic met."""
 
-    sqlstate: str
+    sqlstate: str  # empty where pgbench does not tell it
     message: str  # as the server said it first, without its detail
     count: int
 

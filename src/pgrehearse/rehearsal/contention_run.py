@@ -3,8 +3,10 @@
 The quiet run's proof and timings are finished by then; nothing of this run is compared with anything.
 """
 
+import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import psycopg
@@ -23,15 +25,19 @@ from pgrehearse.rehearsal.contention import (
     Contention,
     ContentionLevel,
     Outcome,
+    TrafficFigures,
     TrafficKind,
     find_contended,
 )
-from pgrehearse.rehearsal.contention_traffic import Traffic, TrafficStatement, read_statements
+from pgrehearse.rehearsal.contention_script import ScriptRun, ScriptTraffic
+from pgrehearse.rehearsal.contention_traffic import DEADLOCK, Traffic, TrafficStatement, read_statements
 from pgrehearse.rehearsal.contention_watch import LockWatch, OutOfTimeError, PlanUnderTraffic, Reader
 from pgrehearse.rehearsal.document import Seen
 
 WARM_UP_S = 0.25  # of traffic before the plan
 COOL_DOWN_S = 0.1  # and after it
+SCRIPT_WARM_UP_S = 0.75  # pgbench starts more slowly
+SCRIPT_PATIENCE_S = 10.0  # for transactions that were begun in time
 MOST_STATEMENTS = 50  # of the application's own
 SPARE_SESSIONS = 10  # that a shared server has left beside ours
 OURS_BESIDE = 8  # the plan's own sessions, the watch, the reader
@@ -52,13 +58,18 @@ class _Bounds:
     sessions: int  # at least
     relations: int  # that get traffic, the strongest locks first; each has two sessions
     per_second: float  # statements of all sessions
+    script_clients: int
     reader_s: float  # how long the reader holds the plan up, at most
     longest_s: float  # that the quiet run, or the one under traffic, may take
 
 
 BOUNDS = {
-    ContentionLevel.LIGHT: _Bounds(sessions=4, relations=6, per_second=300.0, reader_s=0.3, longest_s=30.0),
-    ContentionLevel.HEAVY: _Bounds(sessions=32, relations=16, per_second=2000.0, reader_s=2.0, longest_s=300.0),
+    ContentionLevel.LIGHT: _Bounds(
+        sessions=4, relations=6, per_second=300.0, script_clients=4, reader_s=0.3, longest_s=30.0
+    ),
+    ContentionLevel.HEAVY: _Bounds(
+        sessions=32, relations=16, per_second=2000.0, script_clients=16, reader_s=2.0, longest_s=300.0
+    ),
 }
 
 
@@ -140,7 +151,7 @@ def _why_not_here(pair: ClonePair, seen: Seen, bounds: _Bounds) -> str | None:
             f"on a shared server no trigger is fired where a function may do what cannot be seen ({ways[0]}); leave "
             "--target out for a private server"
         )
-    needed = max(bounds.sessions, 2 * bounds.relations + 1) + OURS_BESIDE
+    needed = max(bounds.sessions, 2 * bounds.relations + 1) + bounds.script_clients + OURS_BESIDE
     if free < needed + SPARE_SESSIONS:
         return f"the target has {free} sessions left, and {needed} are needed beside {SPARE_SESSIONS} for others"
     return None
@@ -182,17 +193,25 @@ class _Contending:
         reader = Reader(self._open(), names, hold_s=self._reader_s)
         held = reader.holds
         plan = PlanUnderTraffic(until_s=time.monotonic() + WARM_UP_S + self.bounds.longest_s)
-        watch = LockWatch(self.pair.session("clone", "watch"), plan, traffic.pids, reader)
+        watch = LockWatch(self.pair.session("clone", "watch"), plan, reader)
         failure: MigrationFailed | None = None
-        with watch:
-            time.sleep(WARM_UP_S)
-            started = time.monotonic()
+        script = self._script()
+        with script or nullcontext(), watch:
+            time.sleep(WARM_UP_S if script is None else SCRIPT_WARM_UP_S)
+            started, started_at = time.monotonic(), time.time()
             try:
                 self._apply(plan)
             except MigrationFailed as error:
                 failure = error
-            ended = time.monotonic()
+            ended, ended_at = time.monotonic(), time.time()
             time.sleep(COOL_DOWN_S)
+            scripted: tuple[TrafficFigures, ...] = ()
+            if script is not None:
+                script.finish(at_most_s=self._script_s + SCRIPT_PATIENCE_S)
+                if script.problem is not None:
+                    self.left_out[f"script {script.name}"] = script.problem
+                else:
+                    scripted = (script.figures(begun_at=started_at, ended_at=ended_at),)
         if failure is not None and failure.sqlstate == TIMED_OUT and ended - started > self.bounds.longest_s:
             raise OutOfTimeError
         traffic.stop()
@@ -207,10 +226,12 @@ class _Contending:
             quiet_ms=self.seen.timings["apply_ms"],
             under_traffic_ms=(ended - started) * 1000,
             waits=watch.waits if watch.looked else None,
-            deadlocks=plan.deadlocks + traffic.deadlocks(),
+            deadlocks=plan.deadlocks
+            + traffic.deadlocks()
+            + sum(error.count for each in scripted for error in each.errors if error.sqlstate == DEADLOCK),
             lock_timeouts=plan.lock_timeouts,
             plan_error=None if failure is None else _told(failure),
-            traffic=figures,
+            traffic=(*scripted, *figures),
             left_out=self.left_out,
         )
 
@@ -219,6 +240,26 @@ class _Contending:
         """Never so long that the reader alone is the stall that is complained of."""
         max_block_s = self.seen.request.waits.max_block_s
         return self.bounds.reader_s if max_block_s is None else min(self.bounds.reader_s, max_block_s / 4)
+
+    @property
+    def _script_s(self) -> int:
+        """Longer than the plan is expected to take, with a deadlock that is found after a second.
+
+        What waits for the plan at the end is waited for; what then ends in a deadlock, pgbench does not write down.
+        """
+        quiet_s = self.seen.timings["apply_ms"] / 1000
+        return math.ceil(min(SCRIPT_WARM_UP_S + 1.5 * quiet_s + self._reader_s + 2, self.bounds.longest_s))
+
+    def _script(self) -> ScriptTraffic | None:
+        """As who runs the migrations: another role is only lent to a session, and pgbench opens its own."""
+        file, access = self.seen.request.contention_script, self.pair.role_access
+        if file is None or access is None:
+            return None
+        run = ScriptRun(
+            script=file, clients=self.bounds.script_clients, per_second=self.bounds.per_second / 2,
+            seconds=self._script_s,
+        )  # fmt: skip
+        return ScriptTraffic(run, access.conninfo, server_major=self.pair.origin.identity.major)
 
     def _open(self) -> Connection:
         """As the application's role where one is named, else as who runs the migrations."""

@@ -170,10 +170,6 @@ class Traffic:
     def sessions(self) -> int:
         return len(self._sessions)
 
-    @property
-    def pids(self) -> list[int]:
-        return [session.info.backend_pid for session in self._sessions]
-
     def _close(self) -> None:
         self.stop()
         for session in self._sessions:
@@ -263,8 +259,8 @@ def _figures(what: str, kind: TrafficKind, all_sent: Sequence[_Sent], begun_s: f
         kind=kind,
         sent=len(really),
         longest_ms=max((_ms(each) for each in really), default=None),
-        p99_before_ms=_percentile([_ms(each) for each in before]),
-        p99_ms=_percentile([_ms(each) for each in during]),
+        p99_before_ms=percentile([_ms(each) for each in before]),
+        p99_ms=percentile([_ms(each) for each in during]),
         errors=tuple(_errors(all_sent)),
     )
 
@@ -284,7 +280,8 @@ def _ms(sent: _Sent) -> float:
     return (sent.ended_s - sent.begun_s) * 1000
 
 
-def _percentile(durations: Sequence[float], share: float = 0.99) -> float | None:
+def percentile(durations: Sequence[float], share: float = 0.99) -> float | None:
+    """The duration that this share of them does not exceed; None of none."""
     if not durations:
         return None
     return sorted(durations)[min(len(durations) - 1, int(share * len(durations)))]

@@ -96,10 +96,9 @@ class LockWatch:
     A wait that is shorter than a look may be missed.  Ends, without a word, with its session.
     """
 
-    def __init__(self, session: Connection, plan: PlanUnderTraffic, traffic: Sequence[int], reader: Reader) -> None:
+    def __init__(self, session: Connection, plan: PlanUnderTraffic, reader: Reader) -> None:
         self._session = session
         self._plan = plan
-        self._traffic = list(traffic)
         self._reader = reader
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="pgrehearse-lock-watch", daemon=True)
@@ -138,7 +137,7 @@ class LockWatch:
 
     def _look(self) -> None:
         plan_waits, behind = False, 0
-        rows = self._session.execute(QUERIES["waits"], {"plan": self._plan.pids, "traffic": self._traffic})
+        rows = self._session.execute(QUERIES["waits"], {"plan": self._plan.pids})
         for pid, is_plan, since, waited_ms, by_plan in rows.fetchall():
             if is_plan:
                 plan_waits = True

@@ -111,7 +111,7 @@ class Reading:
 
     at_s: float  # production's own clock
     reset_at: str | None
-    tables: Mapping[str, tuple[int, int]]  # scans and rows written
+    tables: Mapping[str, tuple[int, int] | None]  # scans and rows written; None: partitioned, so not counted
     statements: Mapping[int, tuple[str, int]] | None = None  # text and calls, by queryid
 
 
@@ -213,7 +213,8 @@ class Forecasting:
             return None
         names = [lock.relation for lock in self.locks]
         tables = {
-            name: (scans, written) for name, scans, written in session.execute(QUERIES["tables"], {"names": names})
+            name: None if partitioned else (scans, written)
+            for name, partitioned, scans, written in session.execute(QUERIES["tables"], {"names": names})
         }
         return Reading(at_s=at_s, reset_at=reset_at, tables=tables, statements=read_calls(session))
 
@@ -247,7 +248,10 @@ def forecast(locks: Sequence[HeldLock], first: Reading, second: Reading) -> Fore
         rates = _rates_of_statements(first.statements, second.statements, known, sampled_s)
     else:
         for name in known:
-            (scans, written), (scans_later, written_later) = first.tables[name], second.tables[name]
+            before, after = first.tables[name], second.tables[name]
+            if before is None or after is None:
+                continue
+            (scans, written), (scans_later, written_later) = before, after
             if scans_later < scans or written_later < written:
                 return Forecast(outcome=Outcome.NOT_MEASURED, reason=RESET)
             rates[name] = ((scans_later - scans) / sampled_s, (written_later - written) / sampled_s)
@@ -256,11 +260,10 @@ def forecast(locks: Sequence[HeldLock], first: Reading, second: Reading) -> Fore
         counted_by=STATEMENTS if by_statements else TABLES,
         sampled_s=sampled_s,
         locks=tuple(
-            LockForecast(lock=lock, reads_per_s=rates.get(lock.relation, (0.0, 0.0))[0],
-                         writes_per_s=rates.get(lock.relation, (0.0, 0.0))[1])
-            for lock in locks if lock.relation in known
+            LockForecast(lock=lock, reads_per_s=rates[lock.relation][0], writes_per_s=rates[lock.relation][1])
+            for lock in locks if lock.relation in rates
         ),
-        not_counted=tuple(sorted(names - known)),
+        not_counted=tuple(sorted(names - rates.keys())),
     )  # fmt: skip
 
 

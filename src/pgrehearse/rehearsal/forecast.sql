@@ -6,11 +6,14 @@ SELECT pg_catalog.current_setting('track_counts') = 'on', pg_catalog.pg_is_in_re
          WHERE d.datname = pg_catalog.current_database());
 
 -- name: tables
--- Scans begun and rows written since the counters began.  A partitioned table itself is not counted, its leaves are.
+-- Scans begun and rows written since the counters began.  Of a partitioned table only its leaves are counted; the view
+-- shows it all the same, at zero.
 SELECT pg_catalog.format('%%I.%%I', s.schemaname, s.relname),
+       c.relkind = 'p',
        COALESCE(s.seq_scan, 0) + COALESCE(s.idx_scan, 0),
        COALESCE(s.n_tup_ins, 0) + COALESCE(s.n_tup_upd, 0) + COALESCE(s.n_tup_del, 0)
   FROM pg_catalog.pg_stat_user_tables s
+  JOIN pg_catalog.pg_class c ON c.oid = s.relid
  WHERE pg_catalog.format('%%I.%%I', s.schemaname, s.relname) = ANY (%(names)s);
 
 -- name: extension

@@ -49,6 +49,7 @@ class Request:
     application: ApplicationAsked | None = None  # its statements, to be tried before and after
     proof: Proof = Proof.TOUCHED  # how thoroughly data is compared
     contention: ContentionLevel = ContentionLevel.OFF  # how much traffic the plan is run beside once more
+    contention_script: Path | None = None  # for pgbench, beside that traffic
     waits: Limits = field(default_factory=Limits)  # how long a promotion may wait there, and others behind it
     accepted: Accepted = field(default_factory=Accepted)  # findings of lint that the team accepts
     forecast_s: float = 3.0  # for how long production's rates are sampled, at least, where there is contention
