@@ -25,7 +25,6 @@ from pgrehearse.release.recoverability import DUMP, EXTERNAL, Proof
 from pgrehearse.release.restore.from_backup import RestorePlan, plan_restore
 from pgrehearse.release.standing import is_nothing_applied
 from pgrehearse.release.touched import Touched, differences_where_touched, find_touched
-from pgrehearse.rollback.aside import find_added
 from pgrehearse.rollback.image import Image, ImageState, find_images
 from pgrehearse.rollback.left_behind import find_left_behind
 from pgrehearse.schema.packed import unpack
@@ -117,7 +116,7 @@ class Looking:
         told += [f"put back from its image: {image.relation} ({image.rows:,} rows)" for image in self.images]
         told += [f"left behind: {sentence}" for sentence in rollback["left_behind"]]
         if count_rows and not why_not:
-            told += find_left_behind(self._session, self.images, find_added(self.document["schema"]["changes"]))
+            told += find_left_behind(self._session, self.images, self.document["schema"]["changes"])
         return Way(type=kind, why_not=tuple(why_not), told=tuple(told))
 
     def _why_not_whole(self) -> list[str]:

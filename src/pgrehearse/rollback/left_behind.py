@@ -1,27 +1,35 @@
 """Which rows an inverse would leave behind if it ran now: told before it runs, from what production holds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from pgrehearse.postgres.connect import Connection
-from pgrehearse.rollback.aside import Added, count_aside
+from pgrehearse.rollback.aside import count_aside, find_added
 from pgrehearse.rollback.image import Image, Settled
 from pgrehearse.rollback.image_columns import Expression, LiveTable, find_oid, find_table, same_key
 from pgrehearse.rollback.image_session import pinned
 from pgrehearse.rollback.image_settle import PRESENT, after_text
+from pgrehearse.rollback.kept_out import KeptOut
 
 SHOWN_KEYS = 5
 TIMEOUT_MS = 30_000
 _FOUND = "SELECT pg_catalog.count(*), (pg_catalog.array_agg(f.key ORDER BY f.key))[1:{shown}] FROM ({rows}) f"
 
 
-def find_left_behind(session: Connection, images: Sequence[Image], added: Sequence[Added]) -> tuple[str, ...]:
+def find_left_behind(
+    session: Connection, images: Sequence[Image], changes: Sequence[Mapping[str, Any]]
+) -> tuple[str, ...]:
     """Sentences: what was written since to what goes, and which rows the images will not put back, by key.
 
+    ``changes``: the receipt's ``schema.changes``; what they added goes, and so promises nothing any more.
+
     Read-only, in a transaction of its own of at most `TIMEOUT_MS` per query.  Locks: ACCESS SHARE.  Cost: each image is
-    joined with its table by key, and each table that the plan added or added a column to is scanned.
+    joined with its table by key, and once more for each unique or exclusion promise and foreign key of the table; each
+    table that the plan added or added a column to is scanned.
     """
     told: list[str] = []
     try:
@@ -29,17 +37,19 @@ def find_left_behind(session: Connection, images: Sequence[Image], added: Sequen
             session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             session.execute("SELECT pg_catalog.set_config('statement_timeout', %s, true)", (str(TIMEOUT_MS),))
             with pinned(session):
-                for what, rows in count_aside(session, added):
+                for what, rows in count_aside(session, find_added(changes)):
                     told.append(f"left behind: {rows:,} rows written to {what} since, copied to pgrehearse_quarantine")
                 for image in images:
-                    told += _of_image(session, image)
+                    told += _of_image(session, image, images, changes)
     except psycopg.Error as error:
         reason = error.diag.message_primary or type(error).__name__
         told.append(f"which rows would be left behind could not be counted: {reason}")
     return tuple(told)
 
 
-def _of_image(session: Connection, image: Image) -> Iterator[str]:
+def _of_image(
+    session: Connection, image: Image, images: Sequence[Image], changes: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
     settled = image.settled
     if settled is None or image.plan.is_sequence or settled.relation_after is None:
         return
@@ -53,14 +63,22 @@ def _of_image(session: Connection, image: Image) -> Iterator[str]:
     present: Expression = sql.SQL("true") if settled.whole else sql.SQL("i.{}").format(PRESENT)
     match = _same_key(image, settled)
     there = sql.SQL("EXISTS (SELECT FROM ONLY {} t WHERE {})").format(table.identifier, match)
-    for condition, sentence in (
+    key_text = _key_text(image)
+    by_key = [
+        (sql.SQL("SELECT {} AS key FROM {} i WHERE {}").format(key_text, image.identifier, condition), sentence)
+        for condition, sentence in (
         (sql.SQL("NOT ({}) AND {}").format(present, there),
          "that it deleted have a newer row under their key, and stand in pgrehearse_quarantine then"),
         (sql.SQL("{} AND NOT {}").format(present, there), "were deleted since and stay deleted"),
         (sql.SQL("{} AND {}").format(present, _newer(image, settled, table, match)),
          "hold values written since, which stay; the ones before stand in pgrehearse_quarantine then"),
-    ):  # fmt: skip
-        rows = sql.SQL("SELECT {} AS key FROM {} i WHERE {}").format(_key_text(image), image.identifier, condition)
+        )
+    ]  # fmt: skip
+    kept_out = KeptOut(session, image, table, images, key_text=key_text).find(changes)
+    for rows, sentence in chain(by_key, kept_out):
+        if rows is None:
+            yield f"{image.relation}: {sentence}"
+            continue
         found = session.execute(sql.SQL(_FOUND).format(shown=sql.Literal(SHOWN_KEYS), rows=rows)).fetchone()
         if found is not None and found[0]:
             rest = ", …" if found[0] > SHOWN_KEYS else ""

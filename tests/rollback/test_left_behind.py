@@ -1,0 +1,74 @@
+"""What a dry run tells of rows that cannot come back is what the way back itself then leaves."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.support.going_back import GoingBack, going_back
+
+from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.rollback.left_behind import find_left_behind
+
+pytestmark = pytest.mark.pg(">= 15")
+
+BEFORE = """
+CREATE TABLE parents (id int PRIMARY KEY);
+INSERT INTO parents SELECT generate_series(1, 5);
+CREATE TABLE t (
+    id int PRIMARY KEY, email text CONSTRAINT one_email UNIQUE, code int, busy int4range, parent int,
+    CONSTRAINT not_twice EXCLUDE USING gist (busy WITH &&),
+    CONSTRAINT has_parent FOREIGN KEY (parent) REFERENCES parents
+);
+CREATE UNIQUE INDEX lower_code ON t (lower(email), code) WHERE code > 0;
+INSERT INTO t SELECT i, 'E' || i, i, int4range(i * 10, i * 10 + 5), 1 + i % 5 FROM generate_series(1, 20) i;
+"""
+MIGRATION = """
+DELETE FROM t WHERE id <= 6;
+UPDATE t SET email = lower(email) WHERE id > 10;
+INSERT INTO t (id, email, code) VALUES (100, 'E4', 1);
+"""
+# Of 1 the key, of 2 the email, of 3 the range, of 5 the parent's row is taken; 4's email only the migration's row has.
+# Of 12 the value before is taken, 13's was written since, of 14 it is free again: its own row has what it had.
+APPLICATION = """
+INSERT INTO t (id, email) VALUES (1, 'new one'), (200, 'E2'), (201, 'E12');
+INSERT INTO t (id, busy) VALUES (202, '[31,33)');
+INSERT INTO t (id, email, code) VALUES (203, 'e6', 6);
+UPDATE t SET parent = 2 WHERE parent = 1;
+DELETE FROM parents WHERE id = 1;
+UPDATE t SET email = 'other' WHERE id = 13;
+"""
+
+
+@pytest.fixture
+def world(server: LocalServer) -> Iterator[GoingBack]:
+    with going_back(server) as make:
+        yield make()
+
+
+def test_rows_that_another_row_or_a_missing_parent_keeps_out_are_told_beforehand(world: GoingBack) -> None:
+    world.run(BEFORE)
+    world.promote(MIGRATION)
+    world.run(APPLICATION)
+    with world.session() as session:
+        told = find_left_behind(session, world.images, ())
+    assert [line.removeprefix("left behind: ") for line in told] == [
+        "1 rows of public.t that it deleted have a newer row under their key, and stand in pgrehearse_quarantine then "
+        "(id=1)",
+        "1 rows of public.t hold values written since, which stay; the ones before stand in pgrehearse_quarantine then "
+        "(id=13)",
+        "1 rows of public.t cannot come back: lower_code lets another row have what is theirs (id=6)",
+        "1 rows of public.t cannot come back: not_twice lets another row have what is theirs (id=3)",
+        "2 rows of public.t cannot come back: one_email lets another row have what is theirs (id=12; id=2)",
+        "1 rows of public.t cannot come back: the row that has_parent points at is gone (id=5)",
+    ]
+    back = world.go_back("")
+    left = world.rows(f"SELECT id FROM {back.tables[0].left_table} ORDER BY id")
+    assert left == [(1,), (2,), (3,), (5,), (6,), (12,), (13,)]
+
+
+def test_a_promise_that_the_plan_added_keeps_nothing_out(world: GoingBack) -> None:
+    world.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i / 2 FROM generate_series(1, 9) i")
+    world.promote("DELETE FROM t WHERE id % 2 = 1; CREATE UNIQUE INDEX added ON t (v)")
+    changes = [{"effect": "added", "kind": "index", "name": "public.added", "relation": "public.t"}]
+    with world.session() as session:
+        assert find_left_behind(session, world.images, changes) == ()
+    assert world.go_back("DROP INDEX added").tables[0].rows_left == 0
