@@ -79,6 +79,7 @@ def role(server: LocalServer, uat: LocalServer, database: Conninfo) -> Iterator[
 def shop(connection: Connection, database: Conninfo, role: str) -> Conninfo:
     grants = f"GRANT ALL ON SCHEMA public TO {role}; GRANT CREATE ON DATABASE {database.database} TO {role};"
     connection.execute((f"{grants}SET ROLE {role};" + SHOP + "RESET ROLE; ANALYZE").encode())
+    connection.execute("SELECT pg_stat_force_next_flush()")  # else what it wrote is counted some seconds later
     return database
 
 
@@ -131,6 +132,23 @@ def test_a_rehearsal_tells_what_others_feel(shop: Conninfo, role: str, uat: Loca
     with connect(uat.conninfo(), verb="test") as admin:
         left = fetch_value(admin, "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ 'traffic|watch'")
     assert left == 0
+
+
+@pytest.mark.pg("== 18")
+def test_a_plan_that_does_not_run_twice_is_no_finding(
+    connection: Connection, database: Conninfo, tmp_path: Path
+) -> None:
+    """What it made outside of its database, on a private server, is still there from the quiet run."""
+    connection.execute("CREATE TABLE t (id int)")
+    make = "DO $$ BEGIN EXECUTE 'CREATE ' || 'ROLE made_by_it'; END $$;"
+    (tmp_path / "m.sql").write_text(f"{make}\nALTER TABLE t ADD COLUMN v int;")
+    chosen = RehearsalOptions(
+        source=database.text, files=(tmp_path / "m.sql",), way_back=False, contention="light"
+    )  # fmt: skip
+    document = Project.open(None, start=tmp_path).rehearse(chosen).document
+    assert (document["verdict"], document["findings"]) == ("clean", [])
+    assert document["contention"]["outcome"] == "not-measured"
+    assert "already exists" in document["contention"]["reason"]
 
 
 @pytest.mark.pg(">= 15")

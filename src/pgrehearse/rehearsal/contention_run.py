@@ -33,6 +33,7 @@ from pgrehearse.rehearsal.contention_script import ScriptRun, ScriptTraffic
 from pgrehearse.rehearsal.contention_traffic import DEADLOCK, Traffic, TrafficStatement, read_statements
 from pgrehearse.rehearsal.contention_watch import LockWatch, OutOfTimeError, PlanUnderTraffic, Reader
 from pgrehearse.rehearsal.document import Seen
+from pgrehearse.rehearsal.judge import Unmeasured
 
 WARM_UP_S = 0.25  # of traffic before the plan
 COOL_DOWN_S = 0.1  # and after it
@@ -186,7 +187,24 @@ class _Contending:
             if not traffic.statements:
                 reasons = "; ".join(f"{what}: {reason}" for what, reason in self.left_out.items())
                 return replace(found, reason=f"no traffic could be made: {reasons}")
-            return self._run(found, traffic, names)
+            ran = self._run(found, traffic, names)
+        return ran if ran.plan_error is None else self._held_against_quiet(ran, found)
+
+    def _held_against_quiet(self, ran: Contention, found: Contention) -> Contention:
+        """It failed beside traffic.  Was that the traffic's doing?
+
+        What the plan does outside of its database is still there from before (a role that it makes): then it fails
+        without anybody, too, and nothing is known of the traffic.
+        """
+        self.progress.step("applying once more without traffic")
+        self._renew()
+        try:
+            self._apply(NoObserver())
+        except MigrationFailed as error:
+            return replace(
+                found, reason=f"the plan does not run a second time, not even without traffic: {_told(error)}"
+            )
+        return ran
 
     def _run(self, found: Contention, traffic: Traffic, names: list[tuple[str, str]]) -> Contention:
         """The plan, between a quarter of a second of traffic before it and a little after."""
@@ -308,7 +326,11 @@ class _Contending:
         if self.seen.request.copying["keep"]:
             self.progress.step("migrating the clone again")
             self._renew()
-            self._apply(NoObserver())
+            try:
+                self._apply(NoObserver())
+            except PgRehearseError as error:
+                reason = f"after the run under traffic it could not be migrated again: {_told(error)}"
+                self.seen.unmeasured.append(Unmeasured(what="the clone that is kept", reason=reason, decisive=False))
 
 
 def _names(admin: Connection, contended: tuple[Contended, ...]) -> list[tuple[str, str]]:
