@@ -1,6 +1,8 @@
 """Migrations made by chance over a made schema: every kind of statement that locks a relation, rightly used or not."""
 
+from hypothesis import assume
 from hypothesis import strategies as st
+from pglast.parser import ParseError, parse_sql_json
 
 SCHEMA = """
 CREATE SCHEMA other;
@@ -252,7 +254,17 @@ def statements(draw: st.DrawFn) -> str:
     """One statement; whether the server accepts it is left to the server."""
     template = draw(st.sampled_from([line for line in _STATEMENTS.splitlines() if line]))
     chosen = {part: draw(st.sampled_from(choices)) for part, choices in _PARTS.items() if f"{{{part}}}" in template}
-    return template.format_map(chosen).rstrip()
+    made = template.format_map(chosen).rstrip()
+    assume(_is_sql(made))  # ONLY and IF EXISTS do not go with every statement
+    return made
+
+
+def _is_sql(text: str) -> bool:
+    try:
+        parse_sql_json(text)
+    except ParseError:
+        return False
+    return True
 
 
 def migrations(most: int = 3) -> st.SearchStrategy[list[str]]:

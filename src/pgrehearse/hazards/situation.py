@@ -73,9 +73,10 @@ class Situation:
         """With its namespace: where search_path finds it, or would make it."""
         if name.namespace is not None:
             return name
+        model = self.model
         for namespace in ("pg_temp", *self.search_path):
             found = RelationName(namespace, name.name)
-            if found in self.model.relations or found in self.model.index_tables:
+            if found in model.relations or found in model.index_tables:
                 return found
         if name.name.startswith("pg_"):  # pg_catalog comes before search_path
             return RelationName("pg_catalog", name.name)

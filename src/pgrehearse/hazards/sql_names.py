@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pglast.keywords import RESERVED_KEYWORDS, TYPE_FUNC_NAME_KEYWORDS
 
@@ -25,9 +24,8 @@ def derived(*parts: str) -> str:
     return "_".join(parts).encode()[:MAX_NAME_BYTES].decode(errors="ignore")
 
 
-@dataclass(frozen=True, slots=True)
-class RelationName:
-    """A relation, type or other object as a statement names it."""
+class RelationName(NamedTuple):
+    """A relation, type or other object as a statement names it; a tuple, since it is looked up more than all else."""
 
     namespace: str | None
     name: str

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pgrehearse.hazards.tree import Node
 from pgrehearse.migrations.statements import TransactionNeed
@@ -27,6 +27,7 @@ class Written:
     need: TransactionNeed = TransactionNeed.ANY
     inside: bool = False  # of a DO block or a function
     conditional: bool = False  # and there perhaps not reached
+    _line: str | None = field(default=None, repr=False)
 
     def character(self, location: int) -> int:
         """A tree's byte location as a character of the text."""
@@ -41,7 +42,9 @@ class Written:
     @property
     def on_one_line(self) -> str:
         """The whole statement without comments and line breaks."""
-        return _one_line(self.text)
+        if self._line is None:
+            self._line = _one_line(self.text)
+        return self._line
 
     def with_word(self, pattern: str, replacement: str) -> str:
         """The statement with its first keyword that matches replaced; strings and comments are safe."""
