@@ -1,6 +1,8 @@
 """A production whose own settings change how values are written is rehearsed, promoted and taken back all the same."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,17 @@ def _set_for_all(shop: Shop, settings: dict[str, str]) -> None:
             session.execute(sql.SQL("ALTER DATABASE {} SET {} = {}").format(database, sql.Identifier(name), given))
 
 
+@pytest.fixture
+def latin1(server: LocalServer) -> Iterator[Conninfo]:
+    """A database that cannot hold every character, since it is not in UTF-8."""
+    name = f"latin1_{os.getpid()}"
+    with connect(server.conninfo(), verb="test") as admin:
+        admin.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0".encode())
+    yield server.conninfo(name)
+    with connect(server.conninfo(), verb="test") as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
 def _told(shop: Shop, *arguments: str, code: int = 0) -> dict[str, Any]:
     done = shop.pgrehearse(*arguments, "--json")
     assert done.returncode == code, done.stdout + done.stderr
@@ -87,3 +100,18 @@ def test_where_everything_is_read_only(shop: Shop) -> None:
     failed = [finding for finding in told["findings"] if finding["hazard"] == "migration-failed"]
     assert [finding["message"].partition(":")[0] for finding in failed] == ["no statement ran"]
     assert "default_transaction_read_only" in failed[0]["remedy"]
+
+
+def test_where_the_encoding_is_not_utf_8(latin1: Conninfo, tmp_path: Path, uat: LocalServer) -> None:
+    with connect(latin1, verb="test") as connection:
+        shop = make_shop(tmp_path, connection, latin1, uat)
+        connection.execute("CREATE TABLE größen (id int PRIMARY KEY, maß text); INSERT INTO größen VALUES (1, 'groß')")
+    (tmp_path / "db/0003_sizes.sql").write_text("ALTER TABLE größen DROP COLUMN maß;\n", encoding="utf-8")
+    text = dump_text(latin1)
+    assert _told(shop, "run", "--target", "uat", code=1)["verdict"] == "loss"
+    _told(shop, "approve", "--accept", 'drop-column:public."größen"=gone for good')
+    _told(shop, "promote")
+    assert dump_text(latin1) != text
+    _told(shop, "rollback", "--yes")
+    with connect(latin1, verb="test") as connection:
+        assert connection.execute("SELECT id, maß FROM größen").fetchall() == [(1, "groß")]

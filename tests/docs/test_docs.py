@@ -128,3 +128,10 @@ def test_the_workflow_and_the_hooks_call_what_people_call() -> None:
         assert f"- run: {command}\n" in workflow
     targets = set(re.findall(r"^([a-z-]+):", page("Makefile"), re.MULTILINE))
     assert set(re.findall(r"entry: make (\S+)", page(".pre-commit-config.yaml"))) <= targets
+
+
+def test_sql_that_a_server_reads_is_ascii() -> None:
+    """Comments too: a database in LATIN1 refuses what it cannot hold."""
+    files = [file for file in (ROOT / "src").rglob("*.sql") if "demo" not in file.parts]
+    assert files
+    assert [str(file) for file in files if not file.read_text(encoding="utf-8").isascii()] == []

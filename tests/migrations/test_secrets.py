@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from pgrehearse.migrations.secrets import find_secrets, mask, redact
@@ -77,3 +80,16 @@ def test_ordinary_words_hide_nothing(kind: str, text: str) -> None:
 def test_the_words_around_a_secret_stay() -> None:
     text = "DO $b$ BEGIN CREATE ROLE b PASSWORD 'long enough' VALID UNTIL 'tomorrow'; END $b$"
     assert redact(text, "DoStmt") == "DO $b$ BEGIN CREATE ROLE b PASSWORD '***' VALID UNTIL '***'; END $b$"
+
+
+LONG_WORDS = """
+from pgrehearse.migrations.secrets import redact
+for word in (r"\\x" + "deadbeef" * 25_000, "token" + "a" * 200_000, "http://a:80," * 5_000):
+    redact(f"INSERT INTO logos VALUES (1, 'user {word}')", "InsertStmt")
+    redact(f"DO $$ BEGIN INSERT INTO logos VALUES (1, '{word}'); END $$", "DoStmt")
+"""
+
+
+def test_a_long_word_is_read_once() -> None:
+    """Patterns that begin anew at each of its letters took a minute for 32 kB of hexadecimal digits."""
+    subprocess.run([sys.executable, "-c", LONG_WORDS], check=True, timeout=60)

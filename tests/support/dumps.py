@@ -13,7 +13,7 @@ def dump_text(conninfo: Conninfo, *options: str) -> str:
     with connect(conninfo, verb="test") as session:
         major = session.info.server_version // 10000
     address, environment = conninfo.for_child()
-    arguments = [require_client(major).program("pg_dump"), *options, f"--dbname={address}"]
+    arguments = [require_client(major).program("pg_dump"), "--encoding=UTF8", *options, f"--dbname={address}"]
     printed = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True).stdout
     return re.sub(r"^\\(un)?restrict .*\n", "", printed, flags=re.MULTILINE)
 

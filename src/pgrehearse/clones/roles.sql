@@ -26,7 +26,7 @@ WHERE m.rolname !~ '^pg_'
 GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- name: settings
--- ALTER ROLE … SET, ALTER DATABASE … SET, ALTER ROLE … IN DATABASE … SET, as far as they reach this database.
+-- ALTER ROLE ... SET, ALTER DATABASE ... SET, ALTER ROLE ... IN DATABASE ... SET, as far as they reach this database.
 SELECT CASE WHEN s.setrole <> 0 THEN r.rolname::text END, s.setdatabase <> 0,
        split_part(c.setting, '=', 1), substr(c.setting, strpos(c.setting, '=') + 1)
 FROM pg_catalog.pg_db_role_setting s

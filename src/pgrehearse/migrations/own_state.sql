@@ -4,11 +4,12 @@
 -- or one with a new file, means that its table was read whole even where parallel workers did it, whose counts do not
 -- reach this transaction's statistics.  A deferrable trigger may be one that a foreign key made: its cascade is never
 -- deferred.  Of the catalogs only those that are locked as by a writer: DML, not DDL, keeps such a lock.
--- Looking at pg_locks walks the server's whole lock table, empty or not: once.
+-- Looking at pg_locks walks the server's whole lock table, empty or not: once.  A predicate lock (SIReadLock, of a
+-- SERIALIZABLE transaction) blocks nobody.
 WITH held AS MATERIALIZED (
     SELECT l.relation, pg_catalog.array_agg(l.mode) AS modes
       FROM pg_catalog.pg_locks l
-     WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()
+     WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid() AND l.mode <> 'SIReadLock'
        AND (l.relation >= 16384 OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
      GROUP BY l.relation
 )
@@ -61,4 +62,4 @@ SELECT c.oid::bigint,
 -- name: locks
 SELECT l.relation::bigint, l.mode
   FROM pg_catalog.pg_locks l
- WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid();
+ WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid() AND l.mode <> 'SIReadLock';

@@ -33,8 +33,9 @@ _SECRET_KINDS = frozenset(
 _SETTING_KINDS = frozenset({"AlterRoleSetStmt", "AlterDatabaseSetStmt", "VariableSetStmt"})
 _BODY_KINDS = frozenset({"DoStmt", "CreateFunctionStmt"})
 
-_KEYWORDS = r"(?:\w*password|passwd|passfile|\w*secret|\w*token|api_?key|private_?key|credentials?)"
-_WORTH_A_LOOK = re.compile(  # the keywords without their beginnings, which would be tried at every letter
+# Searched for anywhere in a text: a beginning like \w* would be tried at every letter of a long word, to its end.
+_KEYWORDS = r"(?:password|passwd|passfile|secret|token|api_?key|private_?key|credential)"
+_WORTH_A_LOOK = re.compile(
     r"password|passwd|passfile|secret|token|api_?key|private_?key|credential|://|mapping|subscription|server|dblink|"
     r"\brole\b|\buser\b|\bgroup\b|pgp_",
     re.I,
@@ -45,8 +46,8 @@ _MAKES_SECRETS = re.compile(
     rf"\b(?:create|alter)\W+(?:role|user|group|server|subscription)\b|\bmapping\b|\bsubscription\b|dblink|{_KEYWORDS}",
     re.I,
 )
-_IN_A_CONNINFO = re.compile(rf"\b{_KEYWORDS}\s*=\s*(?P<secret>'(?:[^'\\]|\\.|'')*'|[^\s'\",;)&]+)", re.I)
-_IN_A_URL = re.compile(r"\w+://[^:/@\s']*:(?P<secret>[^@\s']+)(?=@)")
+_IN_A_CONNINFO = re.compile(rf"{_KEYWORDS}s?\s*=\s*(?P<secret>'(?:[^'\\]|\\.|'')*'|[^\s'\",;)&]+)", re.I)
+_IN_A_URL = re.compile(r"(?<=\w)://[^:/@\s']{0,256}:(?P<secret>[^@\s']{1,512})(?=@)")
 _IN_A_CLAUSE = re.compile(r"\bpassword\b\W*'(?P<secret>(?:[^'\\]|\\.|'')*)'", re.I)
 _IN_A_VALUE = (_IN_A_CONNINFO, _IN_A_URL, _IN_A_CLAUSE)
 
@@ -58,7 +59,7 @@ _PATTERNS = (
         r"(?P<secret>[^\s'\",;)&]+)",
         re.IGNORECASE,
     ),
-    re.compile(r"(?P<keep>\w+://[^:/@\s']*:)(?P<secret>[^@\s']+)(?=@)"),
+    re.compile(r"(?P<keep>(?<=\w)://[^:/@\s']{0,256}:)(?P<secret>[^@\s']{1,512})(?=@)"),
 )
 _STRING = re.compile(
     r"""(?:\b[eEnN]|\b[uU]&)?'(?P<quoted>(?:[^'\\]|''|\\.)*)'   # 'x', E'x', U&'x'

@@ -10,5 +10,5 @@ ORDER BY 1;
 -- What this session holds already so strongly that nobody else could hold it up there.
 SELECT l.relation::pg_catalog.int8 FROM pg_catalog.pg_locks l
 WHERE l.pid = %s AND l.locktype = 'relation' AND l.granted
-  AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')
+  AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock', 'SIReadLock')
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database());

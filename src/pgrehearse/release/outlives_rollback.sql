@@ -4,7 +4,8 @@ SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.reln
 FROM pg_catalog.pg_locks l
 JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relkind = 'S'
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE l.pid = %(pid)s AND l.locktype = 'relation' AND l.granted AND l.mode <> 'AccessShareLock'
+WHERE l.pid = %(pid)s AND l.locktype = 'relation' AND l.granted
+  AND l.mode NOT IN ('AccessShareLock', 'SIReadLock')
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database());
 
 -- name: sequences

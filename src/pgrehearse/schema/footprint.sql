@@ -53,7 +53,7 @@ FROM (
         UNION ALL
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.prrelid, 12, r.xmin, r.ctid
         FROM pg_catalog.pg_publication_rel r
-        UNION ALL  -- ALTER SEQUENCE … OWNED BY changes nothing else
+        UNION ALL  -- ALTER SEQUENCE ... OWNED BY changes nothing else
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.objid, 13, r.xmin, r.ctid
         FROM pg_catalog.pg_depend r
         WHERE r.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND r.refclassid = r.classid

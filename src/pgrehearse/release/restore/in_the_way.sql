@@ -14,7 +14,7 @@ FROM pg_catalog.pg_database d, pg_catalog.pg_roles r
 WHERE d.datname = %s AND r.rolname = current_user;
 
 -- name: foreign_settings
--- ALTER ROLE … IN DATABASE of other roles.
+-- ALTER ROLE ... IN DATABASE of other roles.
 SELECT DISTINCT r.rolname::text
 FROM pg_catalog.pg_db_role_setting s
 JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
