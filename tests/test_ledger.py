@@ -54,7 +54,12 @@ def test_rows_can_neither_be_changed_nor_removed(path: Path, statement: str) -> 
 
 
 @pytest.mark.parametrize(
-    "statement", ["UPDATE entries SET body = '{}' WHERE seq = 1", "DELETE FROM entries WHERE seq = 1"]
+    "statement",
+    [
+        "UPDATE entries SET body = '{}' WHERE seq = 1",
+        "DELETE FROM entries WHERE seq = 1",
+        "DELETE FROM entries WHERE seq = 2",
+    ],
 )
 def test_a_change_behind_the_triggers_is_noticed(path: Path, statement: str) -> None:
     with ReleaseLedger.open(path) as ledger:

@@ -223,13 +223,24 @@ class ReleaseLedger:
             return tuple(_from_row(row) for row in session.execute(query))
 
     def verify(self) -> None:
-        """Walk the whole chain; raises `LedgerDamaged` at the first entry that is not what was recorded."""
-        previous = ""
+        """Walk the whole chain; raises `LedgerDamaged` at the first entry that is not what was recorded.
+
+        Entries taken away from the end leave a chain that holds.  A file's numbers have no gaps, so there they are
+        missed; a database's have, since a number that was drawn for a failed append is not given back.
+        """
+        previous, number = "", 0
         with self._session("cannot be read") as session:
-            for row in session.execute(sa.select(_entries).order_by(_entries.c.seq)):
+            every = sa.select(_entries).order_by(_entries.c.seq).execution_options(yield_per=100)
+            for row in session.execute(every):
                 if _chain(previous, row.at, row.kind, row.subject, row.body) != row.digest:
                     raise LedgerDamaged(f"{self.path}: entry {row.seq} ({row.kind}) is not what was recorded")
-                previous = row.digest
+                if self._address is None and row.seq != number + 1:
+                    raise LedgerDamaged(f"{self.path}: what was recorded before entry {row.seq} ({row.kind}) is gone")
+                previous, number = row.digest, row.seq
+            if self._address is None:
+                drawn = session.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").scalar()
+                if (drawn or 0) != number:
+                    raise LedgerDamaged(f"{self.path}: what was recorded after entry {number} is gone")
 
     # --- leases ------------------------------------------------------------------------------------------
 

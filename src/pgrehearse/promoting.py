@@ -66,6 +66,7 @@ class Promoting:
         """Promote a receipt, or what nobody rehearsed, or go on with either.  See `pgrehearse.release.promote`."""
         with self.project.releases() as releases:
             receipt = self._receipt_to_promote(releases, options)
+            releases.verify()  # going on with a promotion does not ask the gate
             database = self._destination(options, receipt)
             record_swaps(releases, database.conninfo, now=utc_now, tell=tell)
             sources = self._sources_to_promote(options, receipt)

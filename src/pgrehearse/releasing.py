@@ -8,7 +8,7 @@ from typing import Any
 
 from pgrehearse.config import ResolvedDatabase
 from pgrehearse.data.sizes import read_database_size
-from pgrehearse.errors import ConfigurationError, LedgerUnreadable, WrongUsage
+from pgrehearse.errors import ConfigurationError, LedgerDamaged, LedgerUnreadable, WrongUsage
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.migration import Plan, SourceKind
 from pgrehearse.migrations.own_ledger import OwnLedger
@@ -31,7 +31,7 @@ from pgrehearse.release.approval import (
     withdraw,
 )
 from pgrehearse.release.examine import examine, judge_plan
-from pgrehearse.release.gate import Gate
+from pgrehearse.release.gate import Gate, Reason, ReasonKind
 from pgrehearse.release.history import find_promoted
 from pgrehearse.release.lineage import database_key
 from pgrehearse.release.outlives_rollback import find_left_behind
@@ -186,6 +186,11 @@ class Releasing:
         session: Connection,
     ) -> Examined:
         """The same, in a session and a ledger that are open already."""
+        try:
+            releases.verify()
+        except LedgerDamaged as error:  # then no approval of it can be believed either
+            damaged = Reason(kind=ReasonKind.RECEIPT, message=str(error), remedy=error.remedy)
+            return Examined(receipt=receipt, approvals=(), gate=Gate.of([damaged]), ways=())
         approvals = standing_since(read_approvals(releases, receipt.digest), releases, receipt.digest)
         pending = pending_of(sources, session)
         promoted = find_promoted(releases, database_key(session), receipt.digest)

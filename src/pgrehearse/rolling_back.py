@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgrehearse.config import ResolvedDatabase
-from pgrehearse.errors import DatabaseFenced, LeaseHeld
+from pgrehearse.errors import DatabaseFenced, LeaseHeld, LedgerDamaged
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.migration_ledger import MigrationLedger
@@ -25,6 +25,7 @@ from pgrehearse.release.restore.beside import drop_restored, find_restores
 from pgrehearse.release.restore.swap import undo
 from pgrehearse.release.take_back import TakenBack, take_back
 from pgrehearse.release.ways_back import TakeBackRequest, Way
+from pgrehearse.release.write_fence import find_standing, lift_left, past_fence
 from pgrehearse.releasing import Releasing
 
 SHUT_REMEDY = (
@@ -69,6 +70,10 @@ class RollingBack:
         database = self.project.database(options.to)
         with self.project.releases() as releases:
             self._refuse_while_shut(releases, database)
+            try:
+                releases.verify()
+            except LedgerDamaged as error:  # who must go back at once is told, and not kept from it
+                tell(f"{error}: what it says of this promotion may not be true")
             record_swaps(releases, database.conninfo, now=utc_now, tell=tell)
             with connect(database.conninfo, verb="rollback") as session:
                 promotion = find_promotion(releases, database_key(session), options.promotion)
@@ -102,18 +107,21 @@ class RollingBack:
             )
 
     def undo_restore(self, word: str | None, *, drop: bool) -> tuple[str, ...]:
-        """Open a database that an interrupted restore has shut; with ``drop`` the restored copy goes too.
+        """Open a database that an interrupted restore has shut, or a killed promotion has fenced against writes.
+
+        With ``drop`` the restored copy goes too.
 
         Raises `LeaseHeld` while somebody is at it: what is written to a database that they have exported is lost.
         """
         database = self.project.database(word)
         person = read_person(self.project.directory)
         holder = f"{person.at_host}, pid {os.getpid()}"
+        key = key_from_outside(database.conninfo)
         told = []
         with (
             self.project.releases() as releases,
             hold_lease(
-                releases, f"promote {key_from_outside(database.conninfo)}", holder, token=secrets.token_hex(8),
+                releases, f"promote {key}", holder, token=secrets.token_hex(8),
                 ttl_s=self.policies.promotion.lease_s,
             ),
         ):  # fmt: skip
@@ -123,6 +131,10 @@ class RollingBack:
                 if drop:
                     drop_restored(database.conninfo, each.id, ledger=releases, now=utc_now)
                     told[-1] = f"{each.mark.names.database} is open; {each.mark.names.restored} is dropped"
+            fenced = find_standing(releases, key)
+            if fenced is not None:
+                migrate = past_fence(self.project.migrate_conninfo(database))
+                told.append(lift_left(fenced, lambda: connect(migrate, verb="rollback"), releases, now=utc_now()))
         return tuple(told)
 
     def promotions(self, word: str | None) -> tuple[tuple[PromotionRecord, bool], ...]:

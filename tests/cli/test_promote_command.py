@@ -110,6 +110,34 @@ def tamper_with_the_receipt(shop: Shop, digest: str) -> tuple[str, ...]:
     return (digest[:12],)
 
 
+def behind_the_triggers(shop: Shop, statement: str) -> None:
+    """As somebody does who may write the ledger's file."""
+    ledger = sqlite3.connect(shop.folder / ".pgrehearse/ledger.db")
+    with ledger:
+        for (name,) in ledger.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            ledger.execute(f"DROP TRIGGER {name}")
+        assert ledger.execute(statement).rowcount == 1
+    ledger.close()
+
+
+def approval_by_hand(shop: Shop, digest: str) -> tuple[str, ...]:
+    assert shop.pgrehearse("approve", digest, "--withdraw").returncode == 0
+    behind_the_triggers(
+        shop,
+        "INSERT INTO entries (at, kind, subject, body, digest) "
+        "SELECT at, kind, subject, body, 'f' || substr(digest, 2) FROM entries WHERE kind = 'approval'",
+    )
+    return (digest[:12],)
+
+
+def withdrawal_taken_out(shop: Shop, digest: str) -> tuple[str, ...]:
+    assert shop.pgrehearse("approve", digest, "--withdraw").returncode == 0
+    behind_the_triggers(shop, "DELETE FROM entries WHERE seq = (SELECT max(seq) FROM entries)")
+    status = json.loads(shop.pgrehearse("status", "prd", "--json").stdout)
+    assert [reason["kind"] for reason in status["gate"]["reasons"]] == ["receipt"]
+    return (digest[:12],)
+
+
 def expire(shop: Shop, _digest: str) -> tuple[str, ...]:
     with (shop.folder / "pgrehearse.toml").open("a") as file:
         file.write("[promotion]\nmax_age_hours = 0.0001\n")
@@ -159,6 +187,8 @@ WITH_ONE_RECEIPT: dict[str, tuple[Tamper, str, str]] = {
 WITH_ITS_OWN: dict[str, tuple[Tamper, str]] = {
     "an older receipt": (an_older_receipt, r"plan: .*\n.*0002_email was rehearsed as"),
     "an approval of another digest": (approval_of_another, r"approval: approved by 0 of 1"),
+    "an approval written by hand": (approval_by_hand, r"entry \d+ \(approval\) is not what was recorded"),
+    "a withdrawal taken out": (withdrawal_taken_out, r"what was recorded after entry \d+ is gone"),
     "a tampered receipt": (tamper_with_the_receipt, r"the receipt calls itself .* its content is"),
 }
 
