@@ -1,5 +1,7 @@
 """What is read, under which name, what is left out, and that nothing is left behind."""
 
+from collections.abc import Iterable
+
 import psycopg
 import pytest
 
@@ -214,12 +216,12 @@ def test_an_object_dropped_while_being_read_is_read_again(
     number_columns = snapshot.Reading._number_columns
     reads = 0
 
-    def dropped_meanwhile(reading: snapshot.Reading) -> None:
+    def dropped_meanwhile(reading: snapshot.Reading, inheritance: Iterable[snapshot.Row]) -> None:
         nonlocal reads
         reads += 1
         with connect(database, verb="other") as other:
             other.execute("DROP VIEW IF EXISTS doomed")
-        number_columns(reading)
+        number_columns(reading, inheritance)
 
     monkeypatch.setattr(snapshot.Reading, "_number_columns", dropped_meanwhile)
     assert [view.identity for view in read_schema(connection).of_kind(ObjectKind.VIEW)] == ["public.kept"]

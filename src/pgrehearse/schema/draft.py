@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
+
 from pgrehearse.schema.normalise import normal_form
 from pgrehearse.schema.schema_object import ObjectKind, SchemaObject
 
@@ -12,6 +14,9 @@ LEADING = 7  # kind, class, oid, number, relation's oid, relation, name: what ev
 PRIVATE = frozenset(
     {"_domain", "_inherited", "_parsed", "_parent", "_constraint", "_own_name", "_type"}
 )  # for the reader
+NAMED_BY_RELATION = frozenset(
+    kind.value for kind in (ObjectKind.COLUMN, ObjectKind.CONSTRAINT, ObjectKind.INDEX)
+)  # their rows say only its oid
 KINDS = {kind.value: kind for kind in ObjectKind}
 
 # What an attribute's text is; text not named here is compared as it stands.
@@ -47,13 +52,23 @@ class Draft:
     attributes: dict[str, str]
     private: dict[str, Any]
     position: int | None = None
+    made: SchemaObject | None = None  # by `finish`
 
     @classmethod
-    def from_rows(cls, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[tuple[int, "Draft"]]:
-        """Each with its class; ``names``: of the columns after the leading ones."""
+    def from_rows(
+        cls, names: Sequence[str], rows: Iterable[Sequence[Any]], relations: Mapping[int, str]
+    ) -> Iterator[tuple[int, "Draft"]]:
+        """Each with its class.  ``names``: of the columns after the leading ones; ``relations``: the names by oid.
+
+        Raises `InternalError_` of psycopg where a relation is not among them: it came between two statements.
+        """
         private_names = [name for name in names if name in PRIVATE]
         for row in rows:
             kind, class_oid, oid, number, relation_oid, relation, name = row[:LEADING]
+            if kind in NAMED_BY_RELATION:
+                relation = relations.get(relation_oid)
+                if relation is None:
+                    raise psycopg.errors.InternalError_(f"the relation of {kind} {name} came meanwhile")
             attributes = {key: value for key, value in zip(names, row[LEADING:], strict=True) if value is not None}
             private = {key: attributes.pop(key) for key in private_names if key in attributes}
             yield class_oid, cls(kind, name, relation, relation_oid, oid, number, attributes, private)
@@ -63,8 +78,18 @@ class Draft:
         """As `SchemaObject.key`."""
         return (self.kind, self.relation or "", self.name)
 
+    @property
+    def is_finished(self) -> bool:
+        return self.made is not None
+
+    def finish(self) -> None:
+        """Make the object now: nothing more comes in."""
+        self.made = self.finished()
+
     def finished(self) -> SchemaObject:
         """The frozen object."""
+        if self.made is not None:
+            return self.made
         attributes = self.attributes
         if "default" in attributes:
             self._forget_null_default()

@@ -6,9 +6,10 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -43,10 +44,11 @@ SET_PRINTING = """
 SELECT pg_catalog.set_config(s.name, s.value, true)
 FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) AS s (name, value)
 """
-MAIN_OBJECTS = (
-    "read_namespaces", "read_relations", "read_columns", "read_constraints", "read_sequences", "read_triggers",
-    "read_policies", "read_rules", "read_functions", "read_types", "read_domain_constraints", "read_extensions",
-    "read_statistics",
+COLUMNS_OBJECTS = ("read_namespaces", "read_relations", "read_columns")
+CONSTRAINTS, INDEXES = ("read_constraints",), ("read_indexes",)
+REST_OBJECTS = (
+    "read_sequences", "read_triggers", "read_policies", "read_rules", "read_functions", "read_types",
+    "read_domain_constraints", "read_extensions", "read_statistics",
 )  # fmt: skip
 SYSTEM_GRANTS = "read_system_grants"
 TABLE = ObjectKind.TABLE.value
@@ -60,6 +62,13 @@ DEFINED_KINDS = (
     ObjectKind.CONSTRAINT, ObjectKind.INDEX, ObjectKind.TRIGGER, ObjectKind.RULE, ObjectKind.FUNCTION,
     ObjectKind.PROCEDURE, ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW, ObjectKind.STATISTICS,
 )  # fmt: skip
+# In batches, behind all else; of a function only a parsed body.
+PRINTED_LATER = frozenset(
+    kind.value
+    for kind in (
+        ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW, ObjectKind.RULE, ObjectKind.FUNCTION, ObjectKind.PROCEDURE,
+    )
+)  # fmt: skip
 LEFT_OUT_BY_DESIGN = (
     LeftOut(what="subscriptions", reason="they are one environment's, hold secrets, and an inert clone has none"),
     LeftOut(what="user mappings, options of servers and wrappers", reason="addresses and secrets of one environment"),
@@ -70,6 +79,9 @@ LEFT_OUT_BY_DESIGN = (
 )  # fmt: skip
 
 Found = TypeVar("Found")
+Given = ParamSpec("Given")
+Row = tuple[Any, ...]
+Result = tuple[list[str], list[Row]]  # the columns' names, the rows
 
 
 def read_schema(connection: Connection, *, ignore_relations: frozenset[str] = frozenset()) -> Schema:
@@ -142,6 +154,28 @@ def _without_collecting() -> Iterator[None]:
         gc.enable()
 
 
+class _Behind:
+    """Does one thing after another in a thread, behind the back of who waits for the server.  Context manager."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pgrehearse-schema")
+        self._doing: list[Future[None]] = []
+
+    def __enter__(self) -> "_Behind":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def do(self, work: Callable[Given, None], *given: Given.args, **named: Given.kwargs) -> None:
+        self._doing.append(self._thread.submit(work, *given, **named))
+
+    def wait(self) -> None:
+        """Until all is done; raises what any of it raised."""
+        for done in self._doing:
+            done.result()
+
+
 def as_schema(major: int, objects: Sequence[SchemaObject], ignored: frozenset[str]) -> Schema:
     """The schema of these objects, which are sorted by their keys; without drizzle's namespace where it is empty."""
     key = (ObjectKind.SCHEMA.value, "", DRIZZLE_NAMESPACE)
@@ -178,6 +212,7 @@ class Reading:
         self.major = connection.info.server_version // 10000
         self.ignored = ignore_relations
         self._drafts: dict[tuple[int, int, int], Draft] = {}
+        self._names: dict[int, str] = {}  # of relations
         self._parameters: dict[str, Any] = dict.fromkeys(("relations", "types", "functions", "objects"))
         self._parameters["namespaces"] = [oid for oid, _ in self._rows("namespaces")[1]]
         if members is None:
@@ -196,28 +231,39 @@ class Reading:
     def read(self, scope: Scope | None = None) -> None:
         """Without ``scope`` everything; with it only that, and what is not a relation's, a type or a function.
 
-        Of an inheriting table its ancestors must be in it, see `with_ancestors`.
+        Of an inheriting table its ancestors must be in it, see `with_ancestors`.  While the server prints one kind,
+        a thread makes drafts of another: psycopg gives the first rows of a pipeline once it has all.
         """
-        main = MAIN_OBJECTS + OTHER_OBJECTS + (("read_publication_tables_15",) if self.major >= 15 else ())
+        rest = REST_OBJECTS + OTHER_OBJECTS + (("read_publication_tables_15",) if self.major >= 15 else ())
         if scope is not None:
             self._parameters |= {
                 "relations": list(scope.relations), "types": list(scope.types), "functions": list(scope.functions),
             }  # fmt: skip
-            main = tuple(name for name in main if name != SYSTEM_GRANTS)
-        for names, rows in self._rows_of_each(*main):
-            self._add_objects(names, rows)
-        relations = self._of_kind(ObjectKind.TABLE, ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW)
-        self._number_columns()
-        self._add_indexes()
-        self._annotate_in_batches("view_definitions", [d.oid for d in relations if d.kind != TABLE])
-        self._annotate_in_batches("rule_definitions", [d.oid for d in self._of_kind(ObjectKind.RULE)])
-        self._annotate_in_batches(
-            "function_definitions", [d.oid for d in self._drafts.values() if d.private.get("_parsed")]
-        )
+            rest = tuple(name for name in rest if name != SYSTEM_GRANTS)
+        with _Behind() as behind:
+            inheritance, *found = self._rows_of_each("inheritance", *COLUMNS_OBJECTS)
+            behind.do(self._add_each, COLUMNS_OBJECTS, found)
+            behind.do(self._number_columns, inheritance[1])
+            annotations: list[Row] = []
+            if scope is None:  # else these are asked of what was found
+                annotations = self._annotation_rows()
+                behind.do(self._finish, annotations)
+            behind.do(self._add_each, CONSTRAINTS, self._rows_of_each(*CONSTRAINTS))
+            behind.do(self._add_each, INDEXES, self._rows_of_each(*INDEXES))  # which add to the constraints
+            if scope is None:
+                behind.do(self._finish, annotations)
+            behind.do(self._add_each, rest, self._rows_of_each(*rest))
+            behind.wait()
+            relations = self._of_kind(ObjectKind.TABLE, ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW)
+            self._annotate_in_batches("view_definitions", [d.oid for d in relations if d.kind != TABLE])
+            self._annotate_in_batches("rule_definitions", [d.oid for d in self._of_kind(ObjectKind.RULE)])
+            self._annotate_in_batches(
+                "function_definitions", [d.oid for d in self._drafts.values() if d.private.get("_parsed")]
+            )
         if scope is not None:
             self._parameters["objects"] = [draft.oid for draft in self._drafts.values()]
-        for _, rows in self._rows_of_each(*self._annotations()):
-            self._annotate(rows)
+            annotations = self._annotation_rows()
+        self._annotate(annotations)
         self._require_definitions()
 
     def with_ancestors(self, scope: Scope) -> Scope:
@@ -247,43 +293,63 @@ class Reading:
         else:
             yield "read_publication_tables_14"
 
-    def _rows(self, statement: str, **more: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def _rows(self, statement: str, **more: Any) -> Result:
         cursor = self._connection.execute(STATEMENTS[statement], {**self._parameters, **more})
         return [column.name for column in cursor.description or ()], cursor.fetchall()
 
-    def _rows_of_each(self, *statements: str) -> Iterator[tuple[list[str], list[tuple[Any, ...]]]]:
-        """In order.  All are sent at once, so the server works on the next while we take in the last."""
+    def _annotation_rows(self) -> list[Row]:
+        return [row for _, rows in self._rows_of_each(*self._annotations()) for row in rows]
+
+    def _rows_of_each(self, *statements: str) -> list[Result]:
+        """In order.  One round trip."""
         failure: psycopg.Error | None = None
+        found: list[Result] = []
         # A failure is carried out of the pipeline by hand: raised through its end, psycopg logs a warning of its own.
         with contextlib.suppress(psycopg.errors.PipelineAborted), self._connection.pipeline():
             try:
                 cursors = [self._connection.execute(STATEMENTS[name], self._parameters) for name in statements]
                 for cursor in cursors:
                     rows = cursor.fetchall()
-                    yield [column.name for column in cursor.description or ()], rows
+                    found.append(([column.name for column in cursor.description or ()], rows))
             except psycopg.Error as error:
                 failure = error
         if failure is not None:
             raise failure
+        return found
 
-    def _add_objects(self, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    def _add_each(self, statements: Sequence[str], found: Sequence[Result]) -> None:
+        for statement, (names, rows) in zip(statements, found, strict=True):
+            (self._add_indexes if statement == "read_indexes" else self._add_objects)(names, rows)
+            if statement == "read_relations":
+                self._names = {oid: draft.name for (catalog, oid, _), draft in self._drafts.items()
+                               if catalog == RELATION_CLASS}  # fmt: skip
+
+    def _add_objects(self, names: Sequence[str], rows: Iterable[Row]) -> None:
         left_out = self.left_out
         if left_out:
             rows = [row for row in rows if row[RELATION_OID] not in left_out]
         members, drafts = self.members, self._drafts
-        for class_oid, draft in Draft.from_rows(names[LEADING:], rows):
+        for class_oid, draft in Draft.from_rows(names[LEADING:], rows, self._names):
             # Rights on a member are not the extension's: the statement that reads them knows which were changed.
             if (class_oid, draft.oid) not in members or draft.kind == SYSTEM_OBJECT:
                 drafts[class_oid, draft.oid, draft.number] = draft
+
+    def _finish(self, annotations: Iterable[Row]) -> None:
+        """Make the objects of which nothing more is said but this."""
+        self._annotate(annotations)
+        for draft in self._drafts.values():
+            if draft.kind not in PRINTED_LATER and not draft.is_finished:
+                draft.finish()
 
     def _of_kind(self, *kinds: ObjectKind) -> list[Draft]:
         wanted = {kind.value for kind in kinds}
         return [draft for draft in self._drafts.values() if draft.kind in wanted]
 
-    def _annotate(self, rows: Iterable[tuple[Any, ...]]) -> None:
+    def _annotate(self, rows: Iterable[Row]) -> None:
+        """Add to the drafts that there are; what is finished has it already."""
         for class_oid, oid, number, attribute, value in rows:
             draft = self._drafts.get((class_oid, oid, number))
-            if draft is not None and value is not None:
+            if draft is not None and value is not None and not draft.is_finished:
                 draft.attributes[attribute] = value
 
     def _annotate_in_batches(self, statement: str, oids: Sequence[int]) -> None:
@@ -293,7 +359,7 @@ class Reading:
                 rows = self._rows(statement, oids=list(oids[start : start + BATCH]))[1]
             self._annotate(rows)
 
-    def _number_columns(self) -> None:
+    def _number_columns(self, inheritance: Iterable[Row]) -> None:
         """Positions among the living columns; a child by inheritance has the inherited ones first, as after a dump."""
         columns: dict[int, list[Draft]] = defaultdict(list)
         for draft in self._of_kind(ObjectKind.COLUMN):
@@ -301,19 +367,18 @@ class Reading:
         for own in columns.values():
             own.sort(key=lambda draft: draft.number)
         parents: dict[int, list[int]] = defaultdict(list)
-        for child, parent in self._rows("inheritance")[1]:
+        for child, parent in inheritance:
             parents[child].append(parent)
         ordered: dict[int, list[Draft]] = {}
         for oid in columns:
             for position, draft in enumerate(_in_order(oid, columns, parents, ordered), 1):
                 draft.position = position
 
-    def _add_indexes(self) -> None:
+    def _add_indexes(self, names: Sequence[str], rows: Iterable[Row]) -> None:
         """One behind a constraint adds to the constraint; a partition's copy counts only where it deviates."""
-        names, rows = self._rows("read_indexes")
         behind = {draft.oid: draft for draft in self._of_kind(ObjectKind.CONSTRAINT)}
         constraint_class = next((key[0] for key, draft in self._drafts.items() if draft.kind == CONSTRAINT), 0)
-        for class_oid, draft in Draft.from_rows(names[LEADING:], rows):
+        for class_oid, draft in Draft.from_rows(names[LEADING:], rows, self._names):
             parent, constraint = draft.private.get("_parent"), draft.private.get("_constraint")
             if (class_oid, draft.oid) in self.members:
                 continue

@@ -1,5 +1,6 @@
 -- The catalogs as rows.  Every statement gives first: kind, class, oid, subid, relation_oid, relation, name;
 -- each further column is an attribute, named as it is shown, NULL when it has its default; `_name` is for the reader only.
+-- The relation is NULL where it is one of its own, or one that the reader names by its oid (columns, constraints, indexes).
 -- Statements of five columns give: class, oid, subid, attribute, value, and add to an object read before.
 -- search_path is empty while these run, so every name that the server prints is qualified.
 -- Parameters: namespaces oid[] (those that count), left_out oid[] (relations that do not); relations, types, functions,
@@ -96,7 +97,7 @@ WHERE i.indisreplident AND c.relreplident = 'i'
 -- A default names no column, so it is printed as of no table: with the table, before 18 each takes as long as the table
 -- has columns, squared (1,600 defaults on 15: 15 s).
 SELECT 'table column', 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, a.attnum, c.oid,
-    pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
+    NULL,
     pg_catalog.quote_ident(a.attname),
     NULLIF(a.attinhcount, 0) AS _inherited,
     pg_catalog.format_type(a.atttypid, a.atttypmod) AS "type",
@@ -117,7 +118,6 @@ SELECT 'table column', 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, a
     -- Defined here and inherited too: it stays when the parent drops it.
     CASE WHEN a.attinhcount > 0 AND a.attislocal AND NOT c.relispartition THEN 'yes' END AS "also defined locally"
 FROM pg_catalog.pg_class c
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
@@ -135,15 +135,16 @@ WHERE con.contype = 'n' AND con.conrelid <> 0 AND (NOT con.convalidated OR con.c
   AND (%(relations)s::oid[] IS NULL OR con.conrelid = ANY (%(relations)s::oid[]));
 
 -- name: read_constraints
+-- Its relation is named by the reader, as a column's and an index's is.
 -- Inherited copies say nothing of their own: the parent's constraint implies them, and their names are generated.
 SELECT 'table constraint', 'pg_catalog.pg_constraint'::pg_catalog.regclass::oid, con.oid, 0, c.oid,
-    pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
+    NULL,
     pg_catalog.quote_ident(con.conname),
-    pg_catalog.regexp_replace(pg_catalog.pg_get_constraintdef(con.oid), ' NOT VALID$', '') AS "definition",
+    CASE WHEN con.convalidated THEN pg_catalog.pg_get_constraintdef(con.oid)
+         ELSE pg_catalog.regexp_replace(pg_catalog.pg_get_constraintdef(con.oid), ' NOT VALID$', '') END AS "definition",
     CASE WHEN NOT con.convalidated AND COALESCE((pg_catalog.to_jsonb(con) ->> 'conenforced')::boolean, true) THEN 'yes' END AS "not valid"
 FROM pg_catalog.pg_constraint con
 JOIN pg_catalog.pg_class c ON c.oid = con.conrelid
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE con.contype IN ('c', 'f', 'p', 'u', 'x') AND con.conparentid = 0
   AND NOT (con.contype = 'c' AND con.coninhcount > 0 AND NOT con.conislocal)
   AND c.relnamespace = ANY (%(namespaces)s::oid[]) AND c.oid <> ALL (%(left_out)s::oid[])
@@ -164,7 +165,7 @@ WHERE con.contype = 'c' AND t.typnamespace = ANY (%(namespaces)s::oid[])
 -- name: read_indexes
 -- pg_get_indexdef knows neither statistics targets nor CLUSTER.  Behind a constraint the definition is the constraint's.
 SELECT 'index', 'pg_catalog.pg_class'::pg_catalog.regclass::oid, x.oid, 0, c.oid,
-    pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
+    NULL,
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(x.relname),
     CASE WHEN p.inhparent IS NOT NULL THEN pg_catalog.pg_partition_root(x.oid)::text END AS _parent,
     con.oid AS _constraint,
@@ -192,7 +193,7 @@ SELECT 'sequence', 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, 0, c.
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
     pg_catalog.pg_get_userbyid(c.relowner) AS "owner",
     CASE c.relpersistence WHEN 'u' THEN 'unlogged' END AS "persistence",
-    -- of an identity column its column decides: LIKE … INCLUDING ALL makes a bigint one for an integer, pg_dump does not
+    -- of an identity column its column decides: LIKE ... INCLUDING ALL makes a bigint one for an integer, pg_dump does not
     CASE WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                           WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
                             AND d.refclassid = d.classid AND d.deptype = 'i')
