@@ -37,7 +37,7 @@ from pgrehearse.rehearsal.contention import (
 from pgrehearse.rehearsal.contention_findings import find_contention_findings, find_unmeasured_contention
 from pgrehearse.rehearsal.contention_run import contend
 from pgrehearse.rehearsal.contention_script import ScriptRun, ScriptTraffic
-from pgrehearse.rehearsal.contention_traffic import Traffic, read_statements
+from pgrehearse.rehearsal.contention_traffic import Traffic, TrafficStatement, read_statements
 from pgrehearse.rehearsal.contention_watch import LockWatch, PlanUnderTraffic, Reader
 from pgrehearse.rehearsal.render import render_markdown, render_text
 
@@ -158,10 +158,13 @@ def test_traffic_is_felt_and_leaves_nothing(shop: Conninfo, connection: Connecti
     statements, left_out = read_statements(connection, names)
     assert left_out == {}
     assert [len(each.keys) for each in statements if each.kind is TrafficKind.READ] == [200, 50, 0]
+    for text in (b"SELECT count(*) FROM users WHERE name LIKE '%1'", b"SELECT 1/0"):
+        statements.append(TrafficStatement(what="app.sql", kind=TrafficKind.APPLICATION, text=text))
     observed = PlanUnderTraffic(until_s=time.monotonic() + 60)
-    traffic = Traffic(lambda: connect(shop, verb="test"), statements, at_least=6, per_second=400)
+    traffic = Traffic(lambda: connect(shop, verb="test"), statements, at_least=7, per_second=400)
     with connect(shop, verb="test") as plan, traffic:
-        assert traffic.left_out == {}
+        said = "fails before the plan, too: division by zero (SQLSTATE 22012)"
+        assert traffic.left_out == {"a statement of app.sql": said}
         observed.pids = [plan.info.backend_pid]
         reader = Reader(connect(shop, verb="test"), [("public", "users")], hold_s=0.1)
         watch = LockWatch(connect(shop, verb="test"), observed, reader)
@@ -177,8 +180,10 @@ def test_traffic_is_felt_and_leaves_nothing(shop: Conninfo, connection: Connecti
     assert watch.waits.plan_ms >= 80
     assert watch.waits.behind_plan_ms >= 250
     assert watch.waits.longest_queue >= 1
-    for kind in (TrafficKind.READ, TrafficKind.WRITE):
-        figure = figures["public.users", kind]
+    for what, kind in (
+        ("public.users", TrafficKind.READ), ("public.users", TrafficKind.WRITE), ("app.sql", TrafficKind.APPLICATION)
+    ):  # fmt: skip
+        figure = figures[what, kind]
         assert figure.longest_ms is not None
         assert figure.longest_ms >= 300
         assert figure.errors == ()

@@ -21,6 +21,9 @@ STRIDE = 89  # coprime to that
 SAMPLED_FROM_ROWS = 20_000.0  # a larger table's keys come from all over it
 JOIN_S = 10.0
 DEADLOCK = "40P01"
+NAMED = {
+    TrafficKind.READ: "reads of", TrafficKind.WRITE: "writes to", TrafficKind.APPLICATION: "a statement of"
+}  # fmt: skip
 # What it names is not there any more: sent again and again, it would only tell the same.
 GONE = frozenset({"3F000", "42P01", "42703", "42883", "42809"})
 
@@ -181,11 +184,9 @@ class Traffic:
             try:
                 _send(session, statement, statement.keys[0] if statement.keys else None)
             except psycopg.Error as error:
-                what = f"{'reads of' if statement.kind is TrafficKind.READ else 'writes to'} {statement.what}"
+                what = f"{NAMED[statement.kind]} {statement.what}"
                 said = f"{error.diag.message_primary or type(error).__name__} (SQLSTATE {error.sqlstate})"
-                self.left_out[statement.what if statement.kind is TrafficKind.APPLICATION else what] = (
-                    f"fails before the plan, too: {said}"
-                )
+                self.left_out[what] = f"fails before the plan, too: {said}"
             else:
                 yield statement
 
