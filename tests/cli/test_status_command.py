@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -120,3 +121,19 @@ def test_a_long_history_is_counted_not_listed(database: Conninfo, folder: Path) 
     assert "0001_users" not in done.stdout
     assert "0011_x" in done.stdout
     assert "0001_users" in status(folder, "--all", url=database.text).stdout
+
+
+@pytest.mark.pg("== 18")
+def test_an_output_in_ascii_shows_every_name_and_keeps_the_answer(database: Conninfo, folder: Path) -> None:
+    (folder / "db/0003_größen.sql").write_text("CREATE TABLE sizes (id int);\n")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PRD_URL": database.text}
+    shown, answered = (
+        subprocess.run(
+            [sys.executable, "-m", "pgrehearse", "status", *more],
+            cwd=folder, env=environment, capture_output=True, check=False,
+        )
+        for more in ((), ("--json",))
+    )  # fmt: skip
+    assert (shown.returncode, answered.returncode) == (0, 0), shown.stderr + answered.stderr
+    assert rb"0003_gr\xf6\xdfen" in shown.stdout
+    assert "0003_größen" in answered.stdout.decode("utf-8")

@@ -104,6 +104,7 @@ def main() -> NoReturn:
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command line in this process; every outcome ends here as a message and an exit code."""
     code: object
+    _print_anything(machine_reads=_asks_json(arguments) or not {"sarif", "--format=sarif"}.isdisjoint(arguments))
     try:
         code = cli.main(args=list(arguments), prog_name="pgrehearse", standalone_mode=False)
         sys.stdout.flush()
@@ -130,6 +131,15 @@ def run_command(arguments: Sequence[str]) -> int:
             raise
         code = _tell(_unforeseen(error), as_json=_asks_json(arguments))
     return code if isinstance(code, int) else 0
+
+
+def _print_anything(*, machine_reads: bool) -> None:
+    """A terminal that cannot show a name's letters shows their numbers; JSON is UTF-8 (RFC 8259, 8.1)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if machine_reads and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def _asks_json(arguments: Sequence[str]) -> bool:
