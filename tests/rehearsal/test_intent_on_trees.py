@@ -48,6 +48,11 @@ ALTER TABLE narrowed DROP COLUMN note;
 DELETE FROM narrowed_1 WHERE id = 1;
 DELETE FROM untouched WHERE id > 1000;
 DROP TABLE leafless;
+-- pgrehearse: expect deletes other_name where kind = 'x'
+ALTER TABLE renamed RENAME TO other_name;
+DELETE FROM other_name WHERE kind = 'x';
+ALTER TABLE plain RENAME TO simple;
+DELETE FROM simple WHERE id = 1;
 DROP TABLE dropped;
 """
 
@@ -89,8 +94,11 @@ def test_what_is_declared_of_a_root_excuses_what_its_leaves_lost(
 def test_what_leaves_lost_beyond_the_declarations_is_told_once_of_their_root(
     database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path
 ) -> None:
-    make(connection, "narrowed", "thinned", "untouched", "dropped")
-    connection.execute("CREATE TABLE leafless (id int) PARTITION BY RANGE (id)")
+    make(connection, "narrowed", "thinned", "untouched", "dropped", "renamed")
+    connection.execute(
+        "CREATE TABLE leafless (id int) PARTITION BY RANGE (id); CREATE TABLE plain (id int PRIMARY KEY)"
+    )
+    connection.execute("INSERT INTO plain VALUES (1), (2)")
     document = rehearsing_on(database, tmp_path)(UNDECLARED, target=uat.conninfo())
     assert document["verdict"] == "loss"
     assert told(document, "thinned") == [("delete-rows", "error", "confirmed")]
@@ -101,6 +109,10 @@ def test_what_leaves_lost_beyond_the_declarations_is_told_once_of_their_root(
     assert told(document, "narrowed") == [("drop-column", "error", "confirmed")]
     assert told(document, "dropped") == [("drop-table", "error", "confirmed")]
     assert told(document, "untouched") == [("delete-rows", "info", "disproved")]
+    # Under the name that a statement knows it by, and not once more under the one before.
+    assert told(document, "other_name") == [("delete-rows", "info", "confirmed")]
+    assert told(document, "simple") == [("delete-rows", "error", "confirmed")]
+    assert told(document, "renamed") == told(document, "renamed_21") == told(document, "plain") == []
     # Without a partition there is nothing to lose.
     assert told(document, "leafless") == []
     (leafless,) = [each for each in document["findings"] if each["relation"] == "public.leafless"]

@@ -20,13 +20,20 @@ from pgrehearse.data.verdicts import (
 def losses_by_name(data: DataComparison) -> dict[str, TableLoss]:
     """Every table that was there before and was compared, and every partitioned one as its leaves together.
 
-    A tree one of whose leaves was not compared (a foreign one, one that may not be read) is there only where the
-    others lost something: that it lost nothing nobody knows.
+    By its name before, and where no other table carried that then, by its name after too: a plan that renames a table
+    goes on with the new name.  A tree one of whose leaves was not compared (a foreign one, one that may not be read) is
+    there only where the others lost something: that it lost nothing nobody knows.
     """
     # A new table may carry the name that a renamed one had; it lost nothing and must not stand in front of it.
     found = {table.name: table for table in data.tables if table.verdict is not TableVerdict.NEW}
     trees = {tree.name: loss for tree in data.trees if (loss := _tree_loss(tree, found)) is not None}
-    return found | trees
+    before = {**found, **trees}
+    after = {
+        loss.name_after: loss
+        for loss in before.values()
+        if loss.name_after is not None and loss.name_after not in before
+    }
+    return after | before
 
 
 def _tree_loss(tree: PartitionTree, tables: Mapping[str, TableLoss]) -> TableLoss | None:

@@ -111,13 +111,13 @@ def find_all(
     nothing_lost = data is not None and _is_whole(data)
     excused |= _excused_trees(data, losses, excused)
     held = [
-        _as_declared(finding, losses[finding.relation])
-        if finding.relation in excused and HazardClass.DATA_LOSS in finding.classes
+        _as_declared(finding, losses[str(finding.relation)])
+        if _name_before(finding, losses) in excused and HazardClass.DATA_LOSS in finding.classes
         else _held_against(finding, traces, losses if data is not None else None, nothing_lost=nothing_lost)
         for finding in predicted
     ]
     told = {(finding.relation, kind) for finding in (*held, *declared) for kind in finding.classes}
-    told |= _told_of_leaves((*held, *declared), data)
+    told |= _told_under_other_names((*held, *declared), losses, data)
     found = [
         *_failure_untold(failure, traces),
         *held,
@@ -158,14 +158,26 @@ def _excused_trees(
     )
 
 
-def _told_of_leaves(findings: Sequence[Finding], data: DataComparison | None) -> set[tuple[str | None, HazardClass]]:
-    """What was seen of a partitioned table is told of its leaves, too; what is only predicted of it is not."""
+def _name_before(finding: Finding, losses: Mapping[str, TableLoss]) -> str | None:
+    """What the relation that it names was called before the plan."""
+    loss = losses.get(finding.relation) if finding.relation is not None else None
+    return loss.name if loss is not None else finding.relation
+
+
+def _told_under_other_names(
+    findings: Sequence[Finding], losses: Mapping[str, TableLoss], data: DataComparison | None
+) -> set[tuple[str | None, HazardClass]]:
+    """What was seen of a renamed or a partitioned table is told of it as it was called before, and of its leaves.
+
+    What is only predicted of it is not.
+    """
     leaves = {tree.name: tree.leaves for tree in data.trees} if data is not None else {}
+    seen = [finding for finding in findings if finding.evidence in (Evidence.CONFIRMED, Evidence.OBSERVED)]
     return {
-        (leaf, kind)
-        for finding in findings
-        if finding.relation in leaves and finding.evidence in (Evidence.CONFIRMED, Evidence.OBSERVED)
-        for leaf in leaves[finding.relation]
+        (told, kind)
+        for finding in seen
+        if (name := _name_before(finding, losses)) is not None
+        for told in (name, *leaves.get(name, ()))
         for kind in finding.classes
     }
 
