@@ -97,4 +97,4 @@ def test_a_fence_is_carried_over_with_the_settings_and_stays_known(story: Story)
     story.swap("p1", "restored")
     standing = find_standing(story.releases, "restored")
     assert standing is not None
-    assert standing["before"] == "off"
+    assert standing.before == "off"

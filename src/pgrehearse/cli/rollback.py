@@ -31,7 +31,7 @@ Examples:
   pgrehearse rollback                      the newest promotion of the protected environment
   pgrehearse rollback 20261122-1904 --to prd
   pgrehearse rollback --restore --yes      from the backup, although the inverse would do
-  pgrehearse rollback --undo               open a database that an interrupted restore has shut""",
+  pgrehearse rollback --undo               open a database that a killed run has shut or fenced""",
 )
 @click.argument("promotion", required=False)
 @click.option("--to", metavar="ENV|URL", help="The database; default: the protected environment.")
@@ -44,7 +44,7 @@ Examples:
 @click.option("--reapply", is_flag=True, help="Of a restore: write back what the application wrote since.")
 @click.option("--yes", is_flag=True, help="Agree to a restore without being asked.")
 @click.option("--list", "listing", is_flag=True, help="List the promotions of this database.")
-@click.option("--undo", is_flag=True, help="Open a database that an interrupted restore has shut; drops nothing.")
+@click.option("--undo", is_flag=True, help="Open a database that a killed run has shut or fenced; drops nothing.")
 @click.option("--drop", is_flag=True, help="With --undo: drop what the restore has made beside it.")
 @click.option("--lock-timeout", "lock_timeout_s", metavar="SECONDS", type=click.FloatRange(min=0.001),
               help="Wait no longer than this for a lock, then try again a few times.")  # fmt: skip

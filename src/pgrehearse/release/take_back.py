@@ -29,6 +29,7 @@ from pgrehearse.release.restore.written_files import By
 from pgrehearse.release.standing import is_nothing_applied
 from pgrehearse.release.touched import differences_where_touched
 from pgrehearse.release.ways_back import Looking, TakeBackRequest, Way
+from pgrehearse.release.write_fence import StandingFence, find_standing, lift_left, past_fence
 from pgrehearse.rollback.aside import find_added
 from pgrehearse.rollback.perform import Ddl, WentBack, perform
 
@@ -110,6 +111,10 @@ def _take_back(
     dry_run: bool,
 ) -> TakenBack:
     require_session(request.production)
+    fenced = find_standing(releases, request.promotion.key)
+    if fenced is not None:  # our own sessions may write while it stands
+        request = replace(request, production=past_fence(request.production), migrate=past_fence(request.migrate))
+        tell(f"{fenced.told}; taking the promotion back lifts it")
     with ExitStack() as stack:
         session = stack.enter_context(connect(request.production, verb="rollback"))
         name = f"promote {request.promotion.key}"
@@ -133,6 +138,7 @@ def _take_back(
                 told=committed.told,
             )
             if not dry_run:
+                done = replace(done, told=(*done.told, *_lift(fenced, request, releases, now)))
                 releases.append(
                     ROLLBACK_ENDED, request.promotion.id, {**done.as_json(), "outcome": "taken-back"}, now()
                 )
@@ -148,6 +154,7 @@ def _take_back(
             type=best.type if best is not None else IMPOSSIBLE,
             ways=ways,
             held_by=held_by,
+            told=() if fenced is None else (f"{fenced.told}; taking the promotion back lifts it",),
         )
         if lease is None:
             return answer
@@ -155,11 +162,11 @@ def _take_back(
             raise NoWayBack(_why_none(ways))
         if best.type in BY_INVERSE:
             releases.append(ROLLBACK_BEGUN, request.promotion.id, {"type": best.type, "by": dict(request.by)}, now())
-            return _go_inverse(request, looking, answer, releases, now, tell)
+            return _go_inverse(request, looking, answer, releases, now, tell, fenced)
         if not agree(best):
             raise NoWayBack("nothing was done: the only way left loses what was written since", remedy=RESTORE_REMEDY)
         session.close()  # whoever shuts production ends its sessions
-        return _go_restore(request, answer, releases, now, progress, lease)
+        return _go_restore(request, answer, releases, now, progress, lease, fenced)
 
 
 def _require_anything_applied(session: Connection, releases: ReleaseLedger, request: TakeBackRequest) -> None:
@@ -187,6 +194,15 @@ def _why_none(ways: Sequence[Way]) -> str:
     return "\n".join(lines)
 
 
+def _lift(
+    fenced: StandingFence | None, request: TakeBackRequest, releases: ReleaseLedger, now: Callable[[], datetime]
+) -> tuple[str, ...]:
+    """What was taken back needs no fence any more; its owner is who put it up, the role that migrates."""
+    if fenced is None:
+        return ()
+    return (lift_left(fenced, lambda: connect(request.migrate, verb="rollback"), releases, now=now()),)
+
+
 def _go_inverse(
     request: TakeBackRequest,
     looking: Looking,
@@ -194,6 +210,7 @@ def _go_inverse(
     releases: ReleaseLedger,
     now: Callable[[], datetime],
     tell: Callable[[str], None],
+    fenced: StandingFence | None,
 ) -> TakenBack:
     document, touched, before = looking.document, looking.touched, looking.before
     assert document is not None
@@ -225,6 +242,7 @@ def _go_inverse(
         *(f"kept aside: {kept.rows:,} rows of {kept.what} in {kept.table}" for kept in went.kept_aside),
         *went.weakened,
         *(f"not as it was before the promotion: {line}" for line in differing),
+        *_lift(fenced, request, releases, now),
     )
     done = replace(answer, inverse=went, told=told)
     releases.append(ROLLBACK_ENDED, request.promotion.id, {**done.as_json(), "outcome": "taken-back"}, now())
@@ -238,6 +256,7 @@ def _go_restore(
     now: Callable[[], datetime],
     progress: Progress,
     lease: Lease,
+    fenced: StandingFence | None,
 ) -> TakenBack:
     promotion = request.promotion
     backup = _backup_of(promotion)
@@ -263,7 +282,8 @@ def _go_restore(
         progress=progress,
         renew=lease.renew,
     )
-    return replace(answer, restore=swapped, told=tuple(_restored_told(swapped)))
+    lifted = _lift(fenced, request, releases, now)  # the restored database has it too: it is a setting of production
+    return replace(answer, restore=swapped, told=(*_restored_told(swapped), *lifted))
 
 
 def _restored_told(swapped: Swapped) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pgrehearse.release.gate import Reason, ReasonKind
 from pgrehearse.release.history import PromotionRecord, Unfinished, find_unfinished
 from pgrehearse.release.lease import describe
 from pgrehearse.release.promotion_run import APPLY, GATE, IMAGES, RECOVERABILITY, VERIFY
+from pgrehearse.release.write_fence import StandingFence, find_standing
 
 DOING = {
     GATE: "asking the gate",
@@ -72,11 +73,13 @@ class UnderWay:
 
     at_work: LeaseRow | None  # whose run holds the lease now
     standing: Standing | None
+    fence: StandingFence | None = None  # against everybody else's writes; around the database until somebody lifts it
 
     @property
     def is_stuck(self) -> bool:
-        """A promotion was left in the middle: something is applied, something is not, and nobody is at it."""
-        return self.at_work is None and self.standing is not None and self.standing.is_begun
+        """Nobody is at it, and a promotion was left in the middle, something applied and something not; or a fence."""
+        is_begun = self.standing is not None and self.standing.is_begun
+        return self.at_work is None and (is_begun or self.fence is not None)
 
     @property
     def told(self) -> tuple[str, ...]:
@@ -89,6 +92,8 @@ class UnderWay:
                 f"promotion {found.id}, begun at {found.began_at:%Y-%m-%d %H:%M:%S} UTC by {found.begun_by}, "
                 f"{verb} {self.standing.at}; {self.standing.files}"
             )
+        if self.fence is not None:
+            lines.append(self.fence.told)
         if self.at_work is not None:
             lines.append(describe(self.at_work))
         return tuple(lines)
@@ -100,7 +105,11 @@ class UnderWay:
                 "Another promotion or rollback is refused meanwhile.  If its machine is gone, its lease ends by itself "
                 f"at {self.at_work.until:%H:%M:%S} UTC; then `pgrehearse resume` goes on with a promotion."
             )
-        if self.standing is not None and not self.standing.is_begun:
+        if self.standing is None:
+            return "`pgrehearse rollback --undo` lifts the fence; so does the next promotion."
+        if self.fence is not None:
+            return "`pgrehearse resume` goes on with what is left, and lifts the fence; so does `pgrehearse rollback`."
+        if not self.standing.is_begun:
             return "`pgrehearse resume` goes on with it; promoting another receipt gives it up, for nothing is applied."
         return "`pgrehearse resume` goes on with what is left."
 
@@ -171,7 +180,7 @@ def promoted_reason(done: PromotionRecord) -> Reason:
 
 
 def read_under_way(releases: ReleaseLedger, key: str, session: Connection, ledgers: Ledgers) -> UnderWay | None:
-    """Who is promoting this database now, and what was left unfinished; None where all is quiet.
+    """Who is promoting this database now, what was left unfinished, and a fence; None where all is quiet.
 
     ``ledgers``: the migration ledgers that a plan of this database may be recorded in.  While a run holds them, what
     is applied is told as the release ledger recorded its commits.
@@ -179,9 +188,11 @@ def read_under_way(releases: ReleaseLedger, key: str, session: Connection, ledge
     lease = releases.read_lease(f"promote {key}")
     at_work = lease if lease is not None and not lease.has_ended else None
     unfinished = find_unfinished(releases, key)
+    fence = find_standing(releases, key)
     if unfinished is None:
-        return None if at_work is None else UnderWay(at_work=at_work, standing=None)
-    return UnderWay(at_work=at_work, standing=_read_standing(unfinished, session, ledgers))
+        is_quiet = at_work is None and fence is None
+        return None if is_quiet else UnderWay(at_work=at_work, standing=None, fence=fence)
+    return UnderWay(at_work=at_work, standing=_read_standing(unfinished, session, ledgers), fence=fence)
 
 
 def _read_standing(unfinished: Unfinished, session: Connection, ledgers: Ledgers) -> Standing:
