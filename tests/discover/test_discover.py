@@ -90,6 +90,9 @@ def test_a_direct_url_is_preferred_to_a_pooled_one(tmp_path: Path) -> None:
         ("supabase/migrations/20240101000000_init.sql", SourceKind.SQL_FOLDER),
         ("db/migrations/0001_init.sql", SourceKind.SQL_FOLDER),
         ("0001_init.sql", SourceKind.SQL_FOLDER),
+        ("db/0001_init.sql", SourceKind.SQL_FOLDER),
+        ("server/schema-changes/0001_init.sql", SourceKind.SQL_FOLDER),
+        ("packages/drizzle/meta/_journal.json", SourceKind.DRIZZLE_JOURNAL),
     ],
 )
 def test_usual_folders_are_found_by_what_they_hold(tmp_path: Path, file: str, kind: SourceKind) -> None:
@@ -101,6 +104,16 @@ def test_usual_folders_are_found_by_what_they_hold(tmp_path: Path, file: str, ki
     assert found.kind is kind
     expected = path.parent.parent if kind is not SourceKind.SQL_FOLDER else path.parent
     assert tmp_path / found.path == expected
+
+
+def test_of_several_unusual_folders_the_nearest_is_taken_and_the_others_are_told(tmp_path: Path) -> None:
+    for path in ("node_modules/driver/0001_theirs.sql", "apps/shop/0001_far.sql", "changes/0001_near.sql"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text("SELECT 1;")
+    found = discover(tmp_path)
+    assert found.migrations is not None
+    assert found.migrations.path == "changes"
+    assert found.notes == ("apps/shop holds migrations too; only one folder can be configured.",)
 
 
 def test_an_empty_folder_and_a_prisma_folder_are_no_migrations(tmp_path: Path) -> None:

@@ -444,6 +444,28 @@ def test_a_role_set_by_a_file_needs_no_right_on_our_progress_either(
         connection.execute("DROP OWNED BY poor_role; DROP ROLE poor_role")
 
 
+ALLOW_LIST = """
+CREATE FUNCTION allow_list() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE object_type = 'schema') THEN
+        RAISE EXCEPTION 'this schema is not in the allow list';
+    END IF;
+END $$;
+CREATE EVENT TRIGGER allow_list ON ddl_command_end EXECUTE FUNCTION allow_list();
+"""
+
+
+@pytest.mark.pg("== 18")
+@BOTH
+def test_an_event_trigger_that_refuses_the_ledger_is_told(
+    database: Conninfo, connection: Connection, kind: SourceKind
+) -> None:
+    connection.execute(ALLOW_LIST)
+    with pytest.raises(MigrationFailed, match="this schema is not in the allow list .*allow_list") as caught:
+        run_plan(database, plan_of("SELECT 1;", kind=kind))
+    assert "event trigger" in str(caught.value.remedy)
+
+
 @pytest.mark.pg("== 18")
 @BOTH
 def test_a_role_that_may_not_make_the_ledger_is_told_what_it_needs(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ USUAL_FOLDERS = (
     "drizzle",
     "migrations",
     "db/migrations",
+    "db",
     "src/db/migrations",
     "src/drizzle",
     "database/migrations",
@@ -22,6 +24,7 @@ USUAL_FOLDERS = (
     "sql",
     ".",
 )
+NOT_THE_TEAMS_OWN = frozenset({"node_modules", "vendor", "venv", "dist", "build", "target"})
 DEFAULT_VARIABLE = "DATABASE_URL"
 _PRISMA_MARK = "migration_lock.toml"  # its folders look like drizzle 1.0's, but its ledger is another
 _PRODUCTION = frozenset({"production", "prod", "prd", "live"})
@@ -97,11 +100,36 @@ def _migrations(directory: Path, drizzle: DrizzleConfig | None, notes: list[str]
             notes.append(f"{drizzle.out}, which {drizzle.file} names, holds no migrations yet.")
         return FoundMigrations(path=drizzle.out, kind=kind)
     found = [(path, kind) for path in USUAL_FOLDERS if (kind := _layout(directory, path, notes)) is not None]
+    found = found or _elsewhere(directory)
     if not found:
         return None
     notes.extend(f"{path} holds migrations too; only one folder can be configured." for path, _ in found[1:])
     path, kind = found[0]
     return FoundMigrations(path=path, kind=kind)
+
+
+def _elsewhere(directory: Path) -> list[tuple[str, SourceKind]]:
+    """Folders with migrations whose names are not usual, at most two steps down; nearer ones first."""
+    near = _folders(directory)
+    found = []
+    for folder in (*near, *(below for each in near for below in _folders(each))):
+        path = folder.relative_to(directory).as_posix()
+        if (kind := _layout(directory, path, [])) is not None:
+            found.append((path, kind))
+    return found
+
+
+def _folders(directory: Path) -> list[Path]:
+    with suppress(OSError):
+        return sorted(
+            each
+            for each in directory.iterdir()
+            if each.is_dir()
+            and not each.name.startswith(".")
+            and each.name not in NOT_THE_TEAMS_OWN
+            and not (each / _PRISMA_MARK).exists()
+        )
+    return []
 
 
 def _layout(directory: Path, path: str, notes: list[str]) -> SourceKind | None:

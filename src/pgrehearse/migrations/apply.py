@@ -140,3 +140,14 @@ def _create_ledger(ledger: MigrationLedger, guard: Connection) -> None:
             remedy=f'GRANT CREATE ON DATABASE "{guard.info.dbname}" to that role, or let an administrator run '
             "the first migration.",
         ) from error
+    except psycopg.OperationalError:
+        raise  # the line was cut, or a lock was not to be had: the caller tells that
+    except psycopg.Error as error:  # an event trigger of the team's, most likely
+        context = (error.diag.context or "").partition("\n")[0]
+        raise MigrationFailed(
+            f"the server refuses to make {ledger.table}: {str(error.diag.message_primary or error).strip()}"
+            f"{f' ({context})' if context else ''}; nothing was applied",
+            sqlstate=error.sqlstate,
+            remedy=f"Let what refuses it (an event trigger: \\dy in psql) allow {ledger.table}, or let an "
+            "administrator make it.",
+        ) from error
