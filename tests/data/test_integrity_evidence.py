@@ -8,7 +8,7 @@ import pytest
 
 from pgrehearse.data.integrity.examine import examine_integrity
 from pgrehearse.data.integrity.verdicts import CheckVerdict, Integrity
-from pgrehearse.rehearsal.integrity import find_kept, find_unchanged
+from pgrehearse.rehearsal.integrity import find_kept, find_unchanged, find_widened
 
 SHOP = """
 CREATE SCHEMA app; SET search_path = app;
@@ -74,6 +74,7 @@ def examine(twins: Any, role: str = "postgres") -> Integrity:
         lambda: twins.session(twins.clone, role),
         role=role,
         unchanged=find_unchanged(data),
+        widened=find_widened(data),
         kept=find_kept(data),
     )
 
@@ -168,6 +169,15 @@ def test_what_is_not_touched_is_not_asked_of_a_superusers_plan(twins: Any) -> No
     assert detail(integrity, "foreign keys").startswith("0 of 2 asked")
     assert detail(integrity, "exclusion constraints") == "1 of 1 asked of the rows (role postgres is a superuser)"
     assert detail(integrity, "materialized views") == "1 in all, 0 compared with what their query gives now"
+
+
+@pytest.mark.pg("== 18")
+def test_of_a_table_that_only_gained_columns_their_own_promises_are_asked(twins: Any) -> None:
+    twins.given("CREATE TABLE t (id int PRIMARY KEY, v int CHECK (v > 0)); INSERT INTO t VALUES (1, 1)")
+    twins.migrate("ALTER TABLE t ADD n int", "UPDATE pg_attribute SET attnotnull = true WHERE attname = 'n'")
+    integrity = examine(twins)
+    assert [broken.hazard for broken in integrity.broken] == ["broken-not-null"]
+    assert detail(integrity, "checks").startswith("0 of 1")
 
 
 REFERRED_TO = {

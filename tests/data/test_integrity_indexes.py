@@ -91,3 +91,37 @@ def test_large_objects_are_not_looked_for_where_nothing_was_touched(twins: Any) 
     integrity = examine(twins)
     assert integrity.broken == ()
     assert "neither they nor the tables" in detail(integrity, "large objects")
+
+
+CALLED = """
+CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t SELECT g, 'a' || g FROM generate_series(1, 200) g;
+CREATE TABLE rates (code text PRIMARY KEY, rate int); INSERT INTO rates VALUES ('a', 1);
+CREATE FUNCTION f(t text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower(t)'; CREATE INDEX fi ON t (f(a));
+CREATE FUNCTION g(a text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+AS 'DECLARE t text := a; BEGIN RETURN t || (SELECT max(rate) FROM public.rates); END';
+CREATE INDEX words ON t USING gin (to_tsvector('simple', f(a)));
+CREATE TABLE by_rate (id int PRIMARY KEY, a text); INSERT INTO by_rate VALUES (1, 'x');
+CREATE INDEX reads ON by_rate (g(a));
+"""
+
+
+@pytest.mark.pg("== 18")
+@pytest.mark.parametrize(
+    "migration",
+    ["ALTER TABLE t ADD COLUMN n int; ALTER TABLE by_rate ADD n int DEFAULT 1", "INSERT INTO t VALUES (500, 'q')"],
+)
+def test_an_index_whose_function_did_not_change_is_the_servers_to_maintain(twins: Any, migration: str) -> None:
+    """The function's parameter is called as the table is."""
+    twins.given(CALLED)
+    twins.migrate(migration)
+    integrity = examine(twins)
+    assert (integrity.broken, integrity.not_measured) == ((), ())
+
+
+@pytest.mark.pg("== 18")
+def test_an_index_whose_function_reads_a_table_that_was_touched_is_evaluated(twins: Any) -> None:
+    twins.given(CALLED)
+    twins.migrate("UPDATE rates SET rate = 2; ALTER TABLE by_rate ADD COLUMN n int")
+    integrity = examine(twins)
+    assert [(each.hazard, each.promise) for each in integrity.broken] == [("stale-index", "index public.reads")]
+    assert integrity.not_measured == ()

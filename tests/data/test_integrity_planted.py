@@ -10,7 +10,7 @@ import pytest
 from pgrehearse.data.integrity.examine import examine_integrity
 from pgrehearse.data.integrity.verdicts import CheckVerdict, Integrity, Weight
 from pgrehearse.postgres.connect import fetch_value
-from pgrehearse.rehearsal.integrity import find_kept, find_unchanged
+from pgrehearse.rehearsal.integrity import find_kept, find_unchanged, find_widened
 
 SHOP = """
 CREATE TABLE parent (id int PRIMARY KEY, name text);
@@ -316,6 +316,7 @@ def examine(twins: Any, role: str = "postgres", **options: Any) -> Integrity:
         lambda: twins.session(twins.clone, role),
         role=role,
         unchanged=find_unchanged(data),
+        widened=find_widened(data),
         kept=find_kept(data),
         **options,
     )

@@ -1,12 +1,12 @@
 """The integrity of what the plan left, brought into the rehearsal: its checks, its findings, what is not measured."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from pgrehearse.clones.pair import ClonePair
 from pgrehearse.data.integrity.examine import examine_integrity
 from pgrehearse.data.integrity.verdicts import BrokenPromise, CheckVerdict, Integrity, IntegrityCheck, Weight
-from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, TableLoss, TableVerdict
+from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, TableVerdict
 from pgrehearse.hazards.finding import HazardClass, Level, Measured
 from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.judge import LostGuarantee, Unmeasured
@@ -28,6 +28,7 @@ def rehearse_integrity(
         (lambda: pair.session_as_role("observe")) if pair.role_access is not None else None,
         role=pair.role,
         unchanged=find_unchanged(data),
+        widened=find_widened(data),
         kept=find_kept(data),
         ignore_relations=ignore_relations,
         progress=progress.advance,
@@ -50,7 +51,21 @@ def _sequences(data: DataComparison) -> Iterator[IntegrityCheck]:
 
 def find_unchanged(data: DataComparison) -> frozenset[str]:
     """Tables of the clone that hold the rows and columns that they held before, and no other."""
-    return frozenset(table.name_after for table in data.tables if table.name_after is not None and _is_same(table))
+    return _those_with(data, SAME_VALUES)
+
+
+def find_widened(data: DataComparison) -> frozenset[str]:
+    """Tables of the clone that hold the rows that they held before and no other, and new columns beside their own."""
+    return _those_with(data, (*SAME_VALUES, ColumnVerdict.NEW)) - find_unchanged(data)
+
+
+def _those_with(data: DataComparison, columns: Collection[ColumnVerdict]) -> frozenset[str]:
+    return frozenset(
+        table.name_after
+        for table in data.tables
+        if table.name_after is not None and table.verdict in SAME_ROWS
+        if all(column.verdict in columns for column in table.columns)
+    )
 
 
 def find_kept(data: DataComparison) -> dict[str, frozenset[str]]:
@@ -64,10 +79,6 @@ def find_kept(data: DataComparison) -> dict[str, frozenset[str]]:
         for table in data.tables
         if table.name_after is not None and table.rows_lost == 0 and table.verdict in KEPT_ROWS
     }  # fmt: skip
-
-
-def _is_same(table: TableLoss) -> bool:
-    return table.verdict in SAME_ROWS and all(column.verdict in SAME_VALUES for column in table.columns)
 
 
 def find_broken_promises(integrity: Integrity) -> Iterator[LostGuarantee]:

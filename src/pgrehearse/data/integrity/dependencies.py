@@ -1,15 +1,15 @@
 """What an expression, a view or a routine is made of, as far down as can be followed.
 
 The catalogs know what an expression calls.  They do not know what a function's text calls or reads: there every
-word of the text that is the name of a routine or relation of this database counts, which finds too much rather
-than too little.  Names that a text puts together while it runs are not found.
+word of the text that is the name of a routine of this database counts, and of a relation where one could stand, which
+finds too much rather than too little.  Names that a text puts together while it runs are not found.
 """
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pgrehearse.data.integrity.routine_text import words_of
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.named_queries import named_queries
 
@@ -17,7 +17,6 @@ QUERIES = named_queries(__file__)
 
 # pg_class.oid of the catalogs, as initdb gives them in every version.
 PG_PROC, PG_CLASS, PG_ATTRDEF, PG_CONSTRAINT = 1255, 1259, 2604, 2606
-_WORD = re.compile(r"[^\W\d][\w$]*|\"(?:[^\"]|\"\")+\"")
 
 
 class Node(NamedTuple):
@@ -31,6 +30,7 @@ class Node(NamedTuple):
 class Routine:
     name: str
     text: str
+    language: str
     version: str  # a digest of all that decides what it does
 
 
@@ -62,16 +62,18 @@ class Dependencies:
             seen.add(node)
             waiting += self.edges.get(node, ())
             if node.catalog == PG_PROC and node.oid in self.routines:
-                waiting += self._named_in(self.routines[node.oid].text)
+                waiting += self._named_in(self.routines[node.oid])
         return Reached(
             routines=frozenset(n.oid for n in seen if n.catalog == PG_PROC and n.oid in self.routines),
             relations=frozenset(n.oid for n in seen if n.catalog == PG_CLASS),
         )
 
-    def _named_in(self, text: str) -> Iterable[Node]:
-        for word in set(_WORD.findall(text)):
-            name = word[1:-1].replace('""', '"') if word.startswith('"') else word.lower()
-            yield from self.by_name.get(name, ())
+    def _named_in(self, routine: Routine) -> Iterable[Node]:
+        words = words_of(routine.text, routine.language)
+        for word in words.all:
+            for node in self.by_name.get(word, ()):
+                if node.catalog != PG_CLASS or word in words.of_relations:
+                    yield node
 
 
 def read_dependencies(session: Connection, relations: Mapping[int, str]) -> Dependencies:
@@ -80,8 +82,8 @@ def read_dependencies(session: Connection, relations: Mapping[int, str]) -> Depe
     for classid, objid, refclassid, refobjid in session.execute(QUERIES["edges"]):
         edges.setdefault(Node(classid, objid), []).append(Node(refclassid, refobjid))
     routines = {
-        oid: Routine(name=name, text=text, version=version)
-        for oid, name, text, version in session.execute(QUERIES["routines"])
+        oid: Routine(name=name, text=text, language=language, version=version)
+        for oid, name, text, language, version in session.execute(QUERIES["routines"])
     }
     by_name: dict[str, list[Node]] = {}
     for oid, routine in routines.items():

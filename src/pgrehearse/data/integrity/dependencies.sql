@@ -23,7 +23,7 @@ WHERE c.relkind IN ('v', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'informat
 
 -- name: routines
 -- In languages whose text is there to read; what is compiled is nobody's to change by SQL.
-SELECT p.oid::int8, p.proname::text, p.prosrc,
+SELECT p.oid::int8, p.proname::text, p.prosrc, l.lanname::text,
        pg_catalog.md5(pg_catalog.concat_ws(' ', p.prosrc, p.prosqlbody::text, p.proconfig::text, p.provolatile,
                                            p.proisstrict, p.prolang, p.prosecdef))
 FROM pg_catalog.pg_proc p

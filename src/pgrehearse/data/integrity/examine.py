@@ -43,6 +43,7 @@ def examine_integrity(
     *,
     role: str,
     unchanged: Collection[str],
+    widened: Collection[str] = (),
     kept: Mapping[str, Collection[str]] | None = None,
     ignore_relations: Collection[str] = (),
     progress: Progress = lambda what, done, total: None,
@@ -51,8 +52,9 @@ def examine_integrity(
 
     ``clone`` was a TEMPLATE copy of ``pristine``; nobody may write to either meanwhile.  ``as_role`` opens a session
     into the clone as ``role``, which ran the plan: routines of users run as it alone.  ``unchanged`` names tables
-    (``namespace.relation``) of the clone whose rows are proved to be the same as before; ``kept`` names others that
-    lost no row, with the columns in which every row of before has its value of before.
+    (``namespace.relation``) of the clone whose rows are proved to be the same as before; ``widened`` others
+    of which that holds, and which have new columns beside; ``kept`` those that lost no row, with the columns in which
+    every row of before has its value of before.
 
     Cost: some catalog queries on both sides, then scans of the tables that are not unchanged, of those behind their
     foreign keys, and of what is NOT VALID.  Only reads.  What cannot be asked is in ``not_measured``; no other question
@@ -62,7 +64,9 @@ def examine_integrity(
     found = _Found()
     with IntegritySessions(pristine, clone, as_role) as sessions:
         try:
-            after, before, changes = _read(sessions, role, frozenset(unchanged), kept or {}, ignore_relations)
+            after, before, changes = _read(
+                sessions, role, frozenset(unchanged), frozenset(widened), kept or {}, ignore_relations
+            )
         except psycopg.Error as error:
             raise DataNotCompared(f"what the schema promises could not be read ({condition(error)})") from error
         promises = read_promises(after, _lost_labels(before, after))
@@ -90,6 +94,7 @@ def _read(
     sessions: IntegritySessions,
     role: str,
     unchanged: frozenset[str],
+    widened: frozenset[str],
     kept: Mapping[str, Collection[str]],
     ignored: Collection[str],
 ) -> tuple[Catalog, Catalog, Changes]:
@@ -99,10 +104,13 @@ def _read(
     dependencies_before = read_dependencies(there, {oid: each.relname for oid, each in relations_before.items()})
     routines = find_changed_routines(dependencies_before, dependencies)
     moved = _moved(relations, relations_before)
-    rows_changed = {oid for oid, each in relations.items() if each.kind == "r" and each.name not in unchanged}
+    grown = {oid for oid, each in relations.items() if each.kind == "r" and each.name in widened}
+    rows_changed = {
+        oid for oid, each in relations.items() if each.kind == "r" and each.name not in unchanged and oid not in grown
+    }
     touched = frozenset(above for oid in rows_changed for above in ancestors_of(relations, oid))
     # A routine that is another one now may stand behind any bound.
-    asked = touched | moved if not routines else frozenset(relations)
+    asked = touched | moved | grown if not routines else frozenset(relations)
     changes = Changes(
         power=read_power(here, role),
         touched=touched,

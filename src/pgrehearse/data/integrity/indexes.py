@@ -148,7 +148,7 @@ def _evaluate(
     """The same rows give other values now: then the index, which nobody built again, holds the old ones."""
     relation, then = after.relations[index.relation], before.indexes[index.oid]
     if changes.is_touched(relation.oid):
-        reason = "its function and its rows were changed, and only amcheck could tell what it still holds"
+        reason = "what it calls, or what that reads, was changed and so were its rows: only amcheck could tell"
         seen.unmeasured.append(Unmeasured(what=f"index {index.name}", reason=reason, decisive=True))
         return
     seen.checked += 1
