@@ -1,7 +1,10 @@
 """What every session of ours is like, whatever the database and the environment say."""
 
+import os
+
 import pytest
 
+from pgrehearse.errors import ServerUnreachable
 from pgrehearse.postgres.connect import connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
@@ -25,3 +28,18 @@ def test_the_environment_does_not_choose_the_encoding(database: Conninfo, monkey
     monkeypatch.setenv("PGCLIENTENCODING", "SQL_ASCII")
     with connect(database, verb="test") as session:
         assert fetch_value(session, "SELECT 'é'::text") == "é"
+
+
+@pytest.mark.pg("== 18")
+def test_a_database_with_no_connection_left_is_told(server: LocalServer, database: Conninfo) -> None:
+    """A superuser is never kept out."""
+    role = f"one_of_many_{os.getpid()}"
+    with connect(database, verb="test") as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'p'".encode())
+        admin.execute(f"ALTER DATABASE {database.database} CONNECTION LIMIT 1".encode())
+        try:
+            with pytest.raises(ServerUnreachable, match="too many connections") as caught:
+                connect(database.replaced(user=role, password="p"), verb="test")
+            assert "--jobs 1" in str(caught.value.remedy)
+        finally:
+            admin.execute(f"DROP ROLE {role}".encode())

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pgrehearse.errors import ServerUnreachable
+from pgrehearse.errors import LocalServerFailed, ServerUnreachable
 from pgrehearse.postgres.binaries import Binaries, require_server
 from pgrehearse.postgres.connect import connect, fetch_value
 from pgrehearse.postgres.local_server import LocalServer
@@ -78,3 +78,12 @@ def test_a_server_starts_from_an_environment_that_others_may_not_enter(tmp_path:
     with LocalServer.create(moved) as server, connect(server.conninfo(), verb="test") as session:
         assert fetch_value(session, "SELECT 1") == 1
     shutil.rmtree(server.binaries.directory.parents[2])
+
+
+def test_a_directory_too_deep_for_a_socket_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 90)
+    deep.mkdir()
+    with pytest.raises(LocalServerFailed, match="socket") as caught:
+        LocalServer.create(require_server(18), parent=deep)
+    assert "clone.directory" in str(caught.value.remedy)
+    assert list(deep.iterdir()) == []

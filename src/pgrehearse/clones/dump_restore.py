@@ -10,7 +10,7 @@ from pathlib import Path
 from pgrehearse.errors import CloneFailed, PgRehearseError, ServerUnreachable, SourceUnreadable
 from pgrehearse.postgres.binaries import Binaries
 from pgrehearse.postgres.child_process import start_child
-from pgrehearse.postgres.connect import scrub
+from pgrehearse.postgres.connect import NO_CONNECTION_LEFT, scrub
 from pgrehearse.postgres.conninfo import Conninfo
 
 LOCK_WAIT_MS = 60_000  # how long pg_dump waits for a table that a migration on the source holds
@@ -196,6 +196,7 @@ _KNOWN: tuple[tuple[str, type[PgRehearseError], str | None], ...] = (
      "Install the extension's package on the target server, or leave --target away."),
     (r"database .* does not exist|terminating connection|server closed the connection|connection to server was lost",
      CloneFailed, "The server ended the copy's sessions (restart, DROP DATABASE … FORCE?).  Check it, then run again."),
+    (r"too many connections|connection slots", ServerUnreachable, NO_CONNECTION_LEFT),
     (r"connection to server .* failed", ServerUnreachable, None),
 )  # fmt: skip
 

@@ -15,6 +15,11 @@ CONNECT_TIMEOUT_S = 10
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
+NO_CONNECTION_LEFT = (
+    "Every connection that it admits is in use.  Use fewer (--jobs 1), end idle ones, or raise the CONNECTION LIMIT of "
+    "the database or the role, or max_connections."
+)
+
 
 def connect(conninfo: Conninfo, *, verb: str, autocommit: bool = True) -> Connection:
     """Open a session whose ``application_name`` is ``pgrehearse:VERB``.
@@ -33,7 +38,9 @@ def connect(conninfo: Conninfo, *, verb: str, autocommit: bool = True) -> Connec
     except psycopg.OperationalError as error:
         if "is not currently accepting connections" in str(error):
             raise DatabaseFenced(f"{conninfo.address} is not accepting connections") from None
-        raise ServerUnreachable(f"cannot connect to {conninfo.address}: {scrub(str(error), conninfo)}") from None
+        told = scrub(str(error), conninfo)
+        remedy = NO_CONNECTION_LEFT if "too many connections" in told or "connection slots" in told else None
+        raise ServerUnreachable(f"cannot connect to {conninfo.address}: {told}", remedy=remedy) from None
     # A script's '%' must reach the server as it stands, and a prepared plan must not outlive the DDL we run.
     connection.prepare_threshold = None
     major = connection.info.server_version // 10000

@@ -52,6 +52,8 @@ SETTINGS: Mapping[str, str] = {
     "lc_messages": "C",
     "logging_collector": "off",
 }
+# Of `sun_path`, without its final NUL: 108 bytes on Linux, 104 elsewhere.
+LONGEST_SOCKET_PATH = 107 if sys.platform == "linux" else 103
 
 
 class LocalServer:
@@ -94,6 +96,13 @@ class LocalServer:
         With ``outlives_us`` it is not ended when this process is (a copy that is kept).
         """
         directory = Path(tempfile.mkdtemp(prefix="pgrehearse-", dir=parent))
+        if len(os.fsencode(directory / "socket" / ".s.PGSQL.5432")) > LONGEST_SOCKET_PATH:
+            directory.rmdir()
+            raise LocalServerFailed(
+                f"the path of a server's socket in {directory.parent} would be too long: a system takes "
+                f"{LONGEST_SOCKET_PATH} bytes",
+                remedy="Name a directory with a shorter path with clone.directory or TMPDIR.",
+            )
         password = secrets.token_urlsafe(24)
         server = cls(_reachable(binaries), directory, password, superuser=superuser, outlives_us=outlives_us)
         try:
