@@ -71,6 +71,8 @@ def test_the_newest_goes_first_and_what_was_destroyed_comes_back(shop: Shop) -> 
     assert [line.split()[2] for line in listed] == ["promoted", "promoted"]
     older, newer = (line.split()[0] for line in listed)
 
+    restore = shop.pgrehearse("rollback", older, "--restore", "--dry-run")
+    assert f"promoted since, and taken back with it, for the backup is older: {newer}" in restore.stdout
     too_early = shop.pgrehearse("rollback", older, "--inverse")
     assert too_early.returncode == 1
     assert f"promoted since, and to be taken back first: {newer}" in too_early.stderr

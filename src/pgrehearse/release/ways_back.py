@@ -22,7 +22,7 @@ from pgrehearse.release.lineage import find_taken_back
 from pgrehearse.release.promotion import STEP
 from pgrehearse.release.promotion_run import APPLY
 from pgrehearse.release.recoverability import DUMP, EXTERNAL, Proof
-from pgrehearse.release.restore.from_backup import RestorePlan, plan_restore
+from pgrehearse.release.restore.from_backup import plan_restore
 from pgrehearse.release.standing import is_nothing_applied
 from pgrehearse.release.touched import Touched, differences_where_touched, find_touched
 from pgrehearse.rollback.image import Image, ImageState, find_images
@@ -133,15 +133,19 @@ class Looking:
                 reasons.append(f"not applied whole: {version}")
         return reasons
 
-    def why_not_newest(self, session: Connection) -> list[str]:
+    def _find_later(self, session: Connection) -> list[PromotionRecord]:
+        """Promotions since, that stand and have changed something, or may have."""
         back = find_taken_back(self._releases)
-        later = [
+        return [
             record
             for record in read_promotions(self._releases, self._request.promotion.key)
             if record.at > self._request.promotion.at
             and record.id not in back
             and not self._has_changed_nothing(record, session)
         ]
+
+    def why_not_newest(self, session: Connection) -> list[str]:
+        later = self._find_later(session)
         done = [record.id for record in later if record.outcome is not None]
         reasons = [f"promoted since, and to be taken back first: {', '.join(done)}"] if done else []
         return reasons + [
@@ -197,12 +201,11 @@ class Looking:
             plan = plan_restore(self._request.production, opened, id=promotion.id)
         except PgRehearseError as error:
             return Way(type=LOSES, why_not=(str(error),), told=())
-        return Way(type=LOSES, why_not=plan.in_the_way, told=_restore_told(plan))
+        lines = [f"writes since {plan.taken_at.isoformat(timespec='seconds')} are exported, not kept"]
+        if later := [record.id for record in self._find_later(self._session)]:
+            lines.append(f"promoted since, and taken back with it, for the backup is older: {', '.join(later)}")
+        return Way(type=LOSES, why_not=plan.in_the_way, told=(*lines, *plan.told))
 
     def backup(self) -> Proof | None:
         """The newest dump of the promotion."""
         return next((proof for proof in reversed(self._request.promotion.proofs) if proof.way == DUMP), None)
-
-
-def _restore_told(plan: RestorePlan) -> tuple[str, ...]:
-    return (f"writes since {plan.taken_at.isoformat(timespec='seconds')} are exported, not kept", *plan.told)
