@@ -40,3 +40,15 @@ def test_the_locks_of_a_failed_statement_are_seen_by_running_its_transaction_aga
     ]
     tables = {table["name"]: table["verdict"] for table in receipt.document["tables"]}
     assert tables == {"public.orders": "unchanged", "public.users": "unchanged"}
+    assert not any("outside a transaction" in each["reason"] for each in receipt.document["not_measured"])
+
+
+@pytest.mark.pg("== 18")
+def test_sampled_locks_of_a_failed_statement_are_told_for_what_they_are(
+    tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer
+) -> None:
+    (tmp_path / "migration.sql").write_text("CREATE TABLE u (i int);\nSELECT 1 / 0;\n")
+    receipt = run(tmp_path, database, uat.conninfo(), files=(tmp_path / "migration.sql",), transaction="file")
+    told = {each["what"]: each["reason"] for each in receipt.document["not_measured"]}
+    found = [reason for what, reason in told.items() if what.startswith("exact locks of ")]
+    assert [reason.partition(" for its locks")[0] for reason in found] == ["it failed, and was run once more"], told

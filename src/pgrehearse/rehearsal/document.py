@@ -17,7 +17,7 @@ from pgrehearse.hazards.finding import Finding
 from pgrehearse.hazards.trace import StatementNotRun, StatementTrace
 from pgrehearse.migrations.expectation import Expectation
 from pgrehearse.migrations.secrets import find_secrets, mask, redact
-from pgrehearse.migrations.statements import Statement
+from pgrehearse.migrations.statements import Statement, TransactionNeed
 from pgrehearse.queries.comparison import WorkloadComparison
 from pgrehearse.queries.workload import Workload
 from pgrehearse.rehearsal.application import ApplicationFound
@@ -311,7 +311,9 @@ def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
     for trace in seen.traces:
         if trace.sampled:
             place = f"{trace.migration.path}:{trace.statement.line}"
-            reason = "it runs outside a transaction; its locks were sampled from another session: a lower bound"
+            failed = trace.statement.need is TransactionNeed.ANY and trace.error is not None
+            why = "it failed, and was run once more for its locks" if failed else "it runs outside a transaction"
+            reason = f"{why}; they were sampled from another session: a lower bound"
             yield Unmeasured(what=f"exact locks of {place}", reason=reason, decisive=False)
     for name in seen.request.unguarded if seen.request.target is not None else ():
         reason = "the variable with its URL is not set here, so that nobody could ask it"
