@@ -58,6 +58,31 @@ def test_dblink_in_what_a_plan_runs_reaches_nobody_and_is_not_measured(
     assert connection.execute("SELECT count(*) FROM log").fetchone() == (0,)
 
 
+@pytest.mark.pg("== 15")
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_foreign_table_that_reaches_nobody_on_a_clone_is_not_measured(
+    rehearse: Rehearse, server: LocalServer, connection: Connection, mapped: bool
+) -> None:
+    """Debian's 15 brings postgres_fdw; the server behind it is production itself."""
+    given = server.conninfo().parameters
+    connection.execute("CREATE EXTENSION postgres_fdw; CREATE TABLE loc (id int PRIMARY KEY, v text)")
+    connection.execute("CREATE TABLE theirs (id int PRIMARY KEY, v text); INSERT INTO theirs VALUES (1, 'x')")
+    connection.execute(
+        "CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw "
+        f"OPTIONS (host '{given['host']}', dbname '{connection.info.dbname}');"
+        "CREATE FOREIGN TABLE ft (id int, v text) SERVER far OPTIONS (table_name 'theirs')".encode()
+    )
+    if mapped:
+        connection.execute(
+            "CREATE USER MAPPING FOR PUBLIC SERVER far "
+            f"OPTIONS (user '{given['user']}', password '{given['password']}')".encode()
+        )
+        assert connection.execute("SELECT v FROM ft").fetchall() == [("x",)]
+    document = rehearse("INSERT INTO loc SELECT id + 1000, v FROM ft;")
+    assert document["verdict"] == "unmeasured", reasons(document)
+    assert "foreign server far" in reasons(document)
+
+
 @pytest.mark.pg("== 18")
 def test_a_function_in_an_untrusted_language_that_ran_is_not_measured(
     rehearse: Rehearse, connection: Connection

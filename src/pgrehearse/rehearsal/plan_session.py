@@ -43,6 +43,9 @@ from pgrehearse.rehearsal.unseen import (
 
 LOGIN_REMEDY = "give --target a login as that role itself, or leave --target out for a private local server"
 INSUFFICIENT_PRIVILEGE = "42501"
+UNDEFINED_OBJECT = "42704"
+FOREIGN_DATA_CLASSES = frozenset({"08", "HV"})  # connection exception, foreign data wrapper error
+FOREIGN_KINDS = frozenset({"user mapping", "foreign server", "foreign table"})  # of `SwitchedOff`
 TRACK_FUNCTIONS = "ALTER DATABASE {} SET track_functions TO 'all'"
 # What leads out of a role that was SET: back to who logged in, who is another here than in production.
 _LEAVES_ROLE = r"session[\s_]+authorization|discard\s+all|\yrole\s*(=|\yto\y)?\s*[\"']?none\y|'role'\s*,\s*'none'"
@@ -126,12 +129,23 @@ class PlanSession(NoObserver):
         if failure.sqlstate == SWITCHED_OFF or (called := self._outward_calls()):
             names = "something" if failure.sqlstate == SWITCHED_OFF else ", ".join(called)
             return f"{names} that is switched off on a clone was called, and may be why"
+        if foreign := self._foreign_behind(failure):
+            return f"{foreign} of production is switched off on a clone, and may be why"
         if self._login is not None and failure.sqlstate == INSUFFICIENT_PRIVILEGE and self._changes_user():
             return (
                 f"who logged in is not {self._pair.role} but a login of our own, and something in the plan or in a "
                 f"function leads back to it; {LOGIN_REMEDY}"
             )
         return None
+
+    def _foreign_behind(self, failure: MigrationFailed) -> str | None:
+        """What of a foreign-data wrapper's is switched off, where the failure may be of its reaching nobody."""
+        state = failure.sqlstate or ""
+        no_mapping = state == UNDEFINED_OBJECT and "user mapping" in str(failure)  # its own code says no more
+        if not no_mapping and state[:2] not in FOREIGN_DATA_CLASSES:
+            return None
+        found = [f"{each.kind} {each.name}" for each in self._pair.switched_off if each.kind in FOREIGN_KINDS]
+        return ", ".join(found) or None
 
     def why_left_out(self, statement: Statement) -> str | None:
         """For `apply`: why this statement is not run here."""
