@@ -5,8 +5,9 @@ import pytest
 from pgrehearse.hazards.trace import StatementTrace
 from pgrehearse.migrations.migration import Migration, SourceKind
 from pgrehearse.migrations.statements import split_file
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.postgres.locks import LockMode
 from pgrehearse.rehearsal.forecast import (
     Forecasting,
@@ -16,6 +17,7 @@ from pgrehearse.rehearsal.forecast import (
     find_held_locks,
     find_unmeasured_forecast,
     forecast,
+    read_calls,
 )
 from pgrehearse.rehearsal.render_contention import forecast_title, forecast_told
 
@@ -107,6 +109,14 @@ def test_statements_are_counted_by_the_relation_that_they_name() -> None:
     ]
 
 
+def test_statements_that_were_forgotten_meanwhile_count_for_nothing() -> None:
+    first = Reading(at_s=1.0, reset_at=None, tables={"public.a": (2, 2)}, statements={1: ("SELECT FROM a", 9)})
+    for statements in ({1: ("SELECT FROM a", 3)}, {2: ("SELECT v FROM a", 3)}):
+        second = Reading(at_s=2.0, reset_at=None, tables={"public.a": (7, 2)}, statements=statements)
+        found = forecast((held("public.a", STRONG, 500),), first, second)
+        assert (found.counted_by, found.locks[0].reads_per_s) == ("pg_stat_user_tables", 5)
+
+
 @pytest.mark.parametrize(
     ("reset_at", "scans"), [("later", 5), (None, 1)], ids=["counters reset", "a table's counters reset"]
 )
@@ -152,3 +162,25 @@ def test_a_server_that_counts_nothing_is_told(database: Conninfo, connection: Co
     connection.execute(f"CREATE TABLE t (); ALTER DATABASE {database.database} SET track_counts = off".encode())
     found = Forecasting.begin(database, [traced(1, {"public.t": STRONG}, 2000, 1)], sample_s=0).finish()
     assert (found.outcome, found.reason) == (Outcome.NOT_MEASURED, "track_counts is off there: nothing is counted")
+
+
+@pytest.mark.pg("== 15")  # the one that is here with pg_stat_statements
+def test_statements_are_counted_by_those_who_may_see_all_of_them(server: LocalServer) -> None:
+    settings = {"shared_preload_libraries": "pg_stat_statements"}
+    with (
+        LocalServer.create(server.binaries, settings=settings) as counting,
+        connect(counting.conninfo(), verb="test") as session,
+    ):
+        session.execute("CREATE EXTENSION pg_stat_statements; CREATE TABLE t (id int PRIMARY KEY); CREATE ROLE app")
+        asked = Forecasting.begin(counting.conninfo(), [traced(1, {"public.t": STRONG}, 1000, 1)], sample_s=0)
+        for number in range(20):
+            session.execute("SELECT * FROM t WHERE id = %s", (number,))
+        session.execute("INSERT INTO t SELECT generate_series(1, 100)")
+        found = asked.finish()
+        assert found.counted_by == "pg_stat_statements"
+        assert found.sampled_s is not None
+        (lock,) = found.locks
+        assert round(lock.reads_per_s * found.sampled_s) == 20
+        assert round(lock.writes_per_s * found.sampled_s) == 1
+        session.execute("SET ROLE app")
+        assert read_calls(session) is None  # what others sent is hidden, and its relations are not known

@@ -243,8 +243,9 @@ def forecast(locks: Sequence[HeldLock], first: Reading, second: Reading) -> Fore
     names = {lock.relation for lock in locks}
     known = names & first.tables.keys() & second.tables.keys()
     rates: dict[str, tuple[float, float]] = {}
-    by_statements = first.statements is not None and second.statements is not None
-    if first.statements is not None and second.statements is not None:
+    by_statements = False
+    if first.statements is not None and second.statements is not None and _goes_on(first.statements, second.statements):
+        by_statements = True
         rates = _rates_of_statements(first.statements, second.statements, known, sampled_s)
     else:
         for name in known:
@@ -265,6 +266,11 @@ def forecast(locks: Sequence[HeldLock], first: Reading, second: Reading) -> Fore
         ),
         not_counted=tuple(sorted(names - rates.keys())),
     )  # fmt: skip
+
+
+def _goes_on(first: Mapping[int, tuple[str, int]], second: Mapping[int, tuple[str, int]]) -> bool:
+    """Whether nothing was reset or, among many, forgotten: calls that are counted anew would be too few."""
+    return all(queryid in second and second[queryid][1] >= calls for queryid, (_, calls) in first.items())
 
 
 def _rates_of_statements(

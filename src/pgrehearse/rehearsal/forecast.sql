@@ -22,9 +22,9 @@ SELECT n.nspname::text
  WHERE e.extname = 'pg_stat_statements';
 
 -- name: statements
--- Calls of each statement of this database, whoever sent it; our own name no relation of users.
+-- Calls of each statement of this database, whoever sent it; our own name no relation of users.  What another sent and
+-- this user may not see has neither id nor text.
 SELECT s.queryid, pg_catalog.min(s.query), pg_catalog.sum(s.calls)::pg_catalog.int8
   FROM {view} s
  WHERE s.dbid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
-   AND s.queryid IS NOT NULL
  GROUP BY s.queryid;
