@@ -201,12 +201,22 @@ def _stays_inside(trace: StatementTrace) -> bool:
     return trace.statement.beyond is None and re.search(r"\b(extension|server)\b", trace.statement.text, re.I) is None
 
 
+NAMES_A_TABLE = frozenset(
+    {"RenameStmt", "CreateStmt", "CreateTableAsStmt", "SelectStmt", "AlterObjectSchemaStmt", "DoStmt"}
+)
+
+
 def _held_against(
     finding: Finding, traces: Sequence[StatementTrace], losses: dict[str, TableLoss] | None, *, nothing_lost: bool
 ) -> Finding:
     trace = _trace_of(finding, traces)
     if trace is None or trace.error is not None:
         return finding
+    if finding.hazard == "drop-table" and losses is not None and finding.relation in losses:
+        again = losses[finding.relation]
+        if _is_there_again(again) and _named_again_in(trace, traces):
+            message = f"{finding.message}; measured: it is there again, with all its {again.rows_before:,} rows"
+            return replace(finding, message=message, evidence=Evidence.DISPROVED, level=Level.INFO)
     if HazardClass.DATA_LOSS in finding.classes and losses is not None and finding.relation in losses:
         return _against_data(finding, losses[finding.relation])
     if finding.hazard == "drop-cascade" and finding.relation is None and nothing_lost and _stays_inside(trace):
@@ -222,6 +232,27 @@ def _held_against(
         # It did not fail: the table has no rows yet.  That the running application breaks was not measured.
         return replace(finding, level=Level.WARNING, classes=rest)
     return finding
+
+
+def _is_there_again(table: TableLoss) -> bool:
+    """Whether another table has its name, its columns and all that was in it: a copy took its place."""
+    return (
+        table.verdict is TableVerdict.RECREATED
+        and table.name_after == table.name
+        and not table.lost
+        and all(
+            column.verdict in (ColumnVerdict.UNCHANGED, ColumnVerdict.RECREATED) and column.name_after == column.name
+            for column in table.columns
+        )
+    )
+
+
+def _named_again_in(trace: StatementTrace, traces: Sequence[StatementTrace]) -> bool:
+    """Whether its transaction goes on with something that may name a table: nobody sees that it was away."""
+    return trace.transaction is not None and any(
+        each.transaction == trace.transaction and each.statement.kind in NAMES_A_TABLE
+        for each in traces[traces.index(trace) + 1 :]
+    )
 
 
 def _against_data(finding: Finding, table: TableLoss) -> Finding:
