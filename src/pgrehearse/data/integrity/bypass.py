@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from pgrehearse.data.integrity.dependencies import Dependencies, Node, Reached, is_affected
+from pgrehearse.data.integrity.dependencies import Dependencies, Node, Reached
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.named_queries import named_queries
 
@@ -44,12 +44,12 @@ class Changes:
     power: str | None  # see `read_power`
     touched: frozenset[int]  # relations whose rows are others now, with the ancestors of a partition
     kept: Mapping[int, frozenset[str]]  # tables that lost no row, with the columns that kept every value
-    routines: frozenset[int]  # that do something else now
+    changed: frozenset[Node]  # routines, text search configurations and dictionaries that do something else now
     moved: frozenset[int]  # attached or detached, with what is below them
     dependencies: Dependencies
 
-    def reached(self, *start: Node) -> Reached:
-        return self.dependencies.reached_from(*start)
+    def reached(self, *start: Node, leave_out: Collection[int] = ()) -> Reached:
+        return self.dependencies.reached_from(*start, leave_out=leave_out)
 
     def calls(self, reached: Reached) -> bool:
         """Whether asking runs routines of users: its own, or a cast's that the printed text may be read with."""
@@ -65,7 +65,7 @@ class Changes:
         )
 
     def affects(self, reached: Reached, relations: Collection[int]) -> bool:
-        """Whether what runs routines of users gives something else now, or ran over other rows."""
-        if not reached.routines:
-            return False
-        return self.is_touched(*relations) or is_affected(reached, routines=self.routines, relations=self.touched)
+        """Whether it gives something else now, or runs routines of users over other rows."""
+        if reached.routines and self.is_touched(*relations, *reached.relations):
+            return True
+        return not reached.nodes.isdisjoint(self.changed)

@@ -7,7 +7,7 @@ import psycopg
 
 from pgrehearse.data.integrity.bypass import Changes, read_power
 from pgrehearse.data.integrity.catalog import Catalog, Relation, ancestors_of, read_catalog, read_relations
-from pgrehearse.data.integrity.dependencies import find_changed_routines, read_dependencies
+from pgrehearse.data.integrity.dependencies import find_changed, read_dependencies
 from pgrehearse.data.integrity.indexes import check_collations, check_indexes
 from pgrehearse.data.integrity.matviews import check_matviews
 from pgrehearse.data.integrity.measure import Answer, Progress, Question, ask, condition
@@ -102,20 +102,20 @@ def _read(
     relations, relations_before = read_relations(here, ignored), read_relations(there, ignored)
     dependencies = read_dependencies(here, {oid: each.relname for oid, each in relations.items()})
     dependencies_before = read_dependencies(there, {oid: each.relname for oid, each in relations_before.items()})
-    routines = find_changed_routines(dependencies_before, dependencies)
+    changed = find_changed(dependencies_before, dependencies)
     moved = _moved(relations, relations_before)
     grown = {oid for oid, each in relations.items() if each.kind == "r" and each.name in widened}
     rows_changed = {
         oid for oid, each in relations.items() if each.kind == "r" and each.name not in unchanged and oid not in grown
     }
     touched = frozenset(above for oid in rows_changed for above in ancestors_of(relations, oid))
-    # A routine that is another one now may stand behind any bound.
-    asked = touched | moved | grown if not routines else frozenset(relations)
+    # What does something else now may stand behind any bound.
+    asked = touched | moved | grown if not changed else frozenset(relations)
     changes = Changes(
         power=read_power(here, role),
         touched=touched,
         kept={oid: frozenset(kept[each.name]) for oid, each in relations.items() if each.name in kept},
-        routines=routines,
+        changed=changed,
         moved=moved,
         dependencies=dependencies,
     )

@@ -1,6 +1,6 @@
 """Indexes that do not hold what the rows hold: by amcheck where it can be had, else by what their expressions give."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from psycopg import sql
 
 from pgrehearse.data.integrity.bypass import Changes
 from pgrehearse.data.integrity.catalog import Catalog, Index, Relation
-from pgrehearse.data.integrity.dependencies import PG_CLASS, Node, is_affected
+from pgrehearse.data.integrity.dependencies import ORDERING, PG_CLASS, PG_OPERATOR, Node
 from pgrehearse.data.integrity.measure import Progress, condition
 from pgrehearse.data.integrity.sessions import IntegritySessions
 from pgrehearse.data.integrity.verdicts import BrokenPromise, IntegrityCheck, Unmeasured, Weight, check_of, count
@@ -34,7 +34,7 @@ class _Seen:
 def check_indexes(
     after: Catalog, before: Catalog, changes: Changes, sessions: IntegritySessions, progress: Progress
 ) -> tuple[IntegrityCheck, tuple[BrokenPromise, ...], tuple[Unmeasured, ...]]:
-    """Those of touched tables, and those whose expression calls what gives something else now.
+    """Those of touched tables, and those whose expression or order calls what gives something else now.
 
     amcheck reads the index and its table once each, under ACCESS SHARE; without it an expression is evaluated over
     all rows on both sides.  Changes nothing: an extension that is made for it goes with its transaction.
@@ -44,19 +44,27 @@ def check_indexes(
         then = before.indexes.get(index.oid)
         if not index.maintained and (then is None or then.maintained):
             seen.broken.append(_not_maintained(index, after.relations[index.relation]))
-    stale = {index.oid: index for index in after.indexes.values() if _may_be_stale(index, before, changes)}
+    suspects = {
+        index.oid: suspect
+        for index in after.indexes.values()
+        if (suspect := _suspect(index, before, changes)) is not None
+    }
     wanted = [
         index
         for index in after.indexes.values()
         if index.method == "btree" and index.valid and index.maintained
-        if index.oid in stale or changes.is_touched(index.relation)
+        if index.oid in suspects or changes.is_touched(index.relation)
     ]
     relations = [after.relations[oid] for oid in sorted(changes.touched & after.relations.keys())]
     tables = [relation for relation in relations if relation.kind == "r"]
-    amcheck = _check_all(wanted, tables, after, sessions, progress, seen)
-    for index in stale.values():
-        if index.method != "btree" or amcheck is not None:
+    amcheck = _check_all(wanted, tables, suspects.keys(), after, sessions, progress, seen)
+    for oid, suspect in suspects.items():
+        index = after.indexes[oid]
+        checked = index.method == "btree" and amcheck is None
+        if suspect.by_expression and not checked:
             _evaluate(index, after, before, changes, sessions, seen)
+        if suspect.by_operators or (suspect.by_order and not checked):
+            seen.unmeasured.append(_order_unknown(index, suspect))
     detail = f"{count(seen.checked, 'index').replace('indexs', 'indexes')} looked at"
     if amcheck is not None:
         detail += f"; {amcheck}"
@@ -64,13 +72,29 @@ def check_indexes(
     return check_of(NAME, detail, *found), *found
 
 
-def _may_be_stale(index: Index, before: Catalog, changes: Changes) -> bool:
-    """It was not built again since something that its expression calls, or what that reads, was changed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Suspect:
+    """Why an index may not hold what its rows hold."""
+
+    by_expression: bool  # what its expression calls, or what that reads, was changed
+    by_order: bool  # the same of the functions that keep its order
+    by_operators: bool  # the same of the operators that are looked for in that order, and not of those functions
+
+
+def _suspect(index: Index, before: Catalog, changes: Changes) -> _Suspect | None:
+    """None: nothing that it stands on was changed, or it was built again since."""
     then = before.indexes.get(index.oid)
-    if not index.evaluates or then is None or then.filenode != index.filenode:
-        return False
-    reached = changes.reached(Node(PG_CLASS, index.oid))
-    return bool(reached.routines) and is_affected(reached, routines=changes.routines, relations=changes.touched)
+    if then is None or then.filenode != index.filenode:
+        return None
+    itself = Node(PG_CLASS, index.oid)
+    ordering = [node for node in changes.dependencies.edges.get(itself, ()) if node.catalog in ORDERING]
+    by_order = changes.affects(changes.reached(*ordering, leave_out={PG_OPERATOR}), ())
+    suspect = _Suspect(
+        by_expression=index.evaluates and changes.affects(changes.reached(itself, leave_out=ORDERING), ()),
+        by_order=by_order,
+        by_operators=not by_order and changes.affects(changes.reached(*ordering), ()),
+    )
+    return suspect if suspect.by_expression or suspect.by_order or suspect.by_operators else None
 
 
 # --- by amcheck --------------------------------------------------------------------------------------------------
@@ -79,6 +103,7 @@ def _may_be_stale(index: Index, before: Catalog, changes: Changes) -> bool:
 def _check_all(
     indexes: Sequence[Index],
     tables: Sequence[Relation],
+    suspects: Collection[int],
     catalog: Catalog,
     sessions: IntegritySessions,
     progress: Progress,
@@ -93,7 +118,7 @@ def _check_all(
             relation = catalog.relations[index.relation]
             progress(index.name, done, len(indexes))
             query = sql.SQL(BTREE).format(**names, index=sql.Literal(index.oid))
-            if _run(session, query, index.name, seen) is False:
+            if _run(session, query, index.name, seen, decisive=index.oid in suspects) is False:
                 seen.broken.append(_inconsistent(index, relation))
         for table in tables:
             query = sql.SQL(HEAP).format(**names, relation=sql.Literal(table.oid))
@@ -125,7 +150,9 @@ def _amcheck(session: Connection) -> Iterator[tuple[Connection, str | None]]:
         yield session, schema
 
 
-def _run(session: Connection, query: sql.Composed, name: str, seen: _Seen) -> int | bool | None:
+def _run(
+    session: Connection, query: sql.Composed, name: str, seen: _Seen, *, decisive: bool = False
+) -> int | bool | None:
     """What the query says; False: corrupted; None: not measured, which is told."""
     seen.checked += 1
     try:
@@ -134,7 +161,7 @@ def _run(session: Connection, query: sql.Composed, name: str, seen: _Seen) -> in
     except psycopg.Error as error:
         if error.sqlstate in CORRUPTED:
             return False
-        seen.unmeasured.append(Unmeasured(what=f"amcheck of {name}", reason=condition(error), decisive=False))
+        seen.unmeasured.append(Unmeasured(what=f"amcheck of {name}", reason=condition(error), decisive=decisive))
         return None
     return row[0] if row is not None and isinstance(row[0], int) else True
 
@@ -152,14 +179,24 @@ def _evaluate(
         seen.unmeasured.append(Unmeasured(what=f"index {index.name}", reason=reason, decisive=True))
         return
     seen.checked += 1
+    calls = changes.calls(changes.reached(Node(PG_CLASS, index.oid)))
     try:
-        now = sessions.clone(calls_routines=True).execute(_sum(index, relation)).fetchone()
-        was = sessions.pristine(calls_routines=True).execute(_sum(then, before.relations[then.relation])).fetchone()
+        now = sessions.clone(calls_routines=calls).execute(_sum(index, relation)).fetchone()
+        was = sessions.pristine(calls_routines=calls).execute(_sum(then, before.relations[then.relation])).fetchone()
     except psycopg.Error as error:
         seen.unmeasured.append(Unmeasured(what=f"index {index.name}", reason=condition(error), decisive=True))
         return
     if now != was:
         seen.broken.append(_inconsistent(index, relation))
+
+
+def _order_unknown(index: Index, suspect: _Suspect) -> Unmeasured:
+    what = "its operators call" if suspect.by_operators else "its operator class calls"
+    can_tell = suspect.by_order and index.method == "btree"
+    reason = (
+        f"what {what} was changed, and {'only amcheck' if can_tell else 'nothing'} could tell whether it still fits"
+    )
+    return Unmeasured(what=f"index {index.name}", reason=reason, decisive=True)
 
 
 def _sum(index: Index, relation: Relation) -> sql.Composed:
@@ -183,7 +220,7 @@ def _inconsistent(index: Index, relation: Relation) -> BrokenPromise:
         promise=f"index {index.name}",
         what=f"index {index.name} does not hold what the rows of {relation.name} hold: queries that use it miss rows"
         + (", and equal keys are let in" if index.unique else ""),
-        remedy=f"REINDEX INDEX CONCURRENTLY {index.name}; after whatever its expression calls was changed.",
+        remedy=f"REINDEX INDEX CONCURRENTLY {index.name}; after whatever it calls was changed.",
     )
 
 

@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 
 from pgrehearse.data.integrity.bypass import Changes
-from pgrehearse.data.integrity.dependencies import PG_CLASS, Node, is_affected
+from pgrehearse.data.integrity.dependencies import PG_CLASS, Node, Reached
 from pgrehearse.data.integrity.measure import Progress, condition
 from pgrehearse.data.integrity.sessions import IntegritySessions
 from pgrehearse.data.integrity.verdicts import BrokenPromise, IntegrityCheck, Unmeasured, Weight, check_of, count
@@ -49,7 +49,7 @@ def check_matviews(
             continue
         reached = changes.reached(Node(PG_CLASS, matview.oid))
         is_new = then is None or then.oid != matview.oid
-        if not is_new and not is_affected(reached, routines=changes.routines, relations=changes.touched):
+        if not is_new and not _is_affected(reached, changes):
             continue
         progress(matview.name, done, len(after))
         asked += 1
@@ -80,6 +80,10 @@ def find_emptied_matviews(pristine: Connection, clone: Connection) -> Iterator[B
     for matview in _read(clone):
         if not matview.populated and (matview.oid in oids or matview.name in names):
             yield _emptied(matview)
+
+
+def _is_affected(reached: Reached, changes: Changes) -> bool:
+    return changes.is_touched(*reached.relations) or not reached.nodes.isdisjoint(changes.changed)
 
 
 def _read(session: Connection) -> list[_Matview]:

@@ -106,7 +106,7 @@ def why_ask(promise: Promise, before: Promise | None, changes: Changes) -> str |
         return "its enum lost a label"
     is_new = before is None or before.definition != promise.definition
     reached = changes.reached(*promise.nodes)
-    if reached.routines and (is_new or changes.affects(reached, promise.relations)):
+    if (is_new and reached.routines) or changes.affects(reached, promise.relations):
         return "it calls functions, whose answers may be others now"
     moved = promise.kind in ABOUT_TREES and promise.relation.oid in changes.moved
     if not (is_new or moved or changes.is_touched(*promise.relations)):

@@ -34,7 +34,8 @@ REMEDIES = {
     PromiseKind.UNIQUE: "Merge or delete the duplicates in the same file, then REINDEX.",
     PromiseKind.EXCLUSION: "Mend these rows in the same file, then REINDEX.",
     PromiseKind.DOMAIN: "Mend these rows in the same file; then ALTER DOMAIN … VALIDATE CONSTRAINT.",
-    PromiseKind.GENERATED: "Have the rows written again in the same file: UPDATE {table} SET {first} = {first};",
+    PromiseKind.GENERATED: "Have it computed again in the same file: UPDATE {table} SET a = a; of a column a that its "
+    "expression reads, since for no other one the server does it.",
     PromiseKind.BOUND: "Detach it, move these rows to where they belong, and attach it again.",
     PromiseKind.LABEL: "Give these rows a label that exists, by another way than DELETE FROM pg_enum.",
 }
@@ -108,5 +109,4 @@ def _sentence(answer: Answer) -> str:
 def _remedy(promise: Promise, before: Promise | None) -> str:
     if promise.weak == "NOT VALID" and before is None:
         return "Mend these rows, then validate it: new rows are held to it already."
-    first = promise.relation.key[0] if promise.relation.key else "a_column"
-    return REMEDIES[promise.kind].format(table=promise.relation.name, first=first)
+    return REMEDIES[promise.kind].format(table=promise.relation.name)

@@ -219,7 +219,7 @@ ALTER TYPE {type} ADD VALUE {label};""",
         level=Level.ERROR,
         effect="a stored generated column of {table} holds other values than its expression gives now",
         remedy="""\
--- Have it worked out again, in batches by the key:
+-- Have it worked out again, in batches by the key; of a column that its expression reads, else it stays as it is:
 -- UPDATE {table} SET {column} = {column};""",
         source="Generated Columns: an expression may use immutable functions only",
     ),
