@@ -461,7 +461,7 @@ def test_an_event_trigger_that_refuses_the_ledger_is_told(
     database: Conninfo, connection: Connection, kind: SourceKind
 ) -> None:
     connection.execute(ALLOW_LIST)
-    with pytest.raises(MigrationFailed, match="this schema is not in the allow list .*allow_list") as caught:
+    with pytest.raises(MigrationFailed, match=r"this schema is not in the allow list .*allow_list") as caught:
         run_plan(database, plan_of("SELECT 1;", kind=kind))
     assert "event trigger" in str(caught.value.remedy)
 
