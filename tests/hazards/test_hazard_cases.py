@@ -78,6 +78,7 @@ def test_the_bad_script_is_found(hazard: str) -> None:
     for finding in findings:
         assert not re.search(r"[{}]", finding.message.replace("{table}", ""))
         assert finding.remedy
+        assert len(set(finding.classes)) == len(finding.classes)
 
 
 @pytest.mark.parametrize("hazard", EXAMPLES)

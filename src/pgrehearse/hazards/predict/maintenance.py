@@ -58,7 +58,7 @@ def refresh(written: Written, situation: Situation) -> Iterator[Hit]:
         return
     if not written.tree.get("concurrent"):
         emptied = (HazardClass.BREAKS_RUNNING_APP,)  # WITH NO DATA: it cannot be read until it is filled again
-        classes = (HazardClass.BLOCKS_READS, *(emptied if written.tree.get("skipData") else REWRITE))
+        classes = (HazardClass.BLOCKS_READS, *emptied) if written.tree.get("skipData") else REWRITE
         yield Hit(hazard="refresh-matview", relation=view, names=names, classes=classes)
         return
     known = situation.model.relations.get(situation.resolve(view))
