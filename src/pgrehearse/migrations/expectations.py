@@ -118,7 +118,7 @@ def _read(
     if rest:
         if verb in _WITHOUT_BOUND:
             raise refuse(f"`{verb.value}` takes nothing but a name")
-        bound = _bound(rest)
+        bound = read_bound(rest)
         if bound is None:
             raise refuse("cannot read how many")
         if problem := _senseless(bound):
@@ -168,7 +168,8 @@ def _is_condition(text: str) -> bool:
     return all(getattr(select, part) == getattr(plain, part) for part in plain.__slots__ if part != "whereClause")
 
 
-def _bound(text: str) -> Bound | None:
+def read_bound(text: str) -> Bound | None:
+    """``<= 20 rows``, ``within 5%``, ``between 0 and 10 rows``, as it stands behind a declaration."""
     read = _BOUND.fullmatch(text)
     if read is None:
         return None

@@ -32,6 +32,7 @@ from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.named_queries import named_queries
 from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.document import Seen
+from pgrehearse.rehearsal.tolerated import as_tolerated, find_tolerated, speaks_below
 from pgrehearse.rollback.aside import find_added
 from pgrehearse.rollback.definitions import read_definitions
 from pgrehearse.rollback.images import Image, ImagePlan, drop_images, find_images, plan_images, take_images
@@ -174,13 +175,14 @@ class _Rehearsing:
         inverse = self._find_inverse()
         ddl = Ddl(statements=inverse.statements, after_rows=inverse.after_rows)
         plans = self._plan_images()
+        outside = tuple(self._tolerated_outside())
         result = RehearsedWayBack(
             type=WayBackType.LOSES_WRITES, ddl=ddl, images=tuple(map(_image_json, plans)),
             left_behind=tuple(self._left_behind()),
         )  # fmt: skip
         if inverse.not_invertible:
             return self._not_proved(result, inverse.not_invertible)
-        unseen = tuple(self._unseen())
+        unseen = (*self._unseen(), *outside)
         if unseen:
             return self._not_proved(result, unseen)
         if self._large_objects_lost:
@@ -249,8 +251,23 @@ class _Rehearsing:
     def _plan_images(self) -> tuple[ImagePlan, ...]:
         ledger = self.seen.request.ledger.table
         tables = [table.as_json() for table in self._data.tables]
-        plans = plan_images(tables, self._changes, self._before)
+        seen = {plan.relation for plan in plan_images(tables, self._changes, self._before)}
+        declarations = [each.as_json() for each in self.seen.intent.declarations]
+        tolerated = find_tolerated(declarations, self._before)
+        plans = plan_images(as_tolerated(tables, tolerated, self._before), self._changes, self._before)
+        for relation in (plan.relation for plan in plans if plan.relation not in seen):
+            self.notes.append(f"{relation} is copied too: its file lets production write where the rehearsal did not")
         return tuple(plan for plan in plans if ledger not in (plan.relation, plan.name_after))
+
+    def _tolerated_outside(self) -> Iterator[str]:
+        """What a statement outside transactions destroys is in no image."""
+        for trace in self.seen.traces:
+            key = (trace.migration.version, trace.statement.index)
+            if trace.sampled and any(speaks_below(self.seen.expectations, {key: trace.statement.kind}, [key])):
+                yield (
+                    f"{trace.migration.path}:{trace.statement.line} runs outside transactions, and its file lets "
+                    "production write rows there that no image would hold"
+                )
 
     def _left_behind(self) -> Iterator[str]:
         added = find_added(self._changes)

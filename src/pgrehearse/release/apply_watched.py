@@ -24,9 +24,10 @@ from pgrehearse.release.promotion import (
     read_position,
 )
 from pgrehearse.release.promotion_run import APPLY, Run
+from pgrehearse.release.rows import ROWS_DIFFER, RowsDiffer
 from pgrehearse.release.standing import read_standing
 from pgrehearse.release.watch import StatementCompared, Watch, compare_statements
-from pgrehearse.release.written import RefuseUnseenChanges, seen_retyped, seen_unchanged
+from pgrehearse.release.written import RefuseUnseenChanges, seen_retyped, seen_unchanged, tolerated_by
 from pgrehearse.rollback.image import Image, find_images
 from pgrehearse.rollback.images import drop_images
 from pgrehearse.rollback.quarantine import RefreshImages, SettleImages
@@ -61,18 +62,27 @@ def apply_watched(run: Run, images: Sequence[Image]) -> tuple[Applied, tuple[Sta
     def look(verb: str = "watch") -> Connection:
         return connect(request.production, verb=verb)
 
+    def note(differs: RowsDiffer) -> None:
+        """Before its COMMIT, so that no kill comes between: the way back asks for it."""
+        problem = run.steps.note(APPLY, ROWS_DIFFER, differs.as_json())
+        if problem is not None:
+            run.tell(problem)
+
     with ExitStack() as stack:
         observers: list[Observer] = []
         tracer: Tracer | None = None
         if run.rehearsed is not None:
             tracer = Tracer(look, ignored=run.ignored, may_hold_up=False)
             stack.callback(tracer.close)
-            watch = Watch(run.rehearsed, look, ignored=run.ignored, tell=run.tell)
+            watch = Watch(run.rehearsed, look, ignored=run.ignored, tell=run.tell, differs=note)
             stack.callback(watch.close)
             inside = [key for key, commit in run.rehearsed.commits.items() if not commit.outside]
             last = inside[-1] if inside else None
             unseen = RefuseUnseenChanges(
-                images, unchanged=seen_unchanged(run.rehearsed), retyped=seen_retyped(run.rehearsed)
+                images,
+                unchanged=seen_unchanged(run.rehearsed),
+                retyped=seen_retyped(run.rehearsed),
+                tolerated=tolerated_by(run.rehearsed),
             )
             observers = [RefreshImages(images), watch, tracer, SettleImages(images, last=last), unseen]
         observers.append(_Commits(run))

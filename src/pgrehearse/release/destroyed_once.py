@@ -3,7 +3,9 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from typing import Any
 
+from pgrehearse.migrations.expectation import Verb
 from pgrehearse.rehearsal.commits import CommitEvidence, RowsWritten
+from pgrehearse.rehearsal.tolerated import leaves_of, relations_of, speaks_below
 from pgrehearse.release.watch import Rehearsed
 from pgrehearse.rollback.image_plan import ImagePlan
 from pgrehearse.schema.schema_object import ObjectKind
@@ -51,9 +53,21 @@ def _walk(rehearsed: Rehearsed, plan: ImagePlan, *, certain: bool) -> Iterator[t
             (each.written.get(name, RowsWritten()) for each in commit.statements for name in names), RowsWritten()
         )
         gone, retyped = columns.read_changes(commit, names)
-        destroys = gone or bool(rows.deleted) or bool(rows.updated)
-        settles = gone or retyped or bool(rows.deleted or rows.inserted) or (certain and destroys)
+        verbs = _tolerated(rehearsed, commit, plan.relation)
+        destroys = gone or bool(rows.deleted) or bool(rows.updated) or bool(verbs - {Verb.INSERTS})
+        settles = gone or retyped or bool(rows.deleted or rows.inserted) or (certain and destroys) or bool(verbs)
         yield f"{first.version}, line {first.line}", destroys, settles
+
+
+def _tolerated(rehearsed: Rehearsed, commit: CommitEvidence, relation: str) -> set[Verb]:
+    """What the declarations above its statements let it do to rows of this table, though the rehearsal did not."""
+    keys = [statement.key for statement in commit.statements]
+    declarations = rehearsed.document.get("declarations", ())
+    return {
+        each.verb
+        for each in speaks_below(rehearsed.expectations, rehearsed.kinds, keys)
+        if relation in leaves_of(rehearsed.before, relations_of(each, declarations))
+    }
 
 
 def _find_retyped(rehearsed: Rehearsed, table: Mapping[str, Any]) -> set[str]:

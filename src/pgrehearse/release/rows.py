@@ -11,6 +11,7 @@ from pgrehearse.rehearsal.commits import RowsWritten, StatementRows
 
 Key = tuple[str, int]  # a migration's version and a statement's index in it
 
+ROWS_DIFFER = "rows-differ"  # a step's note: a statement wrote another number of rows than in the rehearsal, as allowed
 _BY_TAG = {
     "DeleteStmt": Verb.DELETES,
     "UpdateStmt": Verb.UPDATES,
@@ -42,6 +43,12 @@ class RowsDiffer:
         if self.allowed is not None:
             return f"{text}, as declared ({self.allowed})"
         return text if self.declared is None else f"{text}, beyond what is declared ({self.declared})"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "relation": self.relation, "verb": self.verb.value, "rehearsed": self.rehearsed, "here": self.here,
+            "text": str(self),
+        }  # fmt: skip
 
     @property
     def suggestion(self) -> str:

@@ -16,7 +16,7 @@ from pgrehearse.migrations.statements import Statement, split_file
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rehearsal.commits import CommitEvidence, CommitRecorder, StatementRows
 from pgrehearse.release.memberships import Memberships
-from pgrehearse.release.rows import Declared, compare_rows, remedy_for
+from pgrehearse.release.rows import Declared, RowsDiffer, compare_rows, remedy_for
 from pgrehearse.release.touched import (
     Touched,
     differences_between_commits,
@@ -69,6 +69,11 @@ class Rehearsed:
         self.expectations = tuple(
             found for each in migrations for found in parse_expectations(each, self.statements[each.version])
         )
+        self.kinds = {  # parse nodes
+            (version, statement.index): statement.kind
+            for version, statements in self.statements.items()
+            for statement in statements
+        }
         if "commits" not in document["receipt"]:
             raise GateClosed(
                 f"the receipt was made by version {document['receipt']['tool_version']}, which did not yet record what "
@@ -121,7 +126,7 @@ class Rehearsed:
 class Watch(CommitRecorder):
     """Raises `NotAsRehearsed` wherever production is not what the receipt says: under the lock and before each COMMIT.
 
-    ``tell`` gets what differs and stops nobody.
+    ``tell`` gets what differs and stops nobody, ``differs`` the counts among it, before the COMMIT.
     """
 
     def __init__(
@@ -131,19 +136,17 @@ class Watch(CommitRecorder):
         *,
         ignored: frozenset[str],
         tell: Callable[[str], None],
+        differs: Callable[[RowsDiffer], None] = lambda _: None,
     ) -> None:
         super().__init__(look, ignored=ignored)
+        self._differs = differs
         self._rehearsed = rehearsed
         self._tell = tell
         self._declared = Declared(
             rehearsed.expectations,
             document=rehearsed.document,
             rehearsed=rehearsed.rows,
-            kinds={
-                (version, statement.index): statement.kind
-                for version, statements in rehearsed.statements.items()
-                for statement in statements
-            },
+            kinds=rehearsed.kinds,
         )
         self._memberships = Memberships(lambda: self._look)
 
@@ -217,6 +220,7 @@ class Watch(CommitRecorder):
         )
         for differs in told:
             self._tell(f"{place}: {differs}")
+            self._differs(differs)
         if refused:
             raise NotAsRehearsed("\n".join(f"{place}: {differs}" for differs in refused), remedy=remedy_for(refused))
 
@@ -239,6 +243,7 @@ class Watch(CommitRecorder):
         )
         for differs in told:
             self._tell(f"deferred triggers: {differs}")
+            self._differs(differs)
         self._refuse(
             [str(differs) for differs in refused],
             "as rehearsed in what deferred triggers did",

@@ -1,12 +1,13 @@
 """Which ways back are open for a promotion, as production is now, and what each would leave behind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pgrehearse.errors import PgRehearseError
 from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.migrations.expectation import Verb
 from pgrehearse.migrations.limits import Limits
 from pgrehearse.migrations.migration import Migration, SourceKind
 from pgrehearse.migrations.migration_ledger import MigrationLedger
@@ -14,6 +15,7 @@ from pgrehearse.migrations.own_ledger import OwnLedger
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.rehearsal.receipt import Receipt, find_receipt
+from pgrehearse.rehearsal.tolerated import leaves_of
 from pgrehearse.release.backup.dump_backup import open_backup
 from pgrehearse.release.history import PromotionRecord, read_promotions
 from pgrehearse.release.interrupted_rollback import BY_INVERSE
@@ -23,6 +25,7 @@ from pgrehearse.release.promotion import STEP
 from pgrehearse.release.promotion_run import APPLY
 from pgrehearse.release.recoverability import DUMP, EXTERNAL, Proof
 from pgrehearse.release.restore.from_backup import plan_restore
+from pgrehearse.release.rows import ROWS_DIFFER
 from pgrehearse.release.standing import is_nothing_applied
 from pgrehearse.release.touched import Touched, differences_where_touched, find_touched
 from pgrehearse.rollback.image import Image, ImageState, find_images
@@ -32,6 +35,7 @@ from pgrehearse.schema.schema_object import Schema
 from pgrehearse.schema.snapshot import read_schema
 
 LOSES = "loses-writes"
+RESTORABLE = "restorable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +112,16 @@ class Looking:
             reasons = tuple(rollback.get("reasons", ())) or ("the rehearsal did not look at the way back",)
             return Way(type="lossless", why_not=reasons, told=())
         why_not = [*self._why_not_whole(), *self.why_not_newest(self._session), *self.why_not_as_left(self._session)]
-        if kind == "restorable":
-            why_not += self._why_no_images(rollback)
+        differing = self._rows_beyond()
+        if kind == RESTORABLE or differing:
+            kind = RESTORABLE
+            why_not += self._why_no_images(rollback, differing)
         told = [f"{len(rollback['statements']) + len(rollback['statements_after_rows'])} statements"]
         if rollback["down_ms"] is not None:
             told.append(f"took {rollback['down_ms']:,.0f} ms in the rehearsal")
         told += [f"put back from its image: {image.relation} ({image.rows:,} rows)" for image in self.images]
         told += [f"left behind: {sentence}" for sentence in rollback["left_behind"]]
+        told += [f"not as in the rehearsal: {each['text']}" for each in differing]
         if count_rows and not why_not:
             told += find_left_behind(self._session, self.images, self.document["schema"]["changes"])
         return Way(type=kind, why_not=tuple(why_not), told=tuple(told))
@@ -178,10 +185,35 @@ class Looking:
         differences = differences_where_touched(self.after, now, self.touched, in_any_order=True)
         return [f"changed since the promotion: {line}" for line in differences]
 
-    def _why_no_images(self, rollback: Mapping[str, Any]) -> list[str]:
+    def _rows_beyond(self) -> list[Mapping[str, Any]]:
+        """Where this promotion wrote more rows than the rehearsal did, as it noted before each COMMIT."""
+        steps = self._releases.entries(kind=STEP, subject=self._request.promotion.id)
+        noted = [step.body for step in steps if step.body["state"] == ROWS_DIFFER]
+        return list({each["text"]: each for each in noted if each["here"] > each["rehearsed"]}.values())
+
+    def _why_no_images(self, rollback: Mapping[str, Any], differing: Sequence[Mapping[str, Any]]) -> list[str]:
         settled = {image.relation for image in self.images if image.state is ImageState.SETTLED}
         missing = sorted({image["relation"] for image in rollback["before_images"]} - settled)
-        return [f"there is no settled before-image of {', '.join(missing)}"] if missing else []
+        reasons = [f"there is no settled before-image of {', '.join(missing)}"] if missing else []
+        return reasons + [
+            f"production destroyed more than the rehearsal did, and no before-image holds it: {each['text']}"
+            for each in differing
+            if each["verb"] != Verb.INSERTS.value and not self._tables_of(each["relation"]) <= settled
+        ]
+
+    def _tables_of(self, relation: str | None) -> Set[str]:
+        """Those that a count of rows is about, as they were called before; what no counter counted is in no image."""
+        if relation is None:
+            return {""}
+        assert self.document is not None
+        assert self.before is not None
+        assert self.after is not None
+        before, after = leaves_of(self.before, {relation}), leaves_of(self.after, {relation})
+        return {
+            table["name"]
+            for table in self.document["tables"]
+            if table["name"] is not None and (table["name"] in before or table["name_after"] in after)
+        }
 
     def read_schema(self, session: Connection) -> Schema:
         return read_schema(session, ignore_relations=frozenset({self._request.ledger.table}))

@@ -5,53 +5,64 @@ every value fits.  Production goes on after the clone was taken, so these are co
 seen to change must not change, and what a type change was not seen to lose must not be lost.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pgrehearse.errors import NotAsRehearsed
 from pgrehearse.migrations.observer import NoObserver
 from pgrehearse.migrations.segments import Segment
 from pgrehearse.postgres.connect import Connection
+from pgrehearse.rehearsal.commits import RowsWritten
+from pgrehearse.rehearsal.tolerated import Tolerated, as_written, every_value, find_tolerated, leaves_of
 from pgrehearse.release.retyped import TypesBefore, read_types_before, require_kept
 from pgrehearse.release.watch import Rehearsed
 from pgrehearse.rollback.image import Image, ImageState, read_again
-from pgrehearse.rollback.image_plan import surviving_key
-from pgrehearse.schema.schema_object import ObjectKind, Schema
 
-KEEPS = frozenset({"unchanged", "renamed", "values-gained", "type-changed", "recreated"})
 UNTOUCHED = frozenset({"unchanged", "renamed", "new"})
 TYPE_CHANGED = "type-changed"
 
 
 def written_tables(rehearsed: Rehearsed) -> list[dict[str, Any]]:
-    """The receipt's tables, with every column that the plan wrote over told as changed, whatever the rehearsal saw.
+    """The receipt's tables as what the plan may do to them, whatever the rehearsal saw.
 
-    But for a key that the rehearsal saw unchanged: images tell rows apart by it, as those did that were proved.  Where
-    an UPDATE changes it all the same, settling finds the old row gone and refuses.
+    Every column that it wrote over is told as changed, but for a key that images tell rows apart by; a table of which
+    it deleted rows, or whose file lets it, as having lost some; one that its file lets it add rows to as having more.
     """
     document, before = rehearsed.document, rehearsed.before
-    updated = _leaves(before, {
-        relation
-        for statement in rehearsed.rows.values()
-        for relation, rows in statement.written.items()
-        if rows.updated
-    })  # fmt: skip
+    tolerated = tolerated_by(rehearsed)
     retyped = _retyped(document)
+    updated = _written_by(rehearsed, lambda rows: bool(rows.updated))
+    deleted = _written_by(rehearsed, lambda rows: bool(rows.deleted))
     tables = []
     for table in document["tables"]:
         name = table["name"]
-        if name is None or table["name_after"] is None or (name not in updated and name not in retyped):
+        if name is None or table["name_after"] is None:
             tables.append(dict(table))
             continue
-        known = {column["name"]: column for column in table["columns"]}
         over = retyped.get(name, frozenset())
-        if name in updated:
-            every = frozenset(before.columns(name))
-            over |= (every - frozenset(surviving_key(table, before))) or every
-        columns = [_as_written(known.get(column), column, over=over) for column in before.columns(name)]
-        new = [column for column in table["columns"] if column["verdict"] == "new"]
-        tables.append({**table, "verdict": "values-changed", "columns": [*columns, *new]})
+        if name in tolerated.changes or _is_in(updated, table):
+            over |= every_value(table, before)
+        loses = name in tolerated.loses or _is_in(deleted, table)
+        tables.append(as_written(table, before, over=over, loses=loses, gains=name in tolerated.gains))
     return tables
+
+
+def tolerated_by(rehearsed: Rehearsed) -> Tolerated:
+    """What the plan's declarations let production do where the rehearsal did nothing of it."""
+    return find_tolerated(rehearsed.document.get("declarations", ()), rehearsed.before)
+
+
+def _written_by(rehearsed: Rehearsed, is_so: Callable[[RowsWritten], bool]) -> tuple[frozenset[str], frozenset[str]]:
+    """Relations by the name that they had then: the leaves of these before the plan, and those after it."""
+    written = [statement.written for statement in rehearsed.rows.values()]
+    written += [commit.at_commit for commit in rehearsed.commits.values()]
+    named = {name for found in written for name, rows in found.items() if is_so(rows)}
+    return frozenset(leaves_of(rehearsed.before, named)), frozenset(leaves_of(rehearsed.after, named))
+
+
+def _is_in(names: tuple[frozenset[str], frozenset[str]], table: Mapping[str, Any]) -> bool:
+    before, after = names
+    return table["name"] in before or table["name_after"] in after
 
 
 def seen_unchanged(rehearsed: Rehearsed) -> frozenset[str]:
@@ -75,11 +86,17 @@ class RefuseUnseenChanges(NoObserver):
     """After the images are settled, before COMMIT: what was not seen to change must not have changed."""
 
     def __init__(
-        self, images: Sequence[Image], *, unchanged: frozenset[str], retyped: Mapping[str, frozenset[str]]
+        self,
+        images: Sequence[Image],
+        *,
+        unchanged: frozenset[str],
+        retyped: Mapping[str, frozenset[str]],
+        tolerated: Tolerated,
     ) -> None:
         self._images = tuple(image for image in images if image.relation in unchanged or image.relation in retyped)
         self._unchanged = unchanged
         self._retyped = retyped
+        self._tolerated = tolerated
         self._before: TypesBefore | None = None
         self._settled: frozenset[str] = frozenset()  # by an earlier transaction, and refused or let pass there
 
@@ -94,29 +111,22 @@ class RefuseUnseenChanges(NoObserver):
             if image.settled is None or image.relation in self._settled:
                 continue
             if image.relation in self._unchanged:
-                _require_unchanged(image)
+                _require_unchanged(image, self._tolerated)
             if (columns := self._retyped.get(image.relation)) and self._before is not None:
                 require_kept(session, image, columns, self._before)
 
 
-def _require_unchanged(image: Image) -> None:
+def _require_unchanged(image: Image, tolerated: Tolerated) -> None:
+    """But for what its file lets be: of that the counts are held against the bound, and the image has it."""
     assert image.settled is not None
-    changed = (image.settled.rows_changed or 0) + (image.settled.rows_absent or 0)
+    changed = 0 if image.relation in tolerated.changes else image.settled.rows_changed or 0
+    changed += 0 if image.relation in tolerated.loses else image.settled.rows_absent or 0
     if changed:
         raise NotAsRehearsed(
             f"{image.relation}: the rehearsal changed no value that was there, this would change or remove "
             f"those of {changed:,} rows",
             remedy="Rehearse again: production holds values by now that the clone did not hold.",
         )
-
-
-def _as_written(known: Mapping[str, Any] | None, name: str, *, over: frozenset[str]) -> dict[str, Any]:
-    column = dict(known) if known is not None else {
-        "name": name, "name_after": name, "verdict": "unchanged", "values_changed": 0, "values_lost": 0,
-    }  # fmt: skip
-    if column["verdict"] in KEEPS and name in over:
-        column["verdict"] = "values-changed"
-    return column
 
 
 def _retyped(document: Mapping[str, Any]) -> dict[str, frozenset[str]]:
@@ -127,15 +137,3 @@ def _retyped(document: Mapping[str, Any]) -> dict[str, frozenset[str]]:
         if table["name"] is not None
         and (columns := frozenset(each["name"] for each in table["columns"] if each["verdict"] == TYPE_CHANGED))
     }
-
-
-def _leaves(schema: Schema, relations: set[str]) -> set[str]:
-    """These and their partitions, however deep: rows stand in the leaves."""
-    found = set(relations)
-    while True:
-        below = {
-            each.name for each in schema.of_kind(ObjectKind.TABLE) if each.attributes.get("inherits") in found
-        } - found
-        if not below:
-            return found
-        found |= below
