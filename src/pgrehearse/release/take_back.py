@@ -18,13 +18,13 @@ from pgrehearse.release.backup.dump_backup import DumpBackup, open_backup
 from pgrehearse.release.history import PromotionRecord
 from pgrehearse.release.interrupted_rollback import BY_INVERSE, find_committed
 from pgrehearse.release.lease import Lease, describe, hold_lease
+from pgrehearse.release.promoted_since import find_promoted_since
 from pgrehearse.release.promotion import ROLLBACK_BEGUN, ROLLBACK_ENDED
 from pgrehearse.release.recoverability import DUMP
 from pgrehearse.release.restore.beside import find_restores
 from pgrehearse.release.restore.from_backup import restore_backup_beside
 from pgrehearse.release.restore.migration_transactions import DRIZZLE, OWN
-from pgrehearse.release.restore.swap import Swapped, WhatIsKnown, swap
-from pgrehearse.release.restore.touched import sequences_moved_back, touched_tables
+from pgrehearse.release.restore.swap import Swapped, swap
 from pgrehearse.release.restore.written_files import By
 from pgrehearse.release.standing import is_nothing_applied
 from pgrehearse.release.touched import differences_where_touched
@@ -266,14 +266,14 @@ def _go_restore(
             request.production, backup, id=promotion.id, digest=backup.digest, ledger=releases, now=now,
             jobs=request.jobs, progress=progress,
         )  # fmt: skip
-    document = request.receipt.document if request.receipt is not None else {"tables": [], "findings": []}
     swapped = swap(
         request.production,
         promotion.id,
         directory=request.directory,
-        known=WhatIsKnown(
-            touched=touched_tables(document["tables"]),
-            moved_back=sequences_moved_back(document["findings"]),
+        known=find_promoted_since(
+            releases,
+            promotion,
+            request.receipt,
             ledgers=(OWN, DRIZZLE, (request.ledger.place.namespace, request.ledger.place.name)),
         ),
         ledger=releases,

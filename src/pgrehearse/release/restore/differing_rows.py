@@ -125,6 +125,7 @@ def find_differing_rows(
     directory: Path,
     touched: Sequence[TouchedTable] = (),
     transactions: frozenset[int] = frozenset(),
+    unrehearsed: bool = False,
     ignore_relations: frozenset[str] = frozenset(),
     progress: Progress | None = None,
 ) -> DifferingRows:
@@ -132,6 +133,7 @@ def find_differing_rows(
 
     ``touched`` is what the rehearsal saw the migration do (`touched_tables`), ``transactions`` the xids in
     which it ran (`find_migration_transactions`); without them all differences are taken for the application's.
+    ``unrehearsed``: what a migration did is not known, so nothing tells the application's part; all is unclear.
     ``ignore_relations`` are migration ledgers.  Both sessions are the caller's, in autocommit; each is put into one
     READ ONLY snapshot for as long as this takes.  Cost: one scan of each table on each side and a sort of what
     differs.  Raises OSError when the files cannot be written, psycopg errors when a session breaks.
@@ -148,7 +150,7 @@ def find_differing_rows(
             read_tables(restored, ignore_relations=ignore_relations),
             touched=touched,
         )
-        return _compare(failed, restored, found, directory, transactions, progress)
+        return _compare(failed, restored, found, directory, transactions, progress, unrehearsed=unrehearsed)
     finally:
         for session in (failed, restored):
             with suppress(psycopg.Error):  # a session that broke has said so already
@@ -162,6 +164,8 @@ def _compare(
     directory: Path,
     transactions: frozenset[int],
     progress: Progress,
+    *,
+    unrehearsed: bool,
 ) -> DifferingRows:
     search_path = [row[0] for row in restored.execute(EXTENSIONS)]
     tables: list[DifferingTable] = []
@@ -175,7 +179,7 @@ def _compare(
                 reason = "the two databases have no column of it in common"
                 not_compared.append(NotCompared(name=counterpart.name, reason=reason))
                 continue
-            table = _compare_table(failed, restored, counterpart, files, transactions)
+            table = _compare_table(failed, restored, counterpart, files, transactions, unrehearsed=unrehearsed)
             if table.rows:
                 tables.append(table)
         only_in_failed = tuple(_keep_whole(failed, table, files) for table in found.only_in_failed)
@@ -205,12 +209,14 @@ def _compare_table(
     counterpart: Counterpart,
     files: WrittenFiles,
     transactions: frozenset[int],
+    *,
+    unrehearsed: bool,
 ) -> DifferingTable:
     files.begin(counterpart)
     streams = RowStreams(failed, restored, counterpart, transactions=transactions)
     if any(column.retyped for column in counterpart.columns) and not streams.casts():
         streams = RowStreams(failed, restored, counterpart, transactions=transactions, plain=True)
-    judge = _Judge(counterpart, files, knows_transactions=bool(transactions))
+    judge = _Judge(counterpart, files, knows_transactions=bool(transactions), unrehearsed=unrehearsed)
     if counterpart.columns:
         with closing(streams.groups()) as groups:  # an error on the way must leave no half-read stream
             for ours, theirs in groups:
@@ -232,10 +238,13 @@ def _compare_table(
 class _Judge:
     """Whose each difference is."""
 
-    def __init__(self, counterpart: Counterpart, files: WrittenFiles, *, knows_transactions: bool) -> None:
+    def __init__(
+        self, counterpart: Counterpart, files: WrittenFiles, *, knows_transactions: bool, unrehearsed: bool
+    ) -> None:
         self._counterpart = counterpart
         self._files = files
         self._knows = knows_transactions
+        self._unrehearsed = unrehearsed
         touched = counterpart.touched
         self._written = frozenset(
             position for position, column in enumerate(counterpart.columns) if column.written_by_migration
@@ -261,12 +270,14 @@ class _Judge:
                 self._updated(line, values, before[key])
         for key, values in before.items():
             if key not in now:
-                self._files.delete(By.UNCLEAR if self._deletes else By.APPLICATION, values)
+                self._files.delete(By.UNCLEAR if self._deletes or self._unrehearsed else By.APPLICATION, values)
 
     def _key(self, values: Sequence[str | None]) -> tuple[str | None, ...]:
         return tuple(values[position] for position in self._counterpart.key)
 
     def _inserted(self, line: Line) -> By:
+        if self._unrehearsed:  # it may have run in parts, or have had savepoints: their rows do not carry its xid
+            return By.UNCLEAR
         if line.by_migration:
             if self._adds:  # a row that was there already would carry its xid too, where it rewrites rows
                 return By.UNCLEAR if self._rewrites else By.MIGRATION
@@ -277,6 +288,9 @@ class _Judge:
         differing = [position for position, value in enumerate(now) if value != before[position]]
         assigned = [position for position in differing if position not in self._written]
         left = [position for position in differing if position in self._written]
+        if self._unrehearsed:
+            self._files.update(By.UNCLEAR, now, before, assigned=differing, left=[])
+            return
         if assigned or not left:
             # Of a table of which nothing is known, the migration may have written what carries its xid.
             doubtful = line.by_migration and self._counterpart.touched is None
@@ -302,12 +316,13 @@ class _Judge:
                 by_others = min(more, own[tail])
                 self._keyless_inserts(copies, by_others, more - by_others)
             elif more < 0:
-                by = By.UNCLEAR if self._deletes or self._rewrites else By.APPLICATION
+                unclear = self._deletes or self._rewrites or self._unrehearsed
+                by = By.UNCLEAR if unclear else By.APPLICATION
                 self._files.delete(by, copies, copies=-more)
 
     def _keyless_inserts(self, values: Sequence[str | None], by_others: int, by_migration: int) -> None:
         if by_others:
-            doubtful = not self._knows and (self._adds or self._rewrites)
+            doubtful = self._unrehearsed or (not self._knows and (self._adds or self._rewrites))
             self._files.insert(By.UNCLEAR if doubtful else By.APPLICATION, values, copies=by_others)
         if by_migration:
             certain = self._adds and not self._rewrites

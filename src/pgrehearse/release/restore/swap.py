@@ -56,8 +56,9 @@ RENAME_ATTEMPTS = 5
 class WhatIsKnown:
     """What tells the migration's work from the application's writes."""
 
-    touched: Sequence[TouchedTable] = ()  # from the receipt
-    moved_back: frozenset[str] = frozenset()  # sequences, from the receipt
+    touched: Sequence[TouchedTable] = ()  # from the receipts
+    moved_back: frozenset[str] = frozenset()  # sequences, from the receipts
+    unrehearsed: bool = False  # some of it has no receipt: what it did is not known
     ledgers: Sequence[Relation] = (OWN, DRIZZLE)  # migration ledgers: they are as they were in the backup
 
 
@@ -228,6 +229,7 @@ def _export(
         directory=directory,
         touched=known.touched,
         transactions=find_migration_transactions(failed, restored, known.ledgers),
+        unrehearsed=known.unrehearsed,
         ignore_relations=frozenset(f"{namespace}.{name}" for namespace, name in known.ledgers),
         progress=progress,
     )

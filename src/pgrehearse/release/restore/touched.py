@@ -1,7 +1,7 @@
 """What the migration itself did to each table, so that the application's own writes can be told apart from it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 # A column of which a receipt says this holds the same values after as before.
@@ -49,6 +49,30 @@ def touched_tables(tables: Sequence[Mapping[str, Any]]) -> tuple[TouchedTable, .
             )
         )
     return tuple(found)
+
+
+def touched_one_after_another(first: Sequence[TouchedTable], then: Sequence[TouchedTable]) -> tuple[TouchedTable, ...]:
+    """What two migrations did, the second on what the first left; names before are those before the first."""
+    by_name = {table.name: table for table in then}
+    found = [
+        table if table.name_after is None or table.name_after not in by_name
+        else _one_after_another(table, by_name.pop(table.name_after))
+        for table in first
+    ]  # fmt: skip
+    return (*found, *by_name.values())  # of these the first knew nothing
+
+
+def _one_after_another(first: TouchedTable, then: TouchedTable) -> TouchedTable:
+    was = {after: before for before, after in first.renamed_columns.items()}
+    renamed = {**first.renamed_columns, **{was.get(now, now): after for now, after in then.renamed_columns.items()}}
+    return replace(
+        first,
+        name_after=then.name_after,
+        renamed_columns={before: after for before, after in renamed.items() if before != after},
+        written_columns=first.written_columns | {was.get(name, name) for name in then.written_columns},
+        adds_rows=first.adds_rows or then.adds_rows,
+        deletes_rows=first.deletes_rows or then.deletes_rows,
+    )
 
 
 def _is_written(column: Mapping[str, Any]) -> bool:
