@@ -190,6 +190,28 @@ def test_what_could_not_be_proved_is_not_promised(
     assert any(reason in told for told in rollback["reasons"]), rollback["reasons"]
 
 
+@pytest.mark.pg(">= 15")
+def test_a_type_that_is_made_anew_costs_no_way_back(
+    tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer
+) -> None:
+    connection.execute("""
+        CREATE TYPE mood AS ENUM ('a', 'b', 'c');
+        CREATE DOMAIN posint AS int CHECK (VALUE > 0);
+        CREATE TABLE p (id int PRIMARY KEY, m mood, q posint);
+        INSERT INTO p SELECT n, (ARRAY['a', 'b', 'c'])[n % 3 + 1]::mood, n FROM generate_series(1, 50) n;
+    """)
+    before = rows(connection, "p")
+    document = rehearse(
+        tmp_path, database, uat.conninfo(),
+        "ALTER TABLE p ALTER COLUMN m TYPE text, ALTER COLUMN q TYPE int; DROP TYPE mood; DROP DOMAIN posint;",
+    )  # fmt: skip
+    assert document["rollback"]["type"] in ("lossless", "restorable"), document["rollback"]["reasons"]
+    plan = promote(database, document, tmp_path)
+    go_back(database, document, plan)
+    assert rows(connection, "p") == before
+    assert fetch_value(connection, "SELECT pg_typeof(m)::text || pg_typeof(q)::text FROM p LIMIT 1") == "moodposint"
+
+
 @pytest.mark.pg("== 18")
 def test_an_event_trigger_that_is_dropped_comes_back_as_it_was(
     tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer

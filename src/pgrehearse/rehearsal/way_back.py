@@ -62,7 +62,8 @@ _TABLESPACE = re.compile(r"\bSET\s+TABLESPACE\b", re.IGNORECASE)
 EQUAL = frozenset({TableVerdict.UNCHANGED, TableVerdict.RENAMED, TableVerdict.RECREATED})
 CALM = frozenset({TableVerdict.UNCHANGED, TableVerdict.RENAMED})
 # Its values are all there, or it is not compared with anything: a column that came back is a new one to the catalog.
-SAME = frozenset({ColumnVerdict.UNCHANGED, ColumnVerdict.RECREATED, ColumnVerdict.RENAMED})
+# Of another type means a type made anew: that it is the same one in all but its oid the schemas have shown before.
+SAME = frozenset({ColumnVerdict.UNCHANGED, ColumnVerdict.RECREATED, ColumnVerdict.TYPE_CHANGED, ColumnVerdict.RENAMED})
 
 
 class WayBackType(Enum):
