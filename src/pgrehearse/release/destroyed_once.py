@@ -107,10 +107,11 @@ class _Columns:
     def read_changes(self, commit: CommitEvidence, names: Set[str]) -> tuple[bool, bool]:
         """Of the next commit: whether it takes values, and whether it may have changed a type."""
         found = retyped = False
+        is_there = any(commit.catalog.relations.get(name) is not None for name in names)
         for name in names & commit.catalog.relations.keys():
             relation = commit.catalog.relations[name]
-            if relation is None:
-                found = True
+            if relation is None:  # under its other name it goes on with its rows; one made anew is told below
+                found |= not is_there
                 continue
             now = {part: digest for part, digest in relation.objects.items() if part.startswith("column ")}
             found |= self._recreated
