@@ -332,4 +332,4 @@ def _text(field: bytes) -> str | None:
     """A field of COPY's text format."""
     if field == NULL:
         return None
-    return ESCAPED.sub(lambda found: ESCAPES.get(found[1], found[1]), field).decode(errors="replace")
+    return ESCAPED.sub(lambda found: ESCAPES.get(found[1], found[1]), field).decode(errors="backslashreplace")

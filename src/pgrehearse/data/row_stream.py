@@ -10,6 +10,7 @@ from pgrehearse.data.buckets import Cutting, Ranges, cutting_column
 from pgrehearse.data.columns import BYTEA, Expression
 from pgrehearse.data.fingerprint import Layout, Side, hash_sql, key_sql
 from pgrehearse.data.pairing import FollowedColumn
+from pgrehearse.data.session import bytes_as_stored
 from pgrehearse.data.tables import Table
 from pgrehearse.data.value_changes import COMPARED, ChangeKind
 from pgrehearse.postgres.connect import Connection
@@ -146,9 +147,13 @@ class RowSource:
         try:
             if through_index:
                 self.connection.execute("SET enable_seqscan = off")
-            with self.connection.cursor() as cursor, cursor.copy(
-                sql.SQL("COPY ({}) TO STDOUT").format(query(through_index=through_index))
-            ) as copy:  # fmt: skip
+            # Names are spelled as the session read them, before bytes may be anything.
+            copied = sql.SQL("COPY ({}) TO STDOUT").format(query(through_index=through_index)).as_bytes(self.connection)
+            with (
+                bytes_as_stored(self.connection),
+                self.connection.cursor() as cursor,
+                cursor.copy(copied) as copy,
+            ):
                 for line in copy:  # libpq hands over one row at a time
                     yield bytes(line)
         finally:

@@ -1,10 +1,13 @@
 """A few lost or changed rows as text, read only when they were asked for."""
 
+from collections.abc import Iterator
+
 from psycopg import sql
 
 from pgrehearse.data.fingerprint import key_sql
 from pgrehearse.data.pairing import FollowedColumn
 from pgrehearse.data.row_stream import Row, RowSource, column_text_sql, text_sql
+from pgrehearse.data.session import bytes_as_stored
 from pgrehearse.data.tables import Table
 from pgrehearse.data.verdicts import Sample
 from pgrehearse.postgres.connect import Connection
@@ -96,10 +99,19 @@ def read_rows(
     names = [column.sql_name for column in table.columns]
     key = [column.sql_name for column in table.columns if table.keys and column.number in table.keys[0]]
     hidden = [(table.name, column.name) in personal for column in table.columns]
-    rows = [dict(zip(names, _masked(values, hidden), strict=True)) for (values,) in connection.execute(query)]
+    rows = [dict(zip(names, _masked(values, hidden), strict=True)) for values in _texts(connection, query)]
     return tuple(
         Sample(table=table.name, key={name: row[name] for name in key}, before=row, after=None) for row in rows
     )
+
+
+def _texts(connection: Connection, query: sql.Composed) -> Iterator[list[str | None]]:
+    """The one array of each row."""
+    spelled = query.as_bytes(connection)
+    with bytes_as_stored(connection) as decode:
+        rows = connection.execute(spelled).fetchall()
+    for (values,) in rows:
+        yield [None if value is None else decode(value) for value in values]
 
 
 def _named(columns: tuple[FollowedColumn, ...], values: list[str | None]) -> dict[str, str | None]:
@@ -114,7 +126,7 @@ def _read(source: RowSource, rows: list[Row]) -> dict[tuple[int, bytes], list[st
             continue
         texts = [column_text_sql(column, table, source.side, LONGEST) for column in source.layout.compared]
         query = sql.SQL(
-            "SELECT k, texts FROM"
+            "SELECT pg_catalog.array_prepend(k::pg_catalog.text, texts) FROM"
             " (SELECT {key} AS k, ARRAY[{texts}]::pg_catalog.text[] AS texts FROM ONLY {table}) AS s"
             " WHERE k = ANY (ARRAY[{keys}]::pg_catalog.int8[])"
         ).format(
@@ -123,6 +135,6 @@ def _read(source: RowSource, rows: list[Row]) -> dict[tuple[int, bytes], list[st
             table=table.identifier,
             keys=sql.SQL(", ").join(map(sql.Literal, keys)),
         )
-        for key, values in source.connection.execute(query):
+        for key, *values in _texts(source.connection, query):
             found[leaf, str(key).encode()] = values
     return found

@@ -1,7 +1,10 @@
 """The session in which data is read: every setting that changes a value's text, or hides a row, is pinned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import LiteralString
+
+from psycopg.pq import TransactionStatus
 
 from pgrehearse.postgres.connect import Connection
 
@@ -50,3 +53,23 @@ def prepare_session(connection: Connection) -> Connection:
     settings = SETTINGS + (SINCE_17 if connection.info.server_version >= 170000 else ())
     connection.execute(SET, ([name for name, _ in settings], [value for _, value in settings]))
     return connection
+
+
+@contextmanager
+def bytes_as_stored(connection: Connection) -> Iterator[Callable[[str], str]]:
+    """The block may read values that are no UTF-8, as an SQL_ASCII database may hold; of any other it changes nothing.
+
+    Yields what turns a text that was read in it into a readable one: each byte that is not UTF-8 as ``\\xe9``.  A
+    statement with names in it is made bytes before the block, where they still mean what they did when they were read.
+    """
+    if connection.info.parameter_status("server_encoding") != "SQL_ASCII":
+        yield str
+        return
+    # Of SQL_ASCII the server converts nothing, and only asks whether the bytes are any of the client's.
+    connection.execute("SET client_encoding = 'LATIN1'")
+    try:
+        yield lambda text: text.encode("latin-1").decode(errors="backslashreplace")
+    finally:
+        # What a failed transaction has set goes with it.
+        if connection.info.transaction_status in (TransactionStatus.IDLE, TransactionStatus.INTRANS):
+            connection.execute("SET client_encoding = 'UTF8'")
