@@ -40,6 +40,15 @@ def test_amcheck_finds_nothing_where_the_index_was_built_again(twins: Any) -> No
 
 
 @pytest.mark.pg("== 15")
+def test_amcheck_finds_an_index_that_the_plan_built_before_it_changed_the_function(twins: Any) -> None:
+    twins.given(REPLACED)
+    twins.migrate("CREATE INDEX made ON t (k(v)); REINDEX INDEX found;" + AND_TOUCHED.partition("INSERT")[0])
+    integrity = examine(twins)
+    assert {each.promise for each in integrity.broken} == {"index public.found", "index public.made"}
+    assert integrity.not_measured == ()
+
+
+@pytest.mark.pg("== 15")
 def test_no_extension_is_made_where_an_event_trigger_would_run_as_the_administrator(twins: Any) -> None:
     twins.given(REPLACED)
     twins.migrate(

@@ -55,12 +55,15 @@ def check_indexes(
         if index.method == "btree" and index.valid and index.maintained
         if index.oid in suspects or changes.is_touched(index.relation)
     ]
+    decisive = {oid for oid, suspect in suspects.items() if not suspect.built_by_plan}
     relations = [after.relations[oid] for oid in sorted(changes.touched & after.relations.keys())]
     tables = [relation for relation in relations if relation.kind == "r"]
-    amcheck = _check_all(wanted, tables, suspects.keys(), after, sessions, progress, seen)
+    amcheck = _check_all(wanted, tables, decisive, after, sessions, progress, seen)
     for oid, suspect in suspects.items():
         index = after.indexes[oid]
         checked = index.method == "btree" and amcheck is None
+        if suspect.built_by_plan:
+            continue
         if suspect.by_expression and not checked:
             _evaluate(index, after, before, changes, sessions, seen)
         if suspect.by_operators or (suspect.by_order and not checked):
@@ -76,20 +79,20 @@ def check_indexes(
 class _Suspect:
     """Why an index may not hold what its rows hold."""
 
+    built_by_plan: bool  # most likely after the change: only amcheck tells
     by_expression: bool  # what its expression calls, or what that reads, was changed
     by_order: bool  # the same of the functions that keep its order
     by_operators: bool  # the same of the operators that are looked for in that order, and not of those functions
 
 
 def _suspect(index: Index, before: Catalog, changes: Changes) -> _Suspect | None:
-    """None: nothing that it stands on was changed, or it was built again since."""
+    """None: nothing that it stands on was changed."""
     then = before.indexes.get(index.oid)
-    if then is None or then.filenode != index.filenode:
-        return None
     itself = Node(PG_CLASS, index.oid)
     ordering = [node for node in changes.dependencies.edges.get(itself, ()) if node.catalog in ORDERING]
     by_order = changes.affects(changes.reached(*ordering, leave_out={PG_OPERATOR}), ())
     suspect = _Suspect(
+        built_by_plan=then is None or then.filenode != index.filenode,
         by_expression=index.evaluates and changes.affects(changes.reached(itself, leave_out=ORDERING), ()),
         by_order=by_order,
         by_operators=not by_order and changes.affects(changes.reached(*ordering), ()),
@@ -103,7 +106,7 @@ def _suspect(index: Index, before: Catalog, changes: Changes) -> _Suspect | None
 def _check_all(
     indexes: Sequence[Index],
     tables: Sequence[Relation],
-    suspects: Collection[int],
+    decisive: Collection[int],
     catalog: Catalog,
     sessions: IntegritySessions,
     progress: Progress,
@@ -118,7 +121,7 @@ def _check_all(
             relation = catalog.relations[index.relation]
             progress(index.name, done, len(indexes))
             query = sql.SQL(BTREE).format(**names, index=sql.Literal(index.oid))
-            if _run(session, query, index.name, seen, decisive=index.oid in suspects) is False:
+            if _run(session, query, index.name, seen, decisive=index.oid in decisive) is False:
                 seen.broken.append(_inconsistent(index, relation))
         for table in tables:
             query = sql.SQL(HEAP).format(**names, relation=sql.Literal(table.oid))
