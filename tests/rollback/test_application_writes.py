@@ -7,6 +7,7 @@ import pytest
 from tests.support.going_back import GoingBack, going_back
 
 from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.rollback.left_behind import find_left_behind
 from pgrehearse.rollback.put_back import PutBack
 
 pytestmark = pytest.mark.pg(">= 15")
@@ -179,3 +180,36 @@ def test_a_dropped_sequence_goes_on_where_it_stood_and_never_moves_back(world: G
     found = world.go_back("CREATE SEQUENCE numbers; CREATE SEQUENCE down INCREMENT -2 MAXVALUE 100 START 100")
     assert world.rows("SELECT nextval('numbers'), nextval('down'), nextval('t_id_seq')") == [(43, 90, 31)]
     assert set(found.sequences_moved) == {"public.numbers", "public.down", "public.t_id_seq"}
+
+
+def test_a_row_that_moved_to_another_partition_since_is_not_taken_for_deleted(world: GoingBack) -> None:
+    """In a tree of two levels, where only `id` does not decide where a row stands."""
+    world.run("""
+        CREATE TABLE ev (id int, at date, kind int, v text, PRIMARY KEY (id, at, kind)) PARTITION BY RANGE (at);
+        CREATE TABLE ev1 PARTITION OF ev FOR VALUES FROM ('2026-01-01') TO ('2026-02-01') PARTITION BY LIST (kind);
+        CREATE TABLE ev1a PARTITION OF ev1 FOR VALUES IN (0);
+        CREATE TABLE ev1b PARTITION OF ev1 FOR VALUES IN (1);
+        CREATE TABLE ev3 PARTITION OF ev FOR VALUES FROM ('2026-03-01') TO ('2026-04-01');
+        INSERT INTO ev SELECT n, '2026-01-01', 0, 'v' || n FROM generate_series(1, 40) n;
+    """)
+    world.promote("DELETE FROM ev WHERE id % 5 = 0; UPDATE ev SET v = v || 'x' WHERE id % 7 = 0")
+    world.run("""
+        UPDATE ev SET at = '2026-03-02' WHERE id = 7;
+        UPDATE ev SET kind = 1 WHERE id = 14;
+        DELETE FROM ev WHERE id = 21;
+    """)
+    with world.session() as session:
+        told = find_left_behind(session, world.images, ())
+    back = back_of(world.go_back(""), "public.ev1a")
+    assert (back.rows_back, back.values_back, back.rows_deleted_since, back.rows_left) == (8, 1, 1, 2)
+    left = dict(world.rows(f'SELECT v, "pgrehearse reason" FROM {back.left_table}'))
+    assert sorted(left) == ["v14", "v7"]
+    assert all("may have moved" in reason for reason in left.values())
+    assert world.rows("SELECT tableoid::regclass::text, id, v FROM ev WHERE id IN (7, 14, 21, 28) ORDER BY id") == [
+        ("ev3", 7, "v7x"), ("ev1b", 14, "v14x"), ("ev1a", 28, "v28"),
+    ]  # fmt: skip
+    assert [line.split(" (")[0] for line in told] == [
+        "left behind: 1 rows of public.ev1a were deleted since and stay deleted",
+        "left behind: 2 rows of public.ev1a are gone from their partition and may have moved to another, which holds "
+        "a row of their number; the ones before stand in pgrehearse_quarantine then",
+    ]

@@ -10,10 +10,11 @@ from psycopg import sql
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.rollback.aside import count_aside, find_added
 from pgrehearse.rollback.image import Image, Settled
-from pgrehearse.rollback.image_columns import Expression, LiveTable, find_oid, find_table, same_key
+from pgrehearse.rollback.image_columns import Expression, ImageColumn, LiveTable, find_oid, find_table, same_key
 from pgrehearse.rollback.image_session import pinned
 from pgrehearse.rollback.image_settle import PRESENT, after_text
 from pgrehearse.rollback.kept_out import KeptOut
+from pgrehearse.rollback.moved_rows import find_moved
 
 SHOWN_KEYS = 5
 TIMEOUT_MS = 30_000
@@ -61,15 +62,20 @@ def _of_image(
         yield f"{image.relation}: it has no key, so which of its rows would be left behind shows only when it is done"
         return
     present: Expression = sql.SQL("true") if settled.whole else sql.SQL("i.{}").format(PRESENT)
-    match = _same_key(image, settled)
+    key = list(_key(image, settled))
+    match = sql.SQL(" AND ").join(same_key(column, after, "i", "t") for column, after in key)
     there = sql.SQL("EXISTS (SELECT FROM ONLY {} t WHERE {})").format(table.identifier, match)
+    moved = find_moved(session, table, key)
     key_text = _key_text(image)
     by_key = [
         (sql.SQL("SELECT {} AS key FROM {} i WHERE {}").format(key_text, image.identifier, condition), sentence)
         for condition, sentence in (
         (sql.SQL("NOT ({}) AND {}").format(present, there),
          "that it deleted have a newer row under their key, and stand in pgrehearse_quarantine then"),
-        (sql.SQL("{} AND NOT {}").format(present, there), "were deleted since and stay deleted"),
+        (sql.SQL("{} AND NOT {} AND NOT {}").format(present, there, moved), "were deleted since and stay deleted"),
+        (sql.SQL("{} AND NOT {} AND {}").format(present, there, moved),
+         "are gone from their partition and may have moved to another, which holds a row of their number; the ones "
+         "before stand in pgrehearse_quarantine then"),
         (sql.SQL("{} AND {}").format(present, _newer(image, settled, table, match)),
          "hold values written since, which stay; the ones before stand in pgrehearse_quarantine then"),
         )
@@ -85,13 +91,11 @@ def _of_image(
             yield f"left behind: {found[0]:,} rows of {image.relation} {sentence} ({'; '.join(found[1])}{rest})"
 
 
-def _same_key(image: Image, settled: Settled) -> Expression:
-    pairs = []
+def _key(image: Image, settled: Settled) -> Iterator[tuple[ImageColumn, ImageColumn]]:
     for column in image.key:
         after = settled.columns_after[image.columns.index(column)]
         assert after is not None  # settling needs every column of the key
-        pairs.append(same_key(column, after, "i", "t"))
-    return sql.SQL(" AND ").join(pairs)
+        yield column, after
 
 
 def _newer(image: Image, settled: Settled, table: LiveTable, match: Expression) -> Expression:

@@ -55,8 +55,9 @@ def put_back(session: Connection, images: Sequence[Image]) -> PutBack:
     A row that the migration deleted comes back unless its key is taken, a parent that it refers to is gone, or another
     constraint of today forbids it.  A value that it overwrote comes back where what the migration left still stands; a
     value that the application wrote since stays.  A row that the migration added goes unless the application changed
-    it or refers to it.  A row that the application deleted since stays deleted.  What could not come back stands
-    in the quarantine namespace (`TableBack.left_table`), each row with its reason.
+    it or refers to it.  A row that the application deleted since stays deleted; of one that may have moved to another
+    partition the old row is kept aside.  What could not come back stands in the quarantine namespace
+    (`TableBack.left_table`), each row with its reason.
 
     The tables' own triggers and rules do not fire, and generated columns compute themselves; foreign keys and all
     other constraints hold.  Rights: the tables' owner.  Locks: SHARE ROW EXCLUSIVE, where there are triggers to

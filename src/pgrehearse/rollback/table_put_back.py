@@ -22,11 +22,13 @@ from pgrehearse.rollback.image_columns import (
 )
 from pgrehearse.rollback.image_settle import DIGEST, PRESENT, after_text
 from pgrehearse.rollback.image_take import keep_private
+from pgrehearse.rollback.moved_rows import find_moved
 
 REASON = sql.Identifier("pgrehearse reason")
 KEY_TAKEN = "the application has written a row under its key since"
 WRITTEN_SINCE = "the application has written another value since"
 GONE_SINCE = "the application has changed or deleted the row since; nothing tells which"
+MOVED_SINCE = "the row is gone from its partition, and another one holds a row of its number: it may have moved"
 FORBIDDEN = "a constraint forbids it now: its parent is gone, or another row has its unique value"
 
 
@@ -225,10 +227,14 @@ class TablePutBack:
                 GONE_SINCE,
             )
             return
-        gone = sql.SQL("SELECT pg_catalog.count(*) FROM {} i WHERE {} AND NOT {}").format(
-            self._image.identifier, self._present(), self._exists()
+        gone = sql.SQL("{} AND NOT {}").format(self._present(), self._exists())
+        self._deleted_since = self._count(
+            sql.SQL("SELECT pg_catalog.count(*) FROM {} i WHERE {}").format(self._image.identifier, gone)
         )
-        self._deleted_since = self._count(gone)
+        if self._deleted_since:
+            key = [(column, self._live[column.name]) for column in self._image.key]
+            moved = sql.SQL("{} AND {}").format(gone, find_moved(self._session, self.table, key))
+            self._deleted_since -= self._leave(moved, MOVED_SINCE)
         if self._settled.whole:
             return
         written = [
