@@ -16,6 +16,7 @@ from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.rehearsal.receipt import Receipt, find_receipt
 from pgrehearse.rehearsal.tolerated import leaves_of
+from pgrehearse.release.applied_since import AppliedSince, find_applied_since
 from pgrehearse.release.backup.dump_backup import open_backup
 from pgrehearse.release.history import PromotionRecord, read_promotions
 from pgrehearse.release.interrupted_rollback import BY_INVERSE
@@ -151,16 +152,31 @@ class Looking:
             and not self._has_changed_nothing(record, session)
         ]
 
+    def _find_applied(self, session: Connection, later: Sequence[PromotionRecord]) -> AppliedSince:
+        """What the migration ledgers record behind this promotion beside what those later promotions planned."""
+        return find_applied_since(
+            session,
+            self._session,
+            self._request.promotion,
+            self._request.migrations,
+            self._request.ledger,
+            known={sha256 for record in later for sha256 in record.digests.values()},
+        )
+
     def why_not_newest(self, session: Connection) -> list[str]:
         later = self._find_later(session)
         done = [record.id for record in later if record.outcome is not None]
         reasons = [f"promoted since, and to be taken back first: {', '.join(done)}"] if done else []
-        return reasons + [
-            f"promotion {record.id} was begun since and is not finished: `pgrehearse resume` finishes it, "
-            f"`pgrehearse rollback {record.id}` takes back what it applied"
-            for record in later
-            if record.outcome is None
-        ]
+        return (
+            reasons
+            + [
+                f"promotion {record.id} was begun since and is not finished: `pgrehearse resume` finishes it, "
+                f"`pgrehearse rollback {record.id}` takes back what it applied"
+                for record in later
+                if record.outcome is None
+            ]
+            + list(self._find_applied(session, later).why_not_newest)
+        )
 
     def _has_changed_nothing(self, record: PromotionRecord, session: Connection) -> bool:
         """Whether a promotion was left before it changed anything: gone on with, it asks the gate again."""
@@ -234,8 +250,12 @@ class Looking:
         except PgRehearseError as error:
             return Way(type=LOSES, why_not=(str(error),), told=())
         lines = [f"writes since {plan.taken_at.isoformat(timespec='seconds')} are exported, not kept"]
-        if later := [record.id for record in self._find_later(self._session)]:
-            lines.append(f"promoted since, and taken back with it, for the backup is older: {', '.join(later)}")
+        later = self._find_later(self._session)
+        if later:
+            ids = ", ".join(record.id for record in later)
+            lines.append(f"promoted since, and taken back with it, for the backup is older: {ids}")
+        for each in self._find_applied(self._session, later).found:
+            lines.append(f"applied since, and taken back with it, for the backup is older: {each}")
         return Way(type=LOSES, why_not=plan.in_the_way, told=(*lines, *plan.told))
 
     def backup(self) -> Proof | None:
