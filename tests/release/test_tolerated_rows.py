@@ -92,6 +92,7 @@ def test_rows_that_only_production_had_to_lose_come_back(
     assert dry.type == "restorable"
     told = [line for line in dry.ways[0].told if "not as in the rehearsal" in line]
     assert any("public.c: 0 rows deleted in the rehearsal, 5 here" in line for line in told), told
+    assert not any("cannot come back" in line for line in dry.ways[0].told)  # what it points at comes back too
     assert go_back(receipt, source, dry_run=False).type == "restorable"
     assert contents(connection) == before
 

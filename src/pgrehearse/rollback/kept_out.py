@@ -71,12 +71,20 @@ class KeptOut:
                 yield None, f"whether {promise.name} keeps rows out shows only when it is done"
             else:
                 yield query, f"cannot come back: {promise.name} lets another row have what is theirs"
-        for key in read_foreign_keys(self._session, [self._table.oid]):
+        for key in read_foreign_keys(self._session, [self._table.oid, *self._others()]):
             # A row whose parent is in its own table may come with it.
             if key.child != self._table.oid or key.name in added or self._table.oid in key.parents:
                 continue
             if set(key.child_columns) <= set(self._by_name):
                 yield self._orphans(key), f"cannot come back: the row that {key.name} points at is gone"
+
+    def _others(self) -> Iterator[int]:
+        """The tables of the other images, whose rows may be the parents and come too."""
+        for image in self._images:
+            after = image.settled.relation_after if image.settled is not None else None
+            oid = find_oid(self._session, after) if after is not None else None
+            if oid is not None and oid != self._table.oid:
+                yield oid
 
     @property
     def _numbers(self) -> set[int]:
