@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgrehearse.config import ResolvedDatabase
-from pgrehearse.errors import DatabaseFenced, LeaseHeld, LedgerDamaged
+from pgrehearse.errors import ConfigurationError, DatabaseFenced, LeaseHeld, LedgerDamaged
 from pgrehearse.ledger import ReleaseLedger
-from pgrehearse.migrations.migration import Migration
+from pgrehearse.migrations.migration import Migration, SourceKind
 from pgrehearse.migrations.migration_ledger import MigrationLedger
+from pgrehearse.migrations.own_ledger import OwnLedger
 from pgrehearse.policies import Policies
 from pgrehearse.postgres.connect import connect
 from pgrehearse.progress import Progress
@@ -157,7 +158,14 @@ class RollingBack:
         self, receipt: Receipt | None, promotion: PromotionRecord, folder: Path | None
     ) -> tuple[MigrationLedger, tuple[Migration, ...]]:
         """The migrations of the promotion, from the receipt's own bytes: the files may have gone since."""
-        releasing = Releasing(project=self.project)
-        sources = releasing.sources_of(receipt, folder) if receipt is not None else (self.project.source(folder),)
+        if receipt is not None:
+            sources = Releasing(project=self.project).sources_of(receipt, folder)
+        else:
+            try:
+                sources = (self.project.source(folder),)
+            except ConfigurationError:  # it was of single files, perhaps; a restore needs none
+                if folder is not None:
+                    raise
+                return OwnLedger(kind=SourceKind.AD_HOC), ()
         on_disk = {migration.version: migration for source in sources for migration in source.migrations}
         return sources[0].ledger, tuple(on_disk[version] for version in promotion.plan if version in on_disk)

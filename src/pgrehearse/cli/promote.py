@@ -171,11 +171,12 @@ def show_promotion(promotion: "Promotion") -> None:
         console.print(Text(f"  already applied  {version}", style="dim"))
     for version in promotion.applied:
         console.print(Text(f"  promoted         {version}", style="green"))
+    how = "is as rehearsed" if promotion.receipt is not None else "is as the files left it, WHICH NOBODY REHEARSED"
     console.print(
         Text(
-            f"{promotion.database} is as rehearsed: promotion {promotion.id}, at {promotion.position.lsn} on timeline "
+            f"{promotion.database} {how}: promotion {promotion.id}, at {promotion.position.lsn} on timeline "
             f"{promotion.position.timeline}.",
-            style="bold green",
+            style="bold green" if promotion.receipt is not None else "bold yellow",
         )
     )
     console.print(Text(f"To take it back: pgrehearse rollback {promotion.id}", style="dim"))

@@ -15,9 +15,10 @@ from pgrehearse.postgres.connect import Connection, connect, scrub
 from pgrehearse.postgres.pooler import require_session
 from pgrehearse.progress import Progress
 from pgrehearse.release.backup.dump_backup import DumpBackup, open_backup
-from pgrehearse.release.history import PromotionRecord
+from pgrehearse.release.history import PromotionRecord, read_promotions
 from pgrehearse.release.interrupted_rollback import BY_INVERSE, find_committed
 from pgrehearse.release.lease import Lease, describe, hold_lease
+from pgrehearse.release.lineage import find_taken_back
 from pgrehearse.release.promoted_since import find_promoted_since
 from pgrehearse.release.promotion import ROLLBACK_BEGUN, ROLLBACK_ENDED
 from pgrehearse.release.recoverability import DUMP
@@ -266,6 +267,7 @@ def _go_restore(
             request.production, backup, id=promotion.id, digest=backup.digest, ledger=releases, now=now,
             jobs=request.jobs, progress=progress,
         )  # fmt: skip
+    earlier = find_taken_back(releases)
     swapped = swap(
         request.production,
         promotion.id,
@@ -283,12 +285,20 @@ def _go_restore(
         renew=lease.renew,
     )
     lifted = _lift(fenced, request, releases, now)  # the restored database has it too: it is a setting of production
-    return replace(answer, restore=swapped, told=(*_restored_told(swapped), *lifted))
+    back = find_taken_back(releases)
+    later = [
+        f"taken back with it, for the backup is older: {record.id} ({', '.join(record.plan)})"
+        for record in read_promotions(releases, promotion.key)
+        if record.id in back and record.id not in earlier and record.id != promotion.id
+    ]
+    return replace(answer, restore=swapped, told=(*later, *_restored_told(swapped), *lifted))
 
 
 def _restored_told(swapped: Swapped) -> Iterator[str]:
     yield f"the failed database is kept as {swapped.quarantine}"
     rows = swapped.rows
+    if rows is not None and rows.large_objects is not None:
+        yield rows.large_objects
     if rows is not None and swapped.written_back is not None:
         yield f"written back: {swapped.written_back:,} statements of the application's"
     if rows is not None and rows.unclear is not None:

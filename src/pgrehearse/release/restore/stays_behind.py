@@ -19,6 +19,7 @@ class Left(Enum):
     PUBLICATION = "publication"
     EXTENSION = "extension"
     FOREIGN_TABLES = "foreign tables"
+    LARGE_OBJECTS = "large objects"
     BEFORE_IMAGES = "before-images"
     SESSIONS = "sessions"
     STATISTICS = "statistics"
@@ -39,7 +40,7 @@ class StaysBehind:
 
 
 def what_stays_behind(session: Connection) -> tuple[StaysBehind, ...]:
-    """Ask the database that is to be replaced.  Eight small catalog queries; needs no special right."""
+    """Ask the database that is to be replaced.  Nine small catalog queries; needs no special right."""
     found: list[StaysBehind] = []
 
     def tell(kind: Left, name: str, told: str, *, blocks: bool = False) -> None:
@@ -79,6 +80,10 @@ def what_stays_behind(session: Connection) -> tuple[StaysBehind, ...]:
     if foreign and foreign[0]:
         told = "their rows stand on another server and are as they are there now, not as of the backup"
         tell(Left.FOREIGN_TABLES, str(foreign[0]), told)
+    large = session.execute(QUERIES["large_objects"]).fetchone()
+    if large and large[0]:
+        told = "what was written to them since the backup is not exported: it stays in the failed database"
+        tell(Left.LARGE_OBJECTS, f"{large[0]:,}", told)
     images = session.execute(QUERIES["images"]).fetchone()
     if images and images[0]:
         tell(Left.BEFORE_IMAGES, "pgrehearse_quarantine", "they stay in the failed database")

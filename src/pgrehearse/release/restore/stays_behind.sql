@@ -36,3 +36,6 @@ SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a
 WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
   AND CASE WHEN a.backend_type IS NULL THEN a.usesysid IS NOT NULL  -- hidden from whoever lacks pg_read_all_stats
            ELSE a.backend_type <> 'autovacuum worker' END;
+
+-- name: large_objects
+SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata;
