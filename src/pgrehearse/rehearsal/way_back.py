@@ -304,6 +304,7 @@ class _Rehearsing:
     def _migrate_behind_images(self, plans: Sequence[ImagePlan]) -> None:
         """As a promotion does it: images, the plan with each of them current and then settled."""
         self.migrated = False
+        self.progress.step("migrating once more, behind before-images")
         self.pair.renew_clone()
         self.prepare_ledger()
         try:
@@ -323,6 +324,7 @@ class _Rehearsing:
     def _go_back(self, ddl: Ddl) -> WentBack:
         with self.pair.session("clone", "way back") as session:
             images = find_images(session, id=IMAGES_OF)
+        self.progress.step("going back on the clone")
         self.migrated = False
         try:
             went_back = perform(

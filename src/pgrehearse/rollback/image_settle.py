@@ -252,7 +252,10 @@ class _Settling:
     # --- by content, where nothing tells rows apart
 
     def _settle_by_content(self) -> Image:
-        """Rows are paired by the columns that the rehearsal saw unchanged, and by their number among equal ones."""
+        """Rows are paired with their equals first, so that none takes another's key.
+
+        Those left over are paired by the columns that the rehearsal saw unchanged and by their number among equal ones.
+        """
         changed = {split_name(name)[0] for name in self._image.plan.changed}
         fixed = [pair for pair in self._compared if pair.before.name not in changed]
         moving = [pair for pair in self._compared if pair.before.name in changed]
@@ -264,14 +267,21 @@ class _Settling:
         )
         different: Expression = sql.SQL(" OR ").join(differs(pair.before, pair.after, "i", "t") for pair in moving)
         condition = sql.SQL("true") if self._columns_went else (different if moving else sql.SQL("false"))
-        # Both numberings stand once, so that both sides of the answer mean the same rows.
+        # Every numbering stands once, so that both sides of the answer mean the same rows.
         paired = sql.SQL(
             "WITH b AS MATERIALIZED (SELECT i.ctid AS at, {} FROM {} i), "
             "n AS MATERIALIZED (SELECT t.ctid AS at, {} FROM ONLY {} t), "
-            "p AS MATERIALIZED (SELECT b.at AS before, n.at AS now FROM b FULL JOIN n USING (content, number)) "
+            "e AS MATERIALIZED (SELECT content, moving, number, b.at AS before, n.at AS now "
+            "FROM b FULL JOIN n USING (content, moving, number)), "
+            "o AS MATERIALIZED (SELECT before, now, content, pg_catalog.row_number() OVER "
+            "(PARTITION BY now IS NULL, content ORDER BY moving, number) AS number "
+            "FROM e WHERE before IS NULL OR now IS NULL) "
+            "SELECT before, now FROM e WHERE before IS NOT NULL AND now IS NOT NULL UNION ALL "
+            "SELECT ob.before, oa.now FROM (SELECT * FROM o WHERE now IS NULL) ob "
+            "FULL JOIN (SELECT * FROM o WHERE before IS NULL) oa USING (content, number)"
         ).format(before, self._image.identifier, now, self._table.identifier)
         pairs = sql.Identifier(NAMESPACE, self._image.companion("pairs"))
-        self._session.execute(sql.SQL("CREATE {} {} AS {} SELECT before, now FROM p").format(SCRATCH, pairs, paired))
+        self._session.execute(sql.SQL("CREATE {} {} AS {}").format(SCRATCH, pairs, paired))
         found = self._session.execute(
             sql.SQL(
                 "CREATE {} {} AS SELECT i.*, true AS {}, {} AS {} FROM {} p JOIN {} i ON i.ctid = p.before "
@@ -299,11 +309,9 @@ class _Settling:
         return self._replace(rows_absent=absent, rows_changed=rows_changed, rows_added=added)
 
     def _numbered(self, fixed: list[Expression], moving: list[Expression]) -> Expression:
-        content = row_text(fixed)
-        order = row_text(moving) if moving else content
-        return sql.SQL("{0} AS content, pg_catalog.row_number() OVER (PARTITION BY {0} ORDER BY {1}) AS number").format(
-            content, order
-        )
+        return sql.SQL(
+            "{0} AS content, {1} AS moving, pg_catalog.row_number() OVER (PARTITION BY {0}, {1}) AS number"
+        ).format(row_text(fixed), row_text(moving))
 
     # --- both
 
