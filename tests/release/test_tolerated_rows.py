@@ -9,6 +9,7 @@ import pytest
 from tests.support.applying import QUICK, rows
 from tests.support.promoting import rehearse_folder, request_for, run_promotion
 
+from pgrehearse.errors import NotAsRehearsed
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.sources.source import Source
 from pgrehearse.postgres.connect import Connection
@@ -95,6 +96,27 @@ def test_rows_that_only_production_had_to_lose_come_back(
     assert not any("cannot come back" in line for line in dry.ways[0].told)  # what it points at comes back too
     assert go_back(receipt, source, dry_run=False).type == "restorable"
     assert contents(connection) == before
+
+
+def test_rows_of_a_partition_that_came_since_are_not_destroyed_without_an_image(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger
+) -> None:
+    connection.execute("""
+        CREATE TABLE e (id int, n int, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+        CREATE TABLE e_1 PARTITION OF e FOR VALUES FROM (0) TO (100);
+        INSERT INTO e SELECT n, n FROM generate_series(1, 50) n
+    """)
+    plan = """CREATE TABLE e_3 PARTITION OF e FOR VALUES FROM (200) TO (300); INSERT INTO e VALUES (201, 201);
+        UPDATE e SET n = n + 1 WHERE id = 201; DELETE FROM e WHERE n = 7;"""
+    receipt, source = rehearse_folder(tmp_path, database, uat, plan)
+    connection.execute("CREATE TABLE e_2 PARTITION OF e FOR VALUES FROM (100) TO (200)")
+    connection.execute("UPDATE e SET n = 0 WHERE n = 7; INSERT INTO e VALUES (150, 7)")
+    before = rows(connection, "SELECT tableoid::regclass, * FROM e ORDER BY id")
+    with pytest.raises(NotAsRehearsed, match=r"public\.e_2: a partition that the rehearsal did not know"):
+        run_promotion(request_for(database, receipt, source), releases)
+    assert rows(connection, "SELECT tableoid::regclass, * FROM e ORDER BY id") == before
+    connection.execute("UPDATE e SET n = 8 WHERE id = 150; UPDATE e SET n = 7 WHERE id = 7")
+    assert run_promotion(request_for(database, receipt, source), releases).applied
 
 
 def test_without_an_image_no_way_back_is_called_lossless_where_production_destroyed_something(

@@ -27,7 +27,7 @@ from pgrehearse.release.promotion_run import APPLY, Run
 from pgrehearse.release.rows import ROWS_DIFFER, RowsDiffer
 from pgrehearse.release.standing import read_standing
 from pgrehearse.release.watch import StatementCompared, Watch, compare_statements
-from pgrehearse.release.written import RefuseUnseenChanges, seen_retyped, seen_unchanged, tolerated_by
+from pgrehearse.release.written import RefuseUnseenChanges, seen_retyped, seen_tables, seen_unchanged, tolerated_by
 from pgrehearse.rollback.image import Image, find_images
 from pgrehearse.rollback.images import drop_images
 from pgrehearse.rollback.quarantine import RefreshImages, SettleImages
@@ -83,6 +83,7 @@ def apply_watched(run: Run, images: Sequence[Image]) -> tuple[Applied, tuple[Sta
                 unchanged=seen_unchanged(run.rehearsed),
                 retyped=seen_retyped(run.rehearsed),
                 tolerated=tolerated_by(run.rehearsed),
+                seen=seen_tables(run.rehearsed),
             )
             observers = [RefreshImages(images), watch, tracer, SettleImages(images, last=last), unseen]
         observers.append(_Commits(run))

@@ -18,6 +18,16 @@ from pgrehearse.release.retyped import TypesBefore, read_types_before, require_k
 from pgrehearse.release.watch import Rehearsed
 from pgrehearse.rollback.image import Image, ImageState, read_again
 
+# Leaves beside those of which there are images, and of which this transaction destroyed rows or values.
+NOT_IMAGED = """
+SELECT DISTINCT pg_catalog.format('%%I.%%I', n.nspname, c.relname)
+FROM pg_catalog.unnest(%(oids)s::int8[]) AS i (number), LATERAL pg_catalog.pg_partition_root(i.number::oid) AS r (root),
+     LATERAL pg_catalog.pg_partition_tree(r.root) AS t
+JOIN pg_catalog.pg_class c ON c.oid = t.relid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE t.isleaf AND t.relid::oid::int8 <> ALL (%(oids)s::int8[])
+  AND pg_catalog.pg_stat_get_xact_tuples_updated(t.relid) + pg_catalog.pg_stat_get_xact_tuples_deleted(t.relid) > 0
+ORDER BY 1
+"""
 UNTOUCHED = frozenset({"unchanged", "renamed", "new"})
 TYPE_CHANGED = "type-changed"
 
@@ -77,6 +87,12 @@ def seen_unchanged(rehearsed: Rehearsed) -> frozenset[str]:
     )
 
 
+def seen_tables(rehearsed: Rehearsed) -> frozenset[str]:
+    """Every table that the rehearsal knew, by its names before and after."""
+    tables = rehearsed.document["tables"]
+    return frozenset(table[each] for table in tables for each in ("name", "name_after") if table[each] is not None)
+
+
 def seen_retyped(rehearsed: Rehearsed) -> dict[str, frozenset[str]]:
     """Columns whose type the plan changed in the rehearsal without losing or changing a value, by table."""
     return _retyped(rehearsed.document)
@@ -92,7 +108,10 @@ class RefuseUnseenChanges(NoObserver):
         unchanged: frozenset[str],
         retyped: Mapping[str, frozenset[str]],
         tolerated: Tolerated,
+        seen: frozenset[str],
     ) -> None:
+        self._oids = [image.relation_oid for image in images if not image.plan.is_sequence]
+        self._seen = seen
         self._images = tuple(image for image in images if image.relation in unchanged or image.relation in retyped)
         self._unchanged = unchanged
         self._retyped = retyped
@@ -107,6 +126,13 @@ class RefuseUnseenChanges(NoObserver):
         self._before = read_types_before(session, retyped) if retyped else None
 
     def before_commit(self, session: Connection) -> None:
+        unknown = [name for (name,) in session.execute(NOT_IMAGED, {"oids": self._oids}) if name not in self._seen]
+        if unknown:
+            raise NotAsRehearsed(
+                f"{', '.join(unknown)}: a partition that the rehearsal did not know, and this would change or remove "
+                "rows there that are in no image",
+                remedy="Rehearse again: the clone has that partition then.",
+            )
         for image in read_again(session, self._images) if self._images else ():
             if image.settled is None or image.relation in self._settled:
                 continue
