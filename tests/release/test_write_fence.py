@@ -19,6 +19,7 @@ from pgrehearse.release.write_fence import find_standing
 SETTINGS = (
     "SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = %s)"
 )
+READ_ONLY = "default_transaction_read_only"
 PLAN = "ALTER TABLE t ADD COLUMN w int;"
 WRITE = "INSERT INTO t SELECT max(id) + 1 FROM t"
 
@@ -40,6 +41,13 @@ def test_others_only_read_until_the_promotion_has_ended(
     connection.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
     connection.execute(f"ALTER DATABASE {database.database} SET default_transaction_read_only = 'off'")
     receipt, source = rehearse_folder(tmp_path, database, uat, PLAN)
+    here, free, bound = (f"{database.database}_{name}" for name in ("here", "free", "bound"))
+    connection.execute(
+        f"CREATE ROLE {here} LOGIN; ALTER ROLE {here} IN DATABASE {database.database} SET {READ_ONLY} = no;"
+        f"CREATE ROLE {free} LOGIN; ALTER ROLE {free} SET {READ_ONLY} = off;"
+        f"CREATE ROLE {bound} LOGIN; ALTER ROLE {bound} SET {READ_ONLY} = off;"
+        f"ALTER ROLE {bound} IN DATABASE {database.database} SET {READ_ONLY} = on"
+    )
     application = connect(database, verb="test").execute("SET application_name = 'shop'").connection
     seen: list[str] = []
 
@@ -60,8 +68,11 @@ def test_others_only_read_until_the_promotion_has_ended(
         assert promotion.applied == ("0001_step",)
         assert promotion.writes["tables"] == []
         assert find_standing(releases, "any") is None
+    connection.execute(f"DROP ROLE {here}; DROP ROLE {free}; DROP ROLE {bound}")
     assert seen == ["1"]
     assert "the fence is lifted" in told
+    (not_stopped,) = (line for line in told if line.startswith("the fence does not stop"))
+    assert not_stopped.startswith(f"the fence does not stop {free}, {here}: ")
     assert settings(database) == ["default_transaction_read_only=off"]  # what stood there before
     with connect(database, verb="test") as again:
         again.execute(WRITE.encode())

@@ -31,6 +31,16 @@ SELECT (SELECT pg_catalog.split_part(c, '=', 2) FROM pg_catalog.unnest(s.setconf
 FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
 WHERE d.datname = pg_catalog.current_database() AND s.setrole = 0
 """
+# PostgreSQL's own order: what a role has in this database, what it has everywhere, what the database has for all.
+NOT_STOPPED = """
+SELECT DISTINCT ON (r.rolname) r.rolname, pg_catalog.split_part(c, '=', 2)::bool AS read_only
+FROM pg_catalog.pg_db_role_setting s
+JOIN pg_catalog.pg_roles r ON r.oid = s.setrole AND r.rolcanlogin
+CROSS JOIN pg_catalog.unnest(s.setconfig) AS c
+WHERE pg_catalog.split_part(c, '=', 1) = 'default_transaction_read_only'
+  AND s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
+ORDER BY r.rolname, s.setdatabase DESC
+"""
 OTHERS = """
 SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
 WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
@@ -72,7 +82,13 @@ def write_fence(
     before = standing.before if standing is not None else _read_before(session)
     if standing is None:
         _put_up(session, steps, before)
+    free = [role for role, read_only in session.execute(NOT_STOPPED) if not read_only]
     tell("fenced: production is read-only for everybody else until the promotion ends")
+    if free:
+        tell(
+            f"the fence does not stop {', '.join(free)}: ALTER ROLE … SET {SETTING} = off goes before it; "
+            "what is written nevertheless is counted"
+        )
     try:
         yield
     finally:
