@@ -8,11 +8,13 @@ from typing import Any
 
 from pgrehearse.errors import BackupDamaged
 from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.identity import read_identity
 from pgrehearse.progress import Progress
 from pgrehearse.release.backup.create import create_dump
 from pgrehearse.release.backup.dump_backup import open_backup
-from pgrehearse.release.backup.external import ExternalOptions, take_external
+from pgrehearse.release.backup.external import ExternalOptions, record_external
 from pgrehearse.release.backup.scratch import ScratchOptions
 from pgrehearse.release.gate import Reason, ReasonKind
 from pgrehearse.release.restore.in_the_way import InTheWay
@@ -129,7 +131,7 @@ def secure(
 ) -> tuple[Proof, ...]:
     """Make and prove what can be made before the migration; before-images are taken by the promotion itself.
 
-    Writes nothing to production.  Raises what `create_dump` and `take_external` raise.
+    Writes nothing to production.  Raises what `create_dump` and `record_external` raise.
     """
     proofs = []
     for way in ways:
@@ -154,8 +156,12 @@ def secure(
         elif way == EXTERNAL:
             assert policy.external is not None, "judged before"
             progress.step("making the external restore point")
-            external = take_external(policy.external, database=production, now=now)
-            proofs.append(Proof(way=EXTERNAL, summary=external.summary, facts=external.as_json()))
+            with connect(production, verb="backup") as session:
+                source = read_identity(session)
+            name, external = record_external(
+                policy.external, database=production, source=source, label=policy.environment, ledger=ledger, now=now
+            )
+            proofs.append(Proof(way=EXTERNAL, summary=external.summary, facts={"backup": name, **external.as_json()}))
     return tuple(proofs)
 
 

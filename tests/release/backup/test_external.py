@@ -13,8 +13,10 @@ import pytest
 from pgrehearse.errors import ConfigurationError, DrillTooOld, ExternalBackupFailed
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.identity import DatabaseIdentity
+from pgrehearse.progress import Silent
 from pgrehearse.release.backup.external import ExternalBackup, ExternalOptions, record_external, take_external
 from pgrehearse.release.backup.inventory import State, list_backups
+from pgrehearse.release.recoverability import EXTERNAL, RecoverabilityPolicy, secure
 
 from .conftest import Home
 
@@ -140,3 +142,14 @@ def test_it_is_recorded_begun_and_ended(home: Home, options: Callable[..., Exter
     assert taken.recorded.proved["restore_point"] == "point-9"
     assert taken.recorded.digest is None
     assert "cret" not in str([entry.body for entry in home.ledger.entries()])
+
+
+@pytest.mark.pg("== 18")
+def test_one_that_a_promotion_takes_is_listed(
+    home: Home, options: Callable[..., ExternalOptions], database: Conninfo
+) -> None:
+    policy = RecoverabilityPolicy(environment="uat", directory=home.directory, external=options("echo point-11"))
+    (proof,) = secure(database, policy, (EXTERNAL,), ledger=home.ledger, now=lambda: NOW, progress=Silent())
+    (listed,) = list_backups(home.directory, home.ledger, only=lambda each: each.label == "uat")
+    assert (listed.id, listed.state, listed.policy) == (proof.facts["backup"], State.TAKEN, "external")
+    assert proof.facts["restore_point"] == "point-11"
