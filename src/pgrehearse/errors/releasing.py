@@ -22,6 +22,7 @@ class NoWayBack(GuardRefused):
     """A promotion cannot be taken back by any way, or not by one that was agreed to."""
 
     default_remedy = (
+        "Where a backup's directory is not there, mount it or copy it back, and try again.  "
         "Where a right is missing (CREATEDB, ownership, ending sessions), give the URL of a role that has it, a "
         "superuser or the owner with CREATEDB and pg_signal_backend: --to env:ADMIN_URL.  Else mend forward with "
         "another migration, or restore from your own system's backup."

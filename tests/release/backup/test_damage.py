@@ -99,6 +99,11 @@ def test_every_cut_is_found(backup: DumpBackup, home: Home) -> None:
     assert is_whole(backup, home)
 
 
+def test_a_directory_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(BackupDamaged, match=r"the backup's directory .*/gone is not there"):
+        open_backup(tmp_path / "gone")
+
+
 def test_a_file_more_or_less_or_a_link_is_found(backup: DumpBackup, home: Home, tmp_path: Path) -> None:
     (backup.directory / "dump" / "9999.dat.gz").write_bytes(b"")
     with pytest.raises(BackupDamaged, match=r"dump/9999\.dat\.gz does not belong to it"):

@@ -94,6 +94,8 @@ def read_manifest(directory: Path) -> Manifest:
         text = path.read_bytes()
         found = _manifest(json.loads(text))
     except FileNotFoundError as error:
+        if not directory.is_dir():
+            raise BackupDamaged(f"the backup's directory {directory} is not there") from error
         raise BackupDamaged(f"{path} is missing") from error
     except OSError as error:
         raise BackupDamaged(f"{path} cannot be read: {error.strerror}") from error
