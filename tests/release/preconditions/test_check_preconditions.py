@@ -147,6 +147,22 @@ def test_a_table_that_went_meanwhile_is_not_measured(undone: Connection) -> None
     assert result.reason == 'the question cannot be asked: relation "public.t" does not exist'
 
 
+@pytest.mark.parametrize("condition", ["P0001", "42501", "42601"])
+def test_what_a_function_raises_is_not_shown(undone: Connection, condition: str) -> None:
+    undone.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t VALUES (1, 4711);"
+        "CREATE FUNCTION strict(n int) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS $$"
+        f"BEGIN RAISE EXCEPTION 'secretvalue %', n USING ERRCODE = '{condition}'; END $$"
+    )
+    preconditions = derive(undone, "ALTER TABLE t ADD CHECK (strict(n))")
+
+    (result,) = check_preconditions(undone, preconditions)
+
+    assert (result.holds, result.timed_out) == (None, False)
+    assert f"SQLSTATE {condition}" in (result.reason or "")
+    assert "secret" not in result.sentence
+
+
 def test_keys_are_shown_and_no_other_value(undone: Connection) -> None:
     undone.execute(EVERY_KIND.encode())
     undone.execute("INSERT INTO t (id, a, n) VALUES (4, 'secret', 0)")

@@ -104,6 +104,7 @@ def check_preconditions(
                 keys=answer.keys,
                 duration_ms=(time.monotonic() - started) * 1000,
                 left_to_rehearsal=answer.left,
+                timed_out=answer.timed_out,
             )
         )
     return tuple(results)
@@ -116,6 +117,7 @@ class _Answer:
     violators: int | None = None
     keys: tuple[dict[str, str], ...] = ()
     left: bool = False
+    timed_out: bool = False
 
 
 class _Incomparable(Exception):
@@ -143,7 +145,8 @@ class _Question:
         except psycopg.Error as error:
             if self.session.closed or error.sqlstate is None:
                 raise
-            return _Answer(holds=None, reason=self._why_not_measured(error))
+            timed_out = isinstance(error, psycopg.errors.QueryCanceled)
+            return _Answer(holds=None, reason=self._why_not_measured(error), timed_out=timed_out)
 
     def _begin(self) -> None:
         # READ ONLY also within somebody's transaction, for this part of it alone.
@@ -261,12 +264,17 @@ class _Question:
                 return f"the question took longer than {self.statement_timeout_ms} ms"
             case psycopg.errors.LockNotAvailable():
                 return f"another session held its table locked for longer than {self.lock_timeout_ms} ms"
-            case psycopg.errors.InsufficientPrivilege():
+            case psycopg.errors.InsufficientPrivilege() if _is_servers_own(error):
                 return f"a right is missing: {error.diag.message_primary}"
-            case psycopg.ProgrammingError():
+            case psycopg.ProgrammingError() if _is_servers_own(error):
                 # Names and syntax; what it quotes is the plan's own text, never a row's value.
                 return f"the question cannot be asked: {error.diag.message_primary}"
         return f"the question failed ({_condition(error)})"
+
+
+def _is_servers_own(error: psycopg.Error) -> bool:
+    """Whether the server itself said it, of a name, a right or the syntax: a function may raise any condition."""
+    return (error.sqlstate or "")[:2] in ("42", "3F") and not error.diag.context
 
 
 def _condition(error: psycopg.Error) -> str:

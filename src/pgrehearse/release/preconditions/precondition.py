@@ -134,6 +134,7 @@ class PreconditionResult:
     keys: tuple[Mapping[str, str], ...] = ()  # of some violators: primary key columns, or where the row lies
     duration_ms: float = 0.0
     left_to_rehearsal: bool = False
+    timed_out: bool = False
 
     @property
     def refuses(self) -> bool:
