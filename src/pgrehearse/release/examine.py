@@ -17,6 +17,7 @@ from pgrehearse.release.approval import Approval, accepted_names, judge_approval
 from pgrehearse.release.freshness import Bounds, judge_freshness, judge_identity, read_production
 from pgrehearse.release.gate import Gate, Reason, ReasonKind, judge_grade, judge_verdict
 from pgrehearse.release.preconditions import (
+    PreconditionResult,
     check_preconditions,
     derive_preconditions,
     read_search_path,
@@ -140,15 +141,21 @@ def _judge_preconditions(
                 Reason(
                     kind=ReasonKind.PRECONDITION,
                     message=result.sentence,
-                    remedy="Mend these rows in production, then try again."
-                    if result.holds is False
-                    else "Find out by hand, or raise promotion.precondition_timeout_s.",
+                    remedy=_remedy(result),
                     details=tuple(", ".join(f"{name}={value}" for name, value in key.items()) for key in result.keys),
                 )
             )
         elif not result.holds:
             told.append(result.sentence)
     return reasons, told
+
+
+def _remedy(result: PreconditionResult) -> str:
+    if result.holds is False:
+        return "Mend these rows in production, then try again."
+    if result.timed_out:
+        return "Find out by hand, or raise promotion.precondition_timeout_s."
+    return "Ask production by hand whether its rows fit, mend what hinders the question, then try again."
 
 
 def _judge_standbys(
