@@ -72,6 +72,8 @@ _APPEND_ONLY_POSTGRESQL = (
     "REVOKE ALL ON pgrehearse.entries, pgrehearse.leases FROM PUBLIC",
     "REVOKE UPDATE, DELETE, TRUNCATE ON pgrehearse.entries FROM CURRENT_USER",
 )
+# What reading a body ends in that is not as it was written: never an error of its own, so damage is looked for.
+_MISREAD = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,11 @@ class LeaseRow:
 
 
 class ReleaseLedger:
-    """An open ledger.  Context manager; safe for several processes: appends come one after another."""
+    """An open ledger.  Safe for several processes: appends come one after another.
+
+    A context manager: where the work in it trips over what an entry holds, and the chain is broken, it raises
+    `LedgerDamaged` in place of that.
+    """
 
     def __init__(self, engine: sa.Engine, path: Path | Conninfo) -> None:
         self._engine = engine
@@ -179,7 +185,20 @@ class ReleaseLedger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            if isinstance(error, _MISREAD) and (damaged := self._find_damage()) is not None:
+                raise damaged from error
+        finally:
+            self.close()
+
+    def _find_damage(self) -> LedgerDamaged | None:
+        try:
+            self.verify()
+        except LedgerDamaged as damaged:
+            return damaged
+        except LedgerUnusable:
+            pass
+        return None
 
     def close(self) -> None:
         self._engine.dispose()
@@ -220,10 +239,21 @@ class ReleaseLedger:
         if subject is not None:
             query = query.where(_entries.c.subject == subject)
         with self._session("cannot be read") as session:
-            return tuple(_from_row(row) for row in session.execute(query))
+            return tuple(self._from_row(row) for row in session.execute(query))
+
+    def _from_row(self, row: sa.Row[Any]) -> Entry:
+        try:
+            at, body = datetime.fromisoformat(row.at), json.loads(row.body)
+        except (TypeError, ValueError, RecursionError) as error:  # TypeError: bytes, where our text was
+            raise LedgerDamaged(f"{self.path}: entry {row.seq} ({row.kind}) cannot be read: {error}") from error
+        if not isinstance(body, dict):
+            raise LedgerDamaged(f"{self.path}: entry {row.seq} ({row.kind}) is no JSON object")
+        return Entry(seq=row.seq, at=at, kind=row.kind, subject=row.subject, body=body, digest=row.digest)
 
     def verify(self) -> None:
         """Walk the whole chain; raises `LedgerDamaged` at the first entry that is not what was recorded.
+
+        Reads everything: 0.3 s for 10,000 entries of 28 MB in a file.
 
         Entries taken away from the end leave a chain that holds.  A file's numbers have no gaps, so there they are
         missed; a database's have, since a number that was drawn for a failed append is not given back.
@@ -231,12 +261,15 @@ class ReleaseLedger:
         previous, number = "", 0
         with self._session("cannot be read") as session:
             every = sa.select(_entries).order_by(_entries.c.seq).execution_options(yield_per=100)
-            for row in session.execute(every):
-                if _chain(previous, row.at, row.kind, row.subject, row.body) != row.digest:
-                    raise LedgerDamaged(f"{self.path}: entry {row.seq} ({row.kind}) is not what was recorded")
-                if self._address is None and row.seq != number + 1:
-                    raise LedgerDamaged(f"{self.path}: what was recorded before entry {row.seq} ({row.kind}) is gone")
-                previous, number = row.digest, row.seq
+            with session.execute(every) as rows:  # closes a server's cursor where a row is not as it was
+                for row in rows:
+                    if _chain(previous, row.at, row.kind, row.subject, row.body) != row.digest:
+                        raise LedgerDamaged(f"{self.path}: entry {row.seq} ({row.kind}) is not what was recorded")
+                    if self._address is None and row.seq != number + 1:
+                        raise LedgerDamaged(
+                            f"{self.path}: what was recorded before entry {row.seq} ({row.kind}) is gone"
+                        )
+                    previous, number = row.digest, row.seq
             if self._address is None:
                 drawn = session.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").scalar()
                 if (drawn or 0) != number:
@@ -303,21 +336,12 @@ def _lease_from(row: sa.Row[Any], now: float) -> LeaseRow:
     )
 
 
-def _from_row(row: sa.Row[Any]) -> Entry:
-    return Entry(
-        seq=row.seq,
-        at=datetime.fromisoformat(row.at),
-        kind=row.kind,
-        subject=row.subject,
-        body=json.loads(row.body),
-        digest=row.digest,
-    )
-
-
 def _canonical(body: Mapping[str, Any]) -> str:
     return json.dumps(body, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
 
 
 def _chain(previous: str, at: str, kind: str, subject: str, body: str) -> str:
-    text = json.dumps([CHAIN_RECIPE, previous, at, kind, subject, body], ensure_ascii=True, separators=(",", ":"))
+    parts = [CHAIN_RECIPE, previous, at, kind, subject, body]
+    # What SQLite keeps in place of our text, bytes perhaps, is put in too, and so found to be another text.
+    text = json.dumps(parts, ensure_ascii=True, separators=(",", ":"), default=repr)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -104,8 +104,9 @@ def approve(
     """Record a yes to exactly this receipt.
 
     A second one by the same person replaces the first.  Raises `ApprovalRefused` for a verdict that nobody
-    can accept, and for an accepted finding that the receipt does not have.
+    can accept, and for an accepted finding that the receipt does not have; `LedgerDamaged` where no yes would count.
     """
+    ledger.verify()
     verdict = receipt.verdict
     if verdict in ("failed", "unmeasured"):
         raise ApprovalRefused(f"receipt {receipt.digest[:12]} is {verdict}: there is nothing to approve")
@@ -125,7 +126,11 @@ def approve(
 def withdraw(
     ledger: ReleaseLedger, receipt: Receipt, *, by: Person, remark: str, now: datetime
 ) -> tuple[Approval, ...]:
-    """Take back this person's yes; returns those that stand afterwards.  Raises `ApprovalRefused` if there is none."""
+    """Take back this person's yes; returns those that stand afterwards.
+
+    Raises `ApprovalRefused` if there is none, `LedgerDamaged` where none counts anyway.
+    """
+    ledger.verify()
     if not any(_same(approval.by, by) for approval in read_approvals(ledger, receipt.digest)):
         raise ApprovalRefused(
             f"{by} has not approved receipt {receipt.digest[:12]}", remedy="There is nothing to undo."
