@@ -81,6 +81,12 @@ class Promoting:
                     restore = self.releasing.judge_restore_of(database, None, choose_ways(policy, size))
                     return judge_unrehearsed(session, policy, size).joined(restore)
 
+            def rest() -> Gate:
+                if receipt is None:
+                    return Gate()
+                with connect(database.conninfo, verb="gate") as session:
+                    return self.releasing.examine_rest(releases, database, receipt, sources, session).gate
+
             def secure_ways() -> Sequence[Proof]:
                 with connect(database.conninfo, verb="gate") as session:
                     ways = choose_ways(policy, read_database_size(session))
@@ -91,7 +97,7 @@ class Promoting:
                 releases=releases,
                 now=utc_now,
                 nonce=lambda: secrets.token_hex(8),
-                around=Around(gate=gate, secure=secure_ways, require=require_proofs),
+                around=Around(gate=gate, rest=rest, secure=secure_ways, require=require_proofs),
                 progress=progress,
                 tell=tell,
             )

@@ -30,14 +30,22 @@ from pgrehearse.release.approval import (
     standing_since,
     withdraw,
 )
-from pgrehearse.release.examine import examine, judge_plan
+from pgrehearse.release.examine import examine, examine_rest, judge_plan
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
 from pgrehearse.release.history import find_promoted
 from pgrehearse.release.lineage import database_key
 from pgrehearse.release.outlives_rollback import find_left_behind
 from pgrehearse.release.recoverability import DUMP, choose_ways, judge_recoverability, judge_restore
 from pgrehearse.release.restore.in_the_way import InTheWay, ask_in_the_way
-from pgrehearse.release.under_way import UnderWay, at_work_reason, promoted_reason, read_under_way, unfinished_reason
+from pgrehearse.release.standing import read_left
+from pgrehearse.release.under_way import (
+    Standing,
+    UnderWay,
+    at_work_reason,
+    promoted_reason,
+    read_under_way,
+    unfinished_reason,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,16 +174,34 @@ class Releasing:
         if receipt is None:
             return None
         if standing is not None and standing.is_begun:
-            # `resume` goes on without the gate.  What is left may have been rehearsed anew; other receipts say nothing.
+            # What is left may have been rehearsed anew; other receipts say nothing.
             is_rest = receipt.document["receipt"]["plan_digest"] == pending.digest
             if receipt.digest == standing.promotion.receipt or not is_rest:
-                return None
+                return self._examine_resume(releases, database, folder, session, standing, under_way)
         examined = self.examine_open(releases, database, receipt, self.sources_of(receipt, folder), session)
         more = [] if standing is None or not standing.half else [unfinished_reason(standing.promotion)]
         if under_way is not None and under_way.at_work is not None:
             more.append(at_work_reason(under_way.at_work))
         told = find_left_behind(releases, database_key(session))
         return replace(examined, gate=examined.gate.joined(Gate.of(more, told)))
+
+    def _examine_resume(
+        self,
+        releases: ReleaseLedger,
+        database: ResolvedDatabase,
+        folder: Path | None,
+        session: Connection,
+        standing: Standing,
+        under_way: UnderWay | None,
+    ) -> Examined | None:
+        """The gate as `resume` would meet it; None where it would not ask it."""
+        if standing.promotion.receipt is None or not standing.goes_on:
+            return None
+        receipt = find_receipt(releases, standing.promotion.receipt)
+        examined = self.examine_rest(releases, database, receipt, self.sources_of(receipt, folder), session)
+        at_work = under_way.at_work if under_way is not None else None
+        more = [] if at_work is None else [at_work_reason(at_work)]
+        return replace(examined, gate=examined.gate.joined(Gate.of(more)))
 
     def examine_open(
         self,
@@ -186,10 +212,7 @@ class Releasing:
         session: Connection,
     ) -> Examined:
         """The same, in a session and a ledger that are open already."""
-        try:
-            releases.verify()
-        except LedgerDamaged as error:  # then no approval of it can be believed either
-            damaged = Reason(kind=ReasonKind.RECEIPT, message=str(error), remedy=error.remedy)
+        if (damaged := _judge_chain(releases)) is not None:
             return Examined(receipt=receipt, approvals=(), gate=Gate.of([damaged]), ways=())
         approvals = standing_since(read_approvals(releases, receipt.digest), releases, receipt.digest)
         pending = pending_of(sources, session)
@@ -217,6 +240,31 @@ class Releasing:
             gate=gate.joined(Gate.of(reasons, told)).joined(restore),
             ways=ways,
         )
+
+    def examine_rest(
+        self,
+        releases: ReleaseLedger,
+        database: ResolvedDatabase,
+        receipt: Receipt,
+        sources: Sequence[Source],
+        session: Connection,
+    ) -> Examined:
+        """The same of what a promotion of this receipt, which has stopped, has left of its plan."""
+        if (damaged := _judge_chain(releases)) is not None:
+            return Examined(receipt=receipt, approvals=(), gate=Gate.of([damaged]), ways=())
+        approvals = standing_since(read_approvals(releases, receipt.digest), releases, receipt.digest)
+        on_disk = {each.version: each for source in sources for each in source.migrations}
+        planned = [on_disk[each["version"]] for each in receipt.document["plan"] if each["version"] in on_disk]
+        gate = examine_rest(
+            receipt,
+            read_left(session, sources[0].ledger, planned),
+            session,
+            approvals=approvals,
+            policy=self.policies.gate(database),
+            ledger_table=sources[0].ledger.table,
+            role=self._migrating_role(database, session),
+        )
+        return Examined(receipt=receipt, approvals=approvals, gate=gate, ways=())
 
     def judge_restore_of(
         self, database: ResolvedDatabase, document: Mapping[str, Any] | None, ways: Sequence[str]
@@ -264,6 +312,15 @@ class Releasing:
         source = self.project.source(folder)
         source.require_whole()
         return (source,)
+
+
+def _judge_chain(releases: ReleaseLedger) -> Reason | None:
+    """In a ledger that somebody has changed no approval can be believed."""
+    try:
+        releases.verify()
+    except LedgerDamaged as error:
+        return Reason(kind=ReasonKind.RECEIPT, message=str(error), remedy=error.remedy)
+    return None
 
 
 def _told_apart(status: Status, under_way: UnderWay | None) -> Status:

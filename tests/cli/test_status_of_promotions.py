@@ -42,7 +42,7 @@ def test_status_and_resume_say_the_same_of_a_promotion_that_was_left_in_the_midd
     promotion = answer["under_way"]["promotion"]
     assert (promotion["receipt"], promotion["step"]) == (digest, "apply")
     assert (promotion["applied"], promotion["left"]) == (["0001_nick", "0002_email"], ["0003_note"])
-    assert (answer["well"], answer["gate"], answer["under_way"]["at_work"]) == (False, None, None)
+    assert (answer["well"], answer["gate"]["open"], answer["under_way"]["at_work"]) == (False, True, None)
     shown = shop.pgrehearse("status", "prd").stdout
     assert f"under way: promotion {promotion['id']}, begun at " in shown
     assert "-> `pgrehearse resume` goes on with what is left." in shown

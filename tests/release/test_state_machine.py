@@ -391,12 +391,7 @@ class Promotions(RuleBasedStateMachine):
         begun = [told for told in unfinished if seen.half_way or set(told.plan) & set(seen.recorded)]
         if begun and begun[-1].receipt != rehearsal.digest:
             return {"unfinished"} if self.edited is None else None
-        if begun:
-            moved = seen.default != rehearsal.default
-            return None if moved or self.edited is not None or seen.counted != rehearsal.counted else set()
         reasons = set()
-        if seen.oid != rehearsal.oid:
-            reasons.add("identity")
         void = self.void.get(rehearsal.digest, set())
         given = self.approvals.get(rehearsal.digest, {})
         approvals = {who: names for who, names in given.items() if who not in void}
@@ -404,6 +399,18 @@ class Promotions(RuleBasedStateMachine):
             reasons.add("verdict")
         if not set(approvals) - {REHEARSER}:
             reasons.add("approval")
+        if begun:
+            moved = seen.default != rehearsal.default
+            if moved or self.edited is not None or seen.counted != rehearsal.counted:
+                return None
+            # What is half-way is finished whatever the gate says; files behind it need it, but for the age.
+            behind = set(begun[-1].plan) - set(seen.recorded)
+            whole = behind - {"0001_nick"} if seen.half_way else behind
+            if self.expired and not seen.half_way:
+                reasons.add("age")
+            return reasons if whole else set()
+        if seen.oid != rehearsal.oid:
+            reasons.add("identity")
         if self.pending() != rehearsal.files:
             return reasons | {"plan"}
         if rehearsal.touches_customers and seen.shape != rehearsal.shape:

@@ -104,6 +104,7 @@ def run_promotion(
     releases: ReleaseLedger,
     *,
     gate: Callable[[], Gate] = Gate,
+    rest: Callable[[], Gate] = Gate,
     secure: Callable[[], tuple[Proof, ...]] = lambda: (),
     told: list[str] | None = None,
 ) -> Promotion:
@@ -113,7 +114,7 @@ def run_promotion(
         releases=releases,
         now=utc_now,
         nonce=lambda: secrets.token_hex(4),
-        around=Around(gate=gate, secure=secure, require=lambda _proofs: None),
+        around=Around(gate=gate, rest=rest, secure=secure, require=lambda _proofs: None),
         progress=Silent(),
         tell=(told if told is not None else []).append,
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pgrehearse.errors import ServerUnreachable
-from pgrehearse.migrations.migration import Plan
+from pgrehearse.migrations.migration import Migration, Plan
+from pgrehearse.migrations.statements import Statement
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.identity import read_identity
@@ -25,12 +26,16 @@ from pgrehearse.release.preconditions import (
 )
 from pgrehearse.release.recoverability import RecoverabilityPolicy, judge_recoverability
 from pgrehearse.release.standbys import StandbyBounds, judge_standbys, read_standbys
+from pgrehearse.release.standing import Left
 from pgrehearse.release.touched import judge_state
 from pgrehearse.release.watch import Rehearsed
 from pgrehearse.schema.schema_object import Schema
 from pgrehearse.schema.snapshot import read_schema
 
 STATEMENT_TIMEOUT_MS = 600_000  # of one precondition
+REST_NOT_ASKED = (
+    "a part of the plan is applied: how far the data has grown, and the team's own checks, are not asked again"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +82,59 @@ def examine(
         return Gate.of(reasons, told)
     rehearsed = Rehearsed(document, pending.migrations)
     schema = read_schema(session, ignore_relations=frozenset({ledger_table}))
+    files = [(migration, rehearsed.statements[migration.version]) for migration in rehearsed.migrations]
     for found, also_told in (
         judge_state(rehearsed.before, schema, rehearsed.touched),
         judge_freshness(document, now, policy.bounds, rehearsed.touched.relations),
-        _judge_preconditions(document, rehearsed, schema, session, policy),
+        _judge_preconditions(document, files, schema, session, policy),
         _judge_standbys(document, session, policy),
         _judge_checks(session, policy.checks_directory),
     ):
         reasons += found
         told += also_told
     return Gate.of(reasons, told)
+
+
+def examine_rest(
+    receipt: Receipt,
+    left: Left,
+    session: Connection,
+    *,
+    approvals: Sequence[Approval],
+    policy: GatePolicy,
+    ledger_table: str,
+    role: str,
+) -> Gate:
+    """What the gate says of the files that a promotion of this receipt has not begun: every reason why not.
+
+    Production stands between two rehearsed states: its schema is compared under the lock, with what the applied files
+    left (`Watch.under_lock`), while how much the data has grown and the team's checks speak of the state before the
+    plan, and are told as not asked.  A file that is half-way may be finished whatever the gate says, loudly; behind it
+    an old receipt is told only, since nobody could rehearse what is left.
+    """
+    document = receipt.document
+    if not (left.half or left.whole):
+        return Gate()
+    if (tampered := _judge_seal(receipt)) is not None:
+        return Gate.of([tampered])  # nothing that it says can be believed, of no file
+    now = read_production(session)
+    reasons = [*judge_identity(document, now, role=role), *judge_grade(document)]
+    reasons += judge_verdict(document, accepted_names(approvals))
+    reasons += judge_approvals(document, approvals, needed=policy.approvals, by_another=policy.approved_by_another)
+    told = [] if not left.whole else [REST_NOT_ASKED]
+    schema = read_schema(session, ignore_relations=frozenset({ledger_table}))
+    files = [(file.migration, file.remaining) for file in (*left.half, *left.whole)]
+    for found, also_told in (
+        judge_freshness(document, now, policy.bounds, ()),
+        _judge_preconditions(document, files, schema, session, policy),
+        _judge_standbys(document, session, policy),
+    ):
+        reasons += found
+        told += also_told
+    half = ", ".join(file.migration.version for file in left.half)
+    spared = [reason for reason in reasons if half and (not left.whole or reason.kind is ReasonKind.AGE)]
+    told += [f"IN SPITE OF THE GATE, for {half} is half-way: {each.kind.value}: {each.message}" for each in spared]
+    return Gate.of([reason for reason in reasons if reason not in spared], told)
 
 
 def _judge_seal(receipt: Receipt) -> Reason | None:
@@ -129,9 +177,12 @@ def judge_plan(document: Mapping[str, Any], pending: Plan) -> list[Reason]:
 
 
 def _judge_preconditions(
-    document: Mapping[str, Any], rehearsed: Rehearsed, schema: Schema, session: Connection, policy: GatePolicy
+    document: Mapping[str, Any],
+    files: Sequence[tuple[Migration, Sequence[Statement]]],
+    schema: Schema,
+    session: Connection,
+    policy: GatePolicy,
 ) -> tuple[list[Reason], list[str]]:
-    files = [(migration, rehearsed.statements[migration.version]) for migration in rehearsed.migrations]
     preconditions = derive_preconditions(files, schema, search_path=read_search_path(session))
     results = check_preconditions(session, preconditions, statement_timeout_ms=policy.precondition_timeout_ms)
     reasons, told = [], []

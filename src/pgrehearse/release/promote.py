@@ -47,6 +47,11 @@ from pgrehearse.release.written_meanwhile import read_writes
 from pgrehearse.rollback.image import find_images
 from pgrehearse.rollback.images import drop_images
 
+REST_REMEDY = (
+    "Then `pgrehearse resume` goes on; or take back what is applied: `pgrehearse rollback`; or, where no file is "
+    "half-way, rehearse what is left anew."
+)
+
 
 def promote(
     request: PromotionRequest,
@@ -129,6 +134,11 @@ def _promote(run: Run, lease: Lease, standing: Standing, *, raise_fence: bool) -
     if not going_on:
         run.progress.step("asking the gate")
         steps.run(GATE, "asking the gate", lambda: _pass_gate(run))
+    elif any(each.version not in (*standing.applied, *standing.half) for each in request.migrations):
+        run.progress.step("asking the gate for what is left")
+        steps.run(GATE, "asking the gate for what is left", lambda: _pass_gate_for_the_rest(run))
+    else:  # nothing new is begun: what is half-way is finished, and told where the gate would not have it
+        _pass_gate_for_the_rest(run)
     if run.supersedes is not None:
         run.releases.append(ENDED, run.supersedes, {"outcome": "superseded"}, run.now())
         run.tell(f"this supersedes promotion {run.supersedes}, whose applied files stay")
@@ -242,6 +252,17 @@ def _pass_gate(run: Run) -> Mapping[str, Any]:
         run.steps.note(GATE, "closed", gate.as_json())
         run.steps.end("refused", gate.as_json())
         raise GateClosed(_as_text(gate))
+    return gate.as_json()
+
+
+def _pass_gate_for_the_rest(run: Run) -> Mapping[str, Any]:
+    """A closed one leaves the promotion unfinished: what is applied stays, and nothing more is begun."""
+    gate = run.around.rest()
+    for line in gate.told:
+        run.tell(line)
+    if not gate.is_open:
+        run.steps.note(GATE, "closed", gate.as_json())
+        raise GateClosed("what is applied stays, and nothing more is begun; " + _as_text(gate), remedy=REST_REMEDY)
     return gate.as_json()
 
 

@@ -26,6 +26,7 @@ class Around:
     """What the switchboard knows and a promotion must ask."""
 
     gate: Callable[[], Gate]
+    rest: Callable[[], Gate]  # the gate of what is left, where something is applied already
     secure: Callable[[], Sequence[Proof]]  # make and prove what takes it back
     require: Callable[[Sequence[Proof]], None]  # that what was proved is still there, byte for byte
 

@@ -1,15 +1,17 @@
 """What of a plan is in the database: its migration ledger has the last word, whatever the release ledger says."""
 
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
 from pgrehearse.errors import LedgerUnreadable
 from pgrehearse.ledger import ReleaseLedger
-from pgrehearse.migrations.migration import SourceKind
+from pgrehearse.migrations.migration import Migration, SourceKind
 from pgrehearse.migrations.migration_ledger import LedgerRow, MigrationLedger
 from pgrehearse.migrations.progress import ProgressTable
 from pgrehearse.migrations.runner_lock import take_turn
+from pgrehearse.migrations.segments import PendingFile
+from pgrehearse.migrations.statements import split_file
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.release.history import PromotionRecord, Unfinished
 from pgrehearse.release.promotion import STEP, PromotionRequest
@@ -27,6 +29,35 @@ class Standing:
     @property
     def begun(self) -> bool:
         return bool(self.applied or self.half)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What a promotion that stopped has yet to do."""
+
+    half: tuple[PendingFile, ...]  # files of which a part is committed
+    whole: tuple[PendingFile, ...]  # files that were not begun
+
+
+def read_left(session: Connection, ledger: MigrationLedger, migrations: Sequence[Migration]) -> Left:
+    """Of this plan, as the migration ledger in the database says.  Raises `LedgerUnreadable` while a run holds it."""
+    rows = ledger.read(session)
+    left = [each for each in migrations if not ledger.is_applied(each, rows)]
+    if not left:
+        return Left(half=(), whole=())
+    progress = ProgressTable(ledger=f"{left[0].kind.value}:{ledger.table}").read(session)
+    half: list[PendingFile] = []
+    whole: list[PendingFile] = []
+    for each in left:
+        found = progress.get(each.version)
+        is_begun = found is not None and not found.is_nothing
+        file = PendingFile(
+            migration=each,
+            statements=split_file(each.content, path=each.path, kind=each.kind),
+            statements_done=found.statements_done if found is not None else 0,
+        )
+        (half if is_begun else whole).append(file)
+    return Left(half=tuple(half), whole=tuple(whole))
 
 
 def read_standing(session: Connection, request: PromotionRequest, tell: Callable[[str], None]) -> Standing:

@@ -41,7 +41,7 @@ class Standing:
 
     @property
     def goes_on(self) -> bool:
-        """Whether `resume` goes on with applying: the gate was passed then, and is not asked again."""
+        """Whether `resume` goes on with applying: then the gate is asked of what is left alone."""
         return self.is_begun and self.promotion.is_done(IMAGES)
 
     @property
