@@ -26,8 +26,9 @@ class AppliedSince:
     @property
     def why_not_newest(self) -> tuple[str, ...]:
         """Reasons against taking back the promotion alone."""
+        unknown = "applied since, and by no later promotion in this release ledger"
         return (
-            *(f"applied since, and not by this release ledger: {each}; take that back first" for each in self.found),
+            *(f"{unknown}: {each}; take that back first" for each in self.found),
             *(f"what was applied since cannot be told: {reason}" for reason in self.unread),
         )
 
