@@ -246,7 +246,7 @@ def test_an_unfinished_promotion_of_another_receipt_stands_in_the_way_only_while
         with pytest.raises(MigrationFailed):
             run_promotion(request_for(database, receipt, source), releases)
     other, wider = rehearse_folder(tmp_path, database, uat, *PLAN)
-    with pytest.raises(GateClosed, match=r"unfinished: promotion \S+ of \S+ is not finished"):
+    with pytest.raises(GateClosed, match=r"unfinished: promotion \S+, begun at .* is not finished"):
         run_promotion(request_for(database, other, wider), releases)
     assert run_promotion(request_for(database, receipt, source), releases).applied == ("0002_step",)
 

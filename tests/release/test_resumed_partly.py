@@ -9,11 +9,11 @@ from tests.support.promoting import folder_of, rehearse_folder, request_for, run
 
 from pgrehearse.errors import MigrationFailed, NotAsRehearsed
 from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.migrations.observer import Observers
 from pgrehearse.migrations.segments import Segment
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
-from pgrehearse.release.watch import Watch
 from pgrehearse.rollback.image import find_images
 
 SHOP = """
@@ -144,15 +144,16 @@ def test_what_others_do_to_a_table_between_two_transactions_is_met_before_the_ne
     )
     receipt, source = rehearse_folder(tmp_path, database, uat, *plan)
     request = request_for(database, receipt, source)
-    begun = Watch.transaction_begun
+    begun = Observers.transaction_begun
     then: list[str] = []
 
-    def begin(watch: Watch, session: Connection, segment: Segment) -> None:
+    def begin(observers: Observers, session: Connection, segment: Segment) -> None:
+        """Before the first observer: the next one locks what it keeps an image of."""
         if then and segment.parts[0].migration.version == "0004_step":
             connection.execute(then.pop().encode())
-        begun(watch, session, segment)
+        begun(observers, session, segment)
 
-    monkeypatch.setattr(Watch, "transaction_begun", begin)
+    monkeypatch.setattr(Observers, "transaction_begun", begin)
     with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
         then.append("ALTER PUBLICATION pp ADD TABLE people")
         with pytest.raises(NotAsRehearsed, match=r"publication relation pp on public\.people: added"):
