@@ -48,10 +48,11 @@ from pgrehearse.rehearsal.plan_session import PlanSession
 from pgrehearse.rehearsal.prediction import predict_plan
 from pgrehearse.rehearsal.read_intent import read_intent
 from pgrehearse.rehearsal.receipt import Receipt, save_receipt
+from pgrehearse.rehearsal.rehearsed_way_back import RehearsedWayBack, WayBackType
 from pgrehearse.rehearsal.request import Request
 from pgrehearse.rehearsal.settings import read_settings
 from pgrehearse.rehearsal.syntax import ask_server
-from pgrehearse.rehearsal.way_back import RehearsedWayBack, WayBackType, rehearse_way_back
+from pgrehearse.rehearsal.way_back import rehearse_way_back
 from pgrehearse.schema.known import read_known_schema, read_schema_again
 from pgrehearse.schema.snapshot import read_schema
 

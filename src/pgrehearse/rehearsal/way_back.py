@@ -5,9 +5,8 @@ The functions that run here are those that later run on production.  What was no
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any
 
 import psycopg
@@ -32,6 +31,7 @@ from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.named_queries import named_queries
 from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.document import Seen
+from pgrehearse.rehearsal.rehearsed_way_back import RehearsedWayBack, WayBackType, image_json
 from pgrehearse.rehearsal.tolerated import as_tolerated, find_tolerated, speaks_below
 from pgrehearse.rollback.aside import find_added
 from pgrehearse.rollback.definitions import read_definitions
@@ -64,43 +64,6 @@ CALM = frozenset({TableVerdict.UNCHANGED, TableVerdict.RENAMED})
 # Its values are all there, or it is not compared with anything: a column that came back is a new one to the catalog.
 # Of another type means a type made anew: that it is the same one in all but its oid the schemas have shown before.
 SAME = frozenset({ColumnVerdict.UNCHANGED, ColumnVerdict.RECREATED, ColumnVerdict.TYPE_CHANGED, ColumnVerdict.RENAMED})
-
-
-class WayBackType(Enum):
-    """How the plan can be taken back; the best that was proved."""
-
-    LOSSLESS = "lossless"  # it destroys nothing: the inverse alone
-    RESTORABLE = "restorable"  # the inverse, and before-images of what it destroys
-    LOSES_WRITES = "loses-writes"  # only a restore: what was written since is lost
-    IMPOSSIBLE = "impossible"  # it reaches beyond its database, where no restore of that brings anything back
-    NOT_MEASURED = "not-measured"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RehearsedWayBack:
-    """What the receipt says of it."""
-
-    type: WayBackType
-    reasons: tuple[str, ...] = ()
-    ddl: Ddl | None = None
-    images: tuple[Mapping[str, Any], ...] = ()
-    proved: bool = False
-    down_ms: float | None = None
-    up_again_ms: float | None = None
-    left_behind: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "type": self.type.value,
-            "reasons": list(self.reasons),
-            "statements": [] if self.ddl is None else list(self.ddl.statements),
-            "statements_after_rows": [] if self.ddl is None else list(self.ddl.after_rows),
-            "before_images": [dict(image) for image in self.images],
-            "proved": self.proved,
-            "down_ms": None if self.down_ms is None else round(self.down_ms, 3),
-            "up_again_ms": None if self.up_again_ms is None else round(self.up_again_ms, 3),
-            "left_behind": list(self.left_behind),
-        }
 
 
 def rehearse_way_back(
@@ -178,7 +141,7 @@ class _Rehearsing:
         plans = self._plan_images()
         outside = tuple(self._tolerated_outside())
         result = RehearsedWayBack(
-            type=WayBackType.LOSES_WRITES, ddl=ddl, images=tuple(map(_image_json, plans)),
+            type=WayBackType.LOSES_WRITES, ddl=ddl, images=tuple(map(image_json, plans)),
             left_behind=tuple(self._left_behind()),
         )  # fmt: skip
         if inverse.not_invertible:
@@ -194,7 +157,7 @@ class _Rehearsing:
         try:
             if not lossless:
                 self._migrate_behind_images(plans)
-                result = replace(result, images=tuple(_image_json(image.plan, image.rows) for image in self.taken))
+                result = replace(result, images=tuple(image_json(image.plan, image.rows) for image in self.taken))
             went_back = self._go_back(ddl)
             self._require_pristine()
             result = replace(result, down_ms=went_back.duration_ms, proved=True)
@@ -498,16 +461,6 @@ class _Rehearsing:
 def _counts(table: TableLoss) -> str:
     changed = sum(column.values_changed or 0 for column in table.columns)
     return f"{table.rows_after} rows, {table.rows_lost} lost, {changed} values changed"
-
-
-def _image_json(plan: ImagePlan, rows: int | None = None) -> dict[str, Any]:
-    return {
-        "relation": plan.relation,
-        "name_after": plan.name_after,
-        "columns": None if plan.columns is None else list(plan.columns),
-        "rows": rows,
-        "why": plan.why,
-    }
 
 
 def _told(error: BaseException) -> str:
