@@ -307,12 +307,13 @@ def test_migrations_may_log_in_with_a_url_of_their_own(shop: Shop) -> None:
         receipt = json.loads(shop.pgrehearse("run", "--target", "uat", "--json").stdout)
         assert receipt["role"] == role
         assert shop.pgrehearse("approve").returncode == 0
+        with pytest.MonkeyPatch.context() as elsewhere:
+            elsewhere.setenv("MIGRATE_URL", shop.uat.as_url())
+            refused = shop.pgrehearse("status", "prd", "--gate")
+            assert refused.returncode == 2, refused.stdout
+            assert "which is not the database of" in refused.stderr
         done = shop.pgrehearse("promote")
         assert done.returncode == 0, done.stderr
-        patched.setenv("MIGRATE_URL", shop.uat.as_url())
-        elsewhere = shop.pgrehearse("status", "prd", "--gate")
-        assert elsewhere.returncode == 2, elsewhere.stdout
-        assert "which is not the database of" in elsewhere.stderr
     with connect(shop.production, verb="test") as session:
         owner = "SELECT pg_get_userbyid(relowner)::text FROM pg_class WHERE relname = 'users_email'"
         assert fetch_value(session, owner) == role

@@ -7,14 +7,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from psycopg import sql
+
 from pgrehearse.errors import CloneFailed, PgRehearseError, ServerUnreachable, SourceUnreadable
 from pgrehearse.postgres.binaries import Binaries
 from pgrehearse.postgres.child_process import start_child
-from pgrehearse.postgres.connect import NO_CONNECTION_LEFT, scrub
+from pgrehearse.postgres.connect import NO_CONNECTION_LEFT, connect, scrub
 from pgrehearse.postgres.conninfo import Conninfo
 
 LOCK_WAIT_MS = 60_000  # how long pg_dump waits for a table that a migration on the source holds
 STOP_TIMEOUT_S = 15
+INDEXES_OF = """
+SELECT n.nspname, c.relname
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('i', 'I')
+  AND pg_catalog.concat_ws(' ', n.nspname, c.relname, pg_catalog.pg_get_userbyid(c.relowner)) = ANY (%s)
+"""
 
 
 class ChildProgram:
@@ -97,6 +105,7 @@ class ContentsEntry:
     line: str
     number: int  # within the dump
     kind: str  # "TABLE DATA", "USER MAPPING", "MATERIALIZED VIEW DATA" …
+    rest: str  # namespace, name and owner, with a space between each
 
 
 # dumpId; catalog oid, oid, kind (words in capitals), namespace or -, the rest
@@ -113,7 +122,9 @@ def read_contents(binaries: Binaries, directory: Path) -> tuple[ContentsEntry, .
         raise CloneFailed(f"pg_restore cannot read the dump: {done.stderr.strip()}")
     matches = [(line, _ENTRY.match(line)) for line in done.stdout.splitlines()]
     return tuple(
-        ContentsEntry(line=line, number=int(match["number"]), kind=match["kind"]) for line, match in matches if match
+        ContentsEntry(line=line, number=int(match["number"]), kind=match["kind"], rest=match["rest"])
+        for line, match in matches
+        if match
     )
 
 
@@ -145,8 +156,9 @@ class Restoring:
         try:
             self._run("post-data", keep, jobs=self.jobs)
         except PgRehearseError:
-            made = _finished(self._log("post-data"))
+            made = self._told("finished")
             # An entry that was under way may be there: it has nothing that depends on it yet, and is made anew.
+            self._drop_indexes(self._told("launching") - made)
             self._run("post-data", lambda entry: entry.number not in made and keep(entry), jobs=1, anew=True)
 
     def _run(self, section: str, keep: Callable[[ContentsEntry], bool], *, jobs: int, anew: bool = False) -> None:
@@ -164,14 +176,21 @@ class Restoring:
         with ChildProgram(arguments, conninfo=self.target, log=log) as program:
             program.wait()
 
+    def _told(self, word: str) -> frozenset[int]:
+        """The numbers of the entries that a parallel pg_restore says it is ``launching``, or has ``finished``."""
+        told = self._log("post-data").read_text(errors="replace")
+        found = re.findall(rf"^pg_restore: {word} item (\d+) ", told, re.MULTILINE)
+        return frozenset(int(number) for number in found)
+
+    def _drop_indexes(self, numbers: frozenset[int]) -> None:
+        """Of these entries; ``--clean`` leaves a partition's index to its parent's DROP."""
+        entries = [entry.rest for entry in self.contents if entry.number in numbers and entry.kind == "INDEX"]
+        with connect(self.target, verb="restore") as session:
+            for namespace, name in session.execute(INDEXES_OF, (entries,)).fetchall():
+                session.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(namespace, name)))
+
     def _log(self, section: str) -> Path:
         return self.logs / f"pg_restore-{section}.log"
-
-
-def _finished(log: Path) -> frozenset[int]:
-    """The numbers of the entries that a parallel pg_restore, which ends with its first error, has done."""
-    told = log.read_text(errors="replace")
-    return frozenset(int(number) for number in re.findall(r"^pg_restore: finished item (\d+) ", told, re.MULTILINE))
 
 
 # What a program's stderr says -> the error and its remedy, in the order in which they are looked for.

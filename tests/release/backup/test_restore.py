@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tests.support.dumps import dump_text
 
-from pgrehearse.errors import BackupDiffers, BackupRefused
+from pgrehearse.clones.dump_restore import ContentsEntry, Restoring
+from pgrehearse.errors import BackupDiffers, BackupRefused, CloneFailed
 from pgrehearse.postgres.connect import connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
@@ -82,6 +83,32 @@ def test_a_deadlock_between_indexes_and_constraints_is_got_over(
         done.result()
     assert _without_casts(dump_text(restored)) == _without_casts(dump_text(bank.database))
     compare_with_backup(bank.backup, restored)
+
+
+def test_what_was_made_without_being_told_is_made_anew(
+    bank: ProvedBank, uat: LocalServer, empty_on: EmptyOn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pg_restore ends its workers with the first error, whatever they have just committed."""
+    run = Restoring._run
+    untold: list[str] = []
+
+    def end_early(
+        restoring: Restoring, section: str, keep: Callable[[ContentsEntry], bool], *, jobs: int, anew: bool = False
+    ) -> None:
+        if section != "post-data" or anew:
+            return run(restoring, section, keep, jobs=jobs, anew=anew)
+        run(restoring, section, lambda entry: keep(entry) and entry.kind != "INDEX ATTACH", jobs=jobs)
+        log = restoring._log(section)
+        lines = log.read_text().splitlines()
+        untold.extend(line for line in lines if re.search(r"finished item \d+ INDEX ", line))
+        log.write_text("".join(f"{line}\n" for line in lines if line not in untold))
+        raise CloneFailed("deadlock detected")
+
+    monkeypatch.setattr(Restoring, "_run", end_early)
+    restored = empty_on(uat)
+    restore_into(bank.backup, restored)
+    assert any("transfers_2025" in line for line in untold)
+    assert _without_casts(dump_text(restored)) == _without_casts(dump_text(bank.database))
 
 
 def test_every_change_to_a_copy_is_told(bank: ProvedBank, uat: LocalServer, empty_on: EmptyOn) -> None:
