@@ -98,7 +98,7 @@ def test_of_a_promotion_that_was_killed_before_its_first_commit_nothing_is_taken
 
 
 def test_a_way_back_that_was_killed_after_its_commit_is_not_gone_twice(world: World, digest: str) -> None:
-    world.promote(digest)
+    world.promoted(digest)
     labels = {text for text in world.look().texts if text[0] == "sessions"}
     kill_before(world, "rollback-ended", lambda: world.rollback(agree=False))
     back = world.look()
@@ -118,7 +118,7 @@ def test_a_way_back_that_was_killed_after_its_commit_is_not_gone_twice(world: Wo
 def test_a_way_back_that_failed_is_not_taken_for_gone_because_its_files_are(
     world: World, digest: str, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    world.promote(digest)
+    world.promoted(digest)
     before = world.look()
 
     def fail(*_: object, **__: object) -> None:

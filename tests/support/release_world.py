@@ -298,6 +298,10 @@ class World:
         options = PromoteOptions(receipt=digest, wait_s=wait_s, lock_timeout_s=0.5)
         return self.promoting.promote(options, progress=Silent(), tell=lambda _: None)
 
+    def promoted(self, digest: str) -> Any:
+        """The same, however long this machine stands still meanwhile."""
+        return self.patient(lambda: self.promote(digest))
+
     def resume(self) -> Any:
         return self.promoting.resume(PromoteOptions(), progress=Silent(), tell=lambda _: None)
 
