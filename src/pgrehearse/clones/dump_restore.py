@@ -128,6 +128,16 @@ def read_contents(binaries: Binaries, directory: Path) -> tuple[ContentsEntry, .
     )
 
 
+def entries_told(word: str, stderr: str) -> frozenset[int]:
+    """The numbers of the entries of which a verbose, parallel pg_restore said ``word`` ("launching", "finished").
+
+    A message is written in pieces, "pg_restore:", " ", and the rest with the line's end, and all its workers write to
+    one stderr: any number of beginnings may stand before a rest, or none.
+    """
+    found = re.findall(rf"^(?:pg_restore:|error:|warning:| )*{word} item (\d+) ", stderr, re.MULTILINE)
+    return frozenset(int(number) for number in found)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restoring:
     """A dump that is restored into a database, section by section."""
@@ -178,9 +188,7 @@ class Restoring:
 
     def _told(self, word: str) -> frozenset[int]:
         """The numbers of the entries that a parallel pg_restore says it is ``launching``, or has ``finished``."""
-        told = self._log("post-data").read_text(errors="replace")
-        found = re.findall(rf"^pg_restore: {word} item (\d+) ", told, re.MULTILINE)
-        return frozenset(int(number) for number in found)
+        return entries_told(word, self._log("post-data").read_text(errors="replace"))
 
     def _drop_indexes(self, numbers: frozenset[int]) -> None:
         """Of these entries; ``--clean`` leaves a partition's index to its parent's DROP."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.dumps import dump_text
 
-from pgrehearse.clones.dump_restore import ContentsEntry, Restoring
+from pgrehearse.clones.dump_restore import ContentsEntry, Restoring, entries_told
 from pgrehearse.errors import BackupDiffers, BackupRefused, CloneFailed
 from pgrehearse.postgres.connect import connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
@@ -109,6 +109,20 @@ def test_what_was_made_without_being_told_is_made_anew(
     restore_into(bank.backup, restored)
     assert any("transfers_2025" in line for line in untold)
     assert _without_casts(dump_text(restored)) == _without_casts(dump_text(bank.database))
+
+
+def test_what_is_told_is_understood_whoever_else_writes_meanwhile() -> None:
+    """What each process writes in pieces, as strace shows them: "pg_restore:", " ", and the message with its end."""
+    stderr = (
+        "pg_restore: launching item 3 CONSTRAINT a_pkey\n"
+        "pg_restore:pg_restore:  launching item 4 INDEX b\n"
+        'creating INDEX "public.finished item 9 "\n'
+        "pg_restore: pg_restore: error: finished item 3 CONSTRAINT a_pkey\n"
+        "could not execute query: ERROR:  deadlock detected\n"
+        "finished item 5 INDEX c\n"
+    )
+    assert entries_told("launching", stderr) == {3, 4}
+    assert entries_told("finished", stderr) == {3, 5}
 
 
 def test_every_change_to_a_copy_is_told(bank: ProvedBank, uat: LocalServer, empty_on: EmptyOn) -> None:
