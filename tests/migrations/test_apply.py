@@ -10,8 +10,11 @@ from dataclasses import replace
 import psycopg
 import pytest
 from tests.support.applying import (
+    BOTH,
+    CONCURRENTLY,
     DRIZZLE,
     FOLDER,
+    TABLE,
     Notes,
     ledger_of,
     numbers,
@@ -23,13 +26,11 @@ from tests.support.applying import (
 )
 
 from pgrehearse.errors import (
-    BlockedOthers,
     ConfigurationError,
     ConnectionLost,
     EditedMidway,
     Interrupted,
     LedgerChanged,
-    LockNotAcquired,
     MigrationFailed,
     StateUnknown,
     UnreadableSql,
@@ -40,10 +41,7 @@ from pgrehearse.migrations.standing import Resolution
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 
-BOTH = pytest.mark.parametrize("kind", [FOLDER, DRIZZLE], ids=["own-ledger", "drizzle"])
-TABLE = "CREATE TABLE t (a int, x xid8 DEFAULT pg_current_xact_id())"
 THREE = (f"{TABLE}; INSERT INTO t VALUES (1);", "INSERT INTO t VALUES (2); INSERT INTO t VALUES (3);")
-CONCURRENTLY = (TABLE, "CREATE INDEX CONCURRENTLY i ON t (a);\n--> statement-breakpoint\nINSERT INTO t VALUES (1);")
 
 
 def transactions(connection: Connection) -> list[int]:
@@ -185,184 +183,6 @@ def test_a_servers_error_does_not_repeat_a_password(database: Conninfo) -> None:
 
 @pytest.mark.pg(">= 15")
 @BOTH
-def test_lock_timeout_rolls_the_segment_back_and_tries_again(
-    database: Conninfo, connection: Connection, kind: SourceKind
-) -> None:
-    connection.execute(TABLE)
-    plan = plan_of("INSERT INTO t VALUES (1); ALTER TABLE t ADD b int;", kind=kind)
-    told: list[str] = []
-    with connect(database, verb="holder", autocommit=False) as holder:
-        holder.execute("SELECT * FROM t")
-
-        def tell(line: str) -> None:
-            told.append(line)
-            holder.rollback()
-
-        applied = run_plan(database, plan, tell=tell)
-    assert applied.retries == 1
-    assert rows(connection, "SELECT count(*) FROM t") == [(1,)]
-    assert "canceling statement due to lock timeout" in told[0]
-    assert "pgrehearse:holder" in told[0]
-
-
-@pytest.mark.pg("== 18")
-@BOTH
-def test_attempts_are_bounded_and_the_holder_is_named(
-    database: Conninfo, connection: Connection, kind: SourceKind
-) -> None:
-    connection.execute(TABLE)
-    with connect(database, verb="holder", autocommit=False) as holder:
-        holder.execute("SELECT * FROM t")
-        with pytest.raises(LockNotAcquired, match=r"in 3 attempts; we waited for pid \d+ \(pgrehearse:holder"):
-            run_plan(database, plan_of("ALTER TABLE t ADD b int;", kind=kind))
-    assert recorded(connection, kind) == []
-
-
-@pytest.mark.pg("== 18")
-def test_a_deadlock_is_tried_again_and_another_error_is_not(database: Conninfo, connection: Connection) -> None:
-    connection.execute("CREATE TABLE t (a int); CREATE TABLE u (a int); SET deadlock_timeout = '10s'")
-    plan = plan_of("SET deadlock_timeout = '20ms'; LOCK t; SELECT pg_sleep(1.2); LOCK u; INSERT INTO t VALUES (1);")
-    other = threading.Thread(target=lambda: connection.execute("BEGIN; LOCK u; SELECT pg_sleep(1); LOCK t; COMMIT"))
-    other.start()
-    applied = run_plan(database, plan, limits=Limits(lock_timeout_ms=5000, backoff_s=0.05, max_block_s=None))
-    other.join()
-    assert applied.retries == 1
-    with pytest.raises(MigrationFailed, match=r"division by zero.*22012"):
-        run_plan(database, plan_of("SELECT 1/0;", kind=SourceKind.AD_HOC))
-
-
-@pytest.mark.pg(">= 15")
-@BOTH
-def test_the_watchdog_cancels_us_when_others_wait_behind_us(
-    database: Conninfo, connection: Connection, kind: SourceKind
-) -> None:
-    connection.execute(TABLE)
-    plan = plan_of("ALTER TABLE t ADD b int; SELECT pg_sleep(30);", kind=kind)
-    failures: list[BaseException] = []
-
-    def migrate() -> None:
-        try:
-            run_plan(database, plan, limits=Limits(max_block_s=0.3))
-        except MigrationFailed as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=migrate)
-    thread.start()
-    wait_until(lambda: rows(connection, "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"))
-    began = time.monotonic()
-    connection.execute("SELECT * FROM t")  # waits behind ALTER TABLE
-    waited_s = time.monotonic() - began
-    thread.join()
-    assert 0.15 <= waited_s < 5  # half of it: below a second there is no half second to be early by
-    (error,) = failures
-    assert isinstance(error, BlockedOthers)
-    assert "pgrehearse:test" in str(error)
-    assert "SELECT * FROM t" in str(error)
-    assert recorded(connection, kind) == []
-
-
-@pytest.mark.pg("== 18")
-def test_the_watchdog_sees_sessions_of_other_roles_and_cancels_under_another_role(
-    database: Conninfo, connection: Connection
-) -> None:
-    connection.execute("CREATE ROLE plain_watch")
-    try:
-        connection.execute(f"GRANT CREATE ON DATABASE {database.database} TO plain_watch")
-        connection.execute("CREATE TABLE t (a int); ALTER TABLE t OWNER TO plain_watch")
-
-        def as_plain(verb: str) -> Connection:
-            session = connect(database, verb=verb)
-            session.execute("SET ROLE plain_watch")
-            return session
-
-        def wait_behind() -> None:
-            with connect(database, verb="app") as app:
-                query = "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 't'::regclass"
-                wait_until(lambda: rows(app, query))
-                app.execute("SELECT * FROM t")
-
-        waiter = threading.Thread(target=wait_behind)
-        waiter.start()
-        with pytest.raises(BlockedOthers, match=r"pid \d+ \(pgrehearse:app, postgres\) waited"):
-            run_plan(
-                database,
-                plan_of("ALTER TABLE t ADD b int; SELECT pg_sleep(20);"),
-                sessions=as_plain,
-                limits=Limits(max_block_s=0.3),
-            )
-        waiter.join()
-    finally:
-        connection.execute("DROP OWNED BY plain_watch; DROP ROLE plain_watch")
-
-
-@pytest.mark.pg("== 18")
-def test_the_watchdog_sees_who_waits_behind_our_own_waiting(database: Conninfo, connection: Connection) -> None:
-    connection.execute(TABLE)
-    with connect(database, verb="holder", autocommit=False) as holder:
-        holder.execute("SELECT * FROM t")
-        outcome: list[BaseException] = []
-
-        def migrate() -> None:
-            try:
-                run_plan(
-                    database, plan_of("ALTER TABLE t ADD b int;"), limits=Limits(lock_timeout_ms=0, max_block_s=0.3)
-                )
-            except MigrationFailed as error:
-                outcome.append(error)
-
-        thread = threading.Thread(target=migrate)
-        thread.start()
-        wait_until(lambda: rows(connection, "SELECT 1 FROM pg_locks WHERE NOT granted"))
-        connection.execute("SELECT * FROM t")  # the holder only reads, so it is we who are in the way
-        thread.join()
-    assert isinstance(outcome[0], BlockedOthers)
-
-
-@pytest.mark.pg("== 18")
-@BOTH
-def test_concurrently_waits_longer_than_lock_timeout_for_old_transactions(
-    database: Conninfo, connection: Connection, kind: SourceKind
-) -> None:
-    connection.execute(TABLE)
-    with connect(database, verb="holder", autocommit=False) as holder:
-        holder.execute("INSERT INTO t VALUES (1)")
-        threading.Timer(0.8, holder.commit).start()
-        applied = run_plan(database, plan_of("CREATE INDEX CONCURRENTLY i ON t (a);", kind=kind))
-    assert applied.retries == 0
-    assert rows(connection, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass") == [(True,)]
-
-
-@pytest.mark.pg("== 18")
-@BOTH
-def test_a_failed_unique_index_is_dropped_before_the_next_try(
-    database: Conninfo, connection: Connection, kind: SourceKind
-) -> None:
-    connection.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (1)")
-    plan = plan_of("CREATE UNIQUE INDEX CONCURRENTLY ON t (a);", kind=kind)
-    with pytest.raises(MigrationFailed, match="INVALID index may be left"):
-        run_plan(database, plan)
-    assert rows(connection, "SELECT indisvalid FROM pg_index WHERE indrelid = 't'::regclass") == [(False,)]
-    connection.execute("DELETE FROM t WHERE ctid = '(0,1)'")
-    told: list[str] = []
-    assert run_plan(database, plan, tell=told.append).resumed == ("0001_step",)
-    assert rows(connection, "SELECT indisvalid FROM pg_index WHERE indrelid = 't'::regclass") == [(True,)]
-    assert any("INVALID index t_a_idx that it left was dropped" in line for line in told)
-
-
-@pytest.mark.pg("== 18")
-def test_an_invalid_index_that_if_not_exists_would_keep_is_told(database: Conninfo, connection: Connection) -> None:
-    connection.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (1)")
-    with pytest.raises(psycopg.errors.UniqueViolation):
-        connection.execute("CREATE UNIQUE INDEX CONCURRENTLY i ON t (a)")
-    connection.execute("DELETE FROM t")
-    plan = plan_of("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS i ON t (a);")
-    told: list[str] = []
-    run_plan(database, plan, tell=told.append)
-    assert any("the index i was there before, INVALID" in line for line in told)
-
-
-@pytest.mark.pg(">= 15")
-@BOTH
 def test_a_procedure_that_commits_is_called_outside(
     database: Conninfo, connection: Connection, kind: SourceKind
 ) -> None:
@@ -374,110 +194,6 @@ def test_a_procedure_that_commits_is_called_outside(
     assert transactions(connection) == [1, 1, 1]
     assert ("CALL p()", False) in notes.ran
     assert len(recorded(connection, kind)) == 2
-
-
-@pytest.mark.pg("== 18")
-@BOTH
-def test_what_a_file_sets_holds_for_its_later_statements(
-    database: Conninfo, connection: Connection, kind: SourceKind
-) -> None:
-    connection.execute("CREATE SCHEMA app; CREATE TABLE app.t (a int); CREATE ROLE settler_role SUPERUSER")
-    try:
-        text = """SET search_path = app, public; SET my.word = 'x';
-            CREATE INDEX CONCURRENTLY i ON t (a);
-            INSERT INTO t SELECT 1 WHERE current_setting('my.word') = 'x';
-            SET ROLE settler_role;
-            REINDEX INDEX CONCURRENTLY i;
-            INSERT INTO t SELECT 2 WHERE current_user = 'settler_role';"""
-        text = text.replace(";", ";--> statement-breakpoint\n") if kind is DRIZZLE else text
-        run_plan(database, plan_of(text, kind=kind))
-        assert numbers(rows(connection, "SELECT a FROM app.t ORDER BY a")) == [1, 2]
-        assert len(recorded(connection, kind)) == 1
-    finally:
-        connection.execute("DROP OWNED BY settler_role; DROP ROLE settler_role")
-
-
-@pytest.mark.pg("== 18")
-def test_one_files_settings_do_not_reach_the_next_where_files_are_independent(
-    database: Conninfo, connection: Connection
-) -> None:
-    texts = (
-        "CREATE TABLE t (word text); SET my.word = 'x';",
-        "INSERT INTO t VALUES (current_setting('my.word', true));",
-    )
-    run_plan(database, plan_of(*texts))
-    assert rows(connection, "SELECT word FROM t") == [(None,)]
-    connection.execute("DROP TABLE t")
-    run_plan(database, plan_of(*texts, kind=DRIZZLE))  # drizzle has one session for all
-    assert rows(connection, "SELECT word FROM t") == [("x",)]
-
-
-@pytest.mark.pg("== 18")
-def test_a_role_set_by_a_file_needs_no_right_on_the_ledger(database: Conninfo, connection: Connection) -> None:
-    connection.execute("CREATE ROLE poor_role")
-    try:
-        connection.execute("GRANT CREATE ON SCHEMA public TO poor_role")
-        run_plan(database, plan_of("SET ROLE poor_role; CREATE TABLE t ();", "CREATE TABLE u ();", kind=DRIZZLE))
-        owners = rows(connection, "SELECT tableowner FROM pg_tables WHERE tablename IN ('t', 'u')")
-        assert owners == [("poor_role",), ("poor_role",)]
-    finally:
-        connection.execute("DROP OWNED BY poor_role; DROP ROLE poor_role")
-
-
-@pytest.mark.pg("== 18")
-@BOTH
-def test_a_role_set_by_a_file_needs_no_right_on_our_progress_either(
-    database: Conninfo, connection: Connection, kind: SourceKind
-) -> None:
-    connection.execute("CREATE ROLE poor_role; GRANT CREATE ON SCHEMA public TO poor_role")
-    try:
-        text = (
-            "SET ROLE poor_role; CREATE TABLE t (a int); CREATE INDEX CONCURRENTLY i ON t (a); INSERT INTO t VALUES (1)"
-        )
-        run_plan(database, plan_of(text, kind=kind))
-        assert rows(connection, "SELECT tableowner, hasindexes FROM pg_tables WHERE tablename = 't'") == [
-            ("poor_role", True)
-        ]
-        assert (rows(connection, "SELECT a FROM t"), len(recorded(connection, kind))) == ([(1,)], 1)
-        assert rows(connection, "SELECT * FROM pgrehearse.progress") == []
-    finally:
-        connection.execute("DROP OWNED BY poor_role; DROP ROLE poor_role")
-
-
-ALLOW_LIST = """
-CREATE FUNCTION allow_list() RETURNS event_trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE object_type = 'schema') THEN
-        RAISE EXCEPTION 'this schema is not in the allow list';
-    END IF;
-END $$;
-CREATE EVENT TRIGGER allow_list ON ddl_command_end EXECUTE FUNCTION allow_list();
-"""
-
-
-@pytest.mark.pg("== 18")
-@BOTH
-def test_an_event_trigger_that_refuses_the_ledger_is_told(
-    database: Conninfo, connection: Connection, kind: SourceKind
-) -> None:
-    connection.execute(ALLOW_LIST)
-    with pytest.raises(MigrationFailed, match=r"this schema is not in the allow list .*allow_list") as caught:
-        run_plan(database, plan_of("SELECT 1;", kind=kind))
-    assert "event trigger" in str(caught.value.remedy)
-
-
-@pytest.mark.pg("== 18")
-@BOTH
-def test_a_role_that_may_not_make_the_ledger_is_told_what_it_needs(
-    database: Conninfo, connection: Connection, kind: SourceKind
-) -> None:
-    connection.execute("CREATE ROLE makes_nothing LOGIN PASSWORD 'p'")
-    try:
-        with pytest.raises(MigrationFailed, match="may not make") as caught:
-            run_plan(database.replaced(user="makes_nothing", password="p"), plan_of("SELECT 1;", kind=kind))
-        assert "GRANT CREATE ON DATABASE" in str(caught.value.remedy)
-    finally:
-        connection.execute("DROP ROLE makes_nothing")
 
 
 @pytest.mark.pg("== 18")

@@ -6,7 +6,18 @@ import threading
 import time
 
 import pytest
-from tests.support.applying import DRIZZLE, FOLDER, QUICK, KillAt, Notes, plan_of, recorded, rows, run_plan, wait_until
+from tests.support.applying import (
+    BOTH,
+    DRIZZLE,
+    QUICK,
+    KillAt,
+    Notes,
+    plan_of,
+    recorded,
+    rows,
+    run_plan,
+    wait_until,
+)
 from tests.support.killing import (
     CuttingProxy,
     PauseBefore,
@@ -36,7 +47,6 @@ COMMITS = range(1, 14) if SOAK else (2, 9)
 SEED = 20260501
 
 pytestmark = pytest.mark.pg(">= 15" if SOAK else "== 18")
-BOTH = pytest.mark.parametrize("kind", [FOLDER, DRIZZLE], ids=["own-ledger", "drizzle"])
 
 
 class Undisturbed:

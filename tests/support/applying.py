@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytest
+
 from pgrehearse.migrations.applied import Applied
 from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.drizzle_ledger import DrizzleLedger
@@ -21,6 +23,10 @@ from pgrehearse.postgres.conninfo import Conninfo
 QUICK = Limits(lock_timeout_ms=150, attempts=3, backoff_s=0.05, max_block_s=None, wait_s=20)
 DRIZZLE = SourceKind.DRIZZLE_JOURNAL
 FOLDER = SourceKind.SQL_FOLDER
+BOTH = pytest.mark.parametrize("kind", [FOLDER, DRIZZLE], ids=["own-ledger", "drizzle"])
+# Each row tells the transaction that wrote it.
+TABLE = "CREATE TABLE t (a int, x xid8 DEFAULT pg_current_xact_id())"
+CONCURRENTLY = (TABLE, "CREATE INDEX CONCURRENTLY i ON t (a);\n--> statement-breakpoint\nINSERT INTO t VALUES (1);")
 
 
 def plan_of(*texts: str, kind: SourceKind = FOLDER) -> Plan:
