@@ -13,8 +13,9 @@ from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level
 from pgrehearse.migrations.expectation import Expectation
 from pgrehearse.rehearsal.declared_tables import Target
 from pgrehearse.rehearsal.happened import Happened
-from pgrehearse.rehearsal.judge import Unmeasured, loss_message
+from pgrehearse.rehearsal.judge import Unmeasured
 from pgrehearse.rehearsal.judged_table import Ask, Declaration, JudgedTable, Outcome
+from pgrehearse.rehearsal.unpredicted import loss_message
 
 NOT_MET = "declaration-not-met"
 BEYOND = "beyond-declaration"
