@@ -262,6 +262,28 @@ INSERT INTO t SELECT i, CASE i % 2 WHEN 0 THEN 'red' ELSE 'green' END::colour FR
 ALTER TYPE colour RENAME VALUE 'red' TO 'rouge';
 -- expect: t unchanged
 
+-- case: rename an enum's label in arrays and composites
+CREATE TYPE colour AS ENUM ('red', 'green', 'it''s "blue"');
+CREATE DOMAIN favourite AS colour;
+CREATE TYPE pair AS (c colour, n integer);
+CREATE TABLE t (id integer PRIMARY KEY, cs colour[], fs favourite[], p pair);
+INSERT INTO t SELECT i, '[0:1][1:2]={{red,green},{"it''s \"blue\"",NULL}}', '{red}', ROW('red', i)::pair FROM generate_series(1, 9) i;
+-- migration
+ALTER TYPE colour RENAME VALUE 'red' TO 'rouge, "vif"';
+ALTER TYPE colour RENAME VALUE 'it''s "blue"' TO 'bleu';
+-- expect: t unchanged
+
+-- case: exchange two labels of an enum and the values with them
+CREATE TYPE switch AS ENUM ('on', 'off', 'none');
+CREATE TABLE t (id integer PRIMARY KEY, s switch);
+INSERT INTO t SELECT i, (ARRAY['on', 'off', 'none'])[i % 3 + 1]::switch FROM generate_series(1, 30) i;
+-- migration
+ALTER TYPE switch RENAME VALUE 'on' TO 'other';
+ALTER TYPE switch RENAME VALUE 'off' TO 'on';
+ALTER TYPE switch RENAME VALUE 'other' TO 'off';
+UPDATE t SET s = CASE s WHEN 'on' THEN 'off' ELSE 'on' END::switch WHERE s <> 'none';
+-- expect: t unchanged
+
 -- case: rename an enum under a domain
 CREATE TYPE colour AS ENUM ('red', 'green');
 CREATE DOMAIN favourite AS colour CHECK (VALUE <> 'green');

@@ -335,3 +335,20 @@ CREATE TYPE other AS ENUM ('new', 'finished', 'old');
 ALTER TABLE t ALTER m TYPE feeling USING (CASE m::text WHEN 'new' THEN 'new' ELSE 'finished' END)::feeling;
 ALTER TABLE t ALTER n TYPE other USING 'new';
 -- expect: t values-changed m=20/0 n=30/0
+
+-- case: lossy: two labels of an enum exchanged, and one that takes another's name
+CREATE TYPE switch AS ENUM ('on', 'off', 'none');
+CREATE TYPE pair AS (s switch, n integer);
+CREATE TYPE step AS ENUM ('new', 'open', 'done');
+CREATE TABLE t (id integer PRIMARY KEY, s switch, ss switch[], p pair, step step);
+INSERT INTO t SELECT i, (ARRAY['on', 'off', 'none'])[i % 3 + 1]::switch, '{none,on}', ROW('off', i)::pair,
+    (ARRAY['new', 'open', 'done'])[i % 3 + 1]::step FROM generate_series(1, 30) i;
+-- migration
+ALTER TYPE switch RENAME VALUE 'on' TO 'other';
+ALTER TYPE switch RENAME VALUE 'off' TO 'on';
+ALTER TYPE switch RENAME VALUE 'other' TO 'off';
+ALTER TYPE switch RENAME VALUE 'none' TO 'neither';
+ALTER TYPE step RENAME VALUE 'open' TO 'begun';
+ALTER TYPE step RENAME VALUE 'new' TO 'open';
+UPDATE t SET s = 'on' WHERE id = 2;
+-- expect: t values-changed s=21/0 ss=30/0 p=30/0 step=10/0

@@ -22,6 +22,7 @@ RETYPED = {
     "blanks": (
         "text", ["'a  '", "'b'", "'  c '", "NULL"], "TYPE text USING rtrim(blanks)", {"trailing-blanks-lost": 2}
     ),
+    "padded": ("varchar", ["'a  '", "'b'", "'c '", "NULL"], "TYPE char(4)", {"trailing-blanks-lost": 2}),
     "trimmed": ("text", ["' a '", "'b'", "'  c'", "NULL"], "TYPE text USING btrim(trimmed)", {"blanks-trimmed": 2}),
     "folded": ("text", ["'Ada@X.org'", "'b'", "'ÄÖ'", "NULL"], "TYPE text USING lower(folded)", {"case-folded": 2}),
     "composed": (

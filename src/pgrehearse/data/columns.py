@@ -18,7 +18,7 @@ without a cast, which could overflow or cut.
 """
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -165,12 +165,16 @@ class TypePair:
         new, new_typmod = _without_domains(self.after, new_oid, new_typmod)
         if old.oid == new.oid:
             if old.kind == "e":
+                if _exchanges_labels(old, new):
+                    return Reading(hashing=Hashing.TEXT, before=_renamed(old, new), after=_to_text, casts=False)
                 # By pg_enum.oid, which TEMPLATE keeps: a renamed label is the same value.
                 # The cast takes a domain off; the type itself may have been renamed.
                 return Reading(hashing=Hashing.ENUM, before=_cast_to(old.name), after=_cast_to(new.name), casts=False)
             if not self._same_inside(old.oid, new.oid):
                 if old.kind == "c":
                     return self._composite(old, new)
+                if self._is_labels(self.before, old):
+                    return self._label_array(old, new)
                 return Unreadable(reason=f"the parts of type {old.name} were changed")
             if old_typmod == new_typmod:
                 return _native(old)
@@ -261,6 +265,21 @@ class TypePair:
 
         return Reading(hashing=Hashing.TEXT, before=before, after=after, casts=casts)
 
+    def _label_array(self, old: Type, new: Type) -> Reading:
+        """An array of an enum some of whose labels were renamed, or exchanged; `array_replace` keeps its bounds."""
+        renames = _label_renames(
+            _without_domains(self.before, old.element_oid, -1)[0], _without_domains(self.after, new.element_oid, -1)[0]
+        )
+        texts = _cast_to("pg_catalog.text[]")
+
+        def before(value: Expression) -> Expression:
+            read = texts(value)
+            for was, now in renames.items():
+                read = sql.SQL("pg_catalog.array_replace({}, {}, {})").format(read, _label(was), _label(now))
+            return _to_text(read)
+
+        return Reading(hashing=Hashing.TEXT, before=before, after=lambda value: _to_text(texts(value)), casts=False)
+
     def _same_inside(self, old_oid: int, new_oid: int) -> bool:
         return old_oid < FIRST_USER_OID or self._inside(self.before, old_oid) == self._inside(self.after, new_oid)
 
@@ -294,7 +313,7 @@ class TypePair:
         )
 
     def _is_labels(self, types: dict[int, Type], found: Type) -> bool:
-        element = types.get(found.element_oid)
+        element = _without_domains(types, found.element_oid, -1)[0] if found.element_oid in types else None
         return found.kind == "e" or (element is not None and element.kind == "e")
 
 
@@ -344,6 +363,39 @@ def _printer(found: Type) -> Callable[[Expression], Expression]:
     return _output if found.has_text_function else _to_text
 
 
+def _label_renames(old: Type, new: Type) -> dict[str, str]:
+    """The labels of one enum that became others, which it did not have before."""
+    now, known = dict(new.labels), {label for _, label in old.labels}
+    return {
+        label: now[oid] for oid, label in old.labels if oid in now and now[oid] != label and now[oid] not in known
+    }  # fmt: skip
+
+
+def _exchanges_labels(old: Type, new: Type) -> bool:
+    """Whether a value bears a label now that another one bore: whoever asks for it gets other rows."""
+    was = {label: oid for oid, label in old.labels}
+    return any(was.get(label, oid) != oid for oid, label in new.labels)
+
+
+def _renamed(old: Type, new: Type) -> Callable[[Expression], Expression]:
+    """Values of an enum by the labels that those have now which took no other's."""
+    renames = _label_renames(old, new)
+    return lambda value: _with_labels(_to_text(value), renames)
+
+
+def _with_labels(text: Expression, renames: Mapping[str, str]) -> Expression:
+    if not renames:
+        return text
+    whens = sql.SQL(" ").join(
+        sql.SQL("WHEN {} THEN {}").format(sql.Literal(was), sql.Literal(now)) for was, now in renames.items()
+    )
+    return sql.SQL("CASE {text} {whens} ELSE {text} END").format(text=text, whens=whens)
+
+
+def _label(text: str) -> Expression:
+    return sql.SQL("{}::pg_catalog.text").format(sql.Literal(text))
+
+
 def _relabelled(old: Type, new: Type) -> Callable[[Expression], Expression]:
     """Values of an enum as another one spells them: as many labels as are gone have come, each in its place.
 
@@ -354,16 +406,8 @@ def _relabelled(old: Type, new: Type) -> Callable[[Expression], Expression]:
     come = [label for _, label in new.labels if label not in known]
     if not gone or len(gone) != len(come):
         return _printer(old)
-    renames = sql.SQL(" ").join(
-        sql.SQL("WHEN {} THEN {}").format(sql.Literal(was), sql.Literal(now))
-        for was, now in zip(gone, come, strict=True)
-    )
-
-    def read(value: Expression) -> Expression:
-        text = _printer(old)(value)
-        return sql.SQL("CASE {text} {renames} ELSE {text} END").format(text=text, renames=renames)
-
-    return read
+    renames = dict(zip(gone, come, strict=True))
+    return lambda value: _with_labels(_printer(old)(value), renames)
 
 
 def _printed(hashing: Hashing, value: Expression) -> Expression:

@@ -20,7 +20,7 @@ from pgrehearse.data.tables import Type
 
 COMPARED = 1000  # characters of a value that are looked at
 NUMBERS, TIMES = "N", "D"  # pg_type.typcategory
-DATE_OID, TIMESTAMP, TIMESTAMPTZ = 1082, 1114, 1184
+BPCHAR, DATE_OID, TIMESTAMP, TIMESTAMPTZ = 1042, 1082, 1114, 1184
 ZONES_APART = timedelta(hours=26)  # -12 to +14
 SINGLE_DIGITS, DOUBLE_DIGITS = 6, 15  # FLT_DIG, DBL_DIG: what a cast of a float to numeric keeps
 
@@ -115,7 +115,8 @@ def kind_of_change(old: str | None, new: str | None, before: Type | None, after:
     if categories <= {NUMBERS, STRINGS} and NUMBERS in categories:
         return _number_change(old, new, before, after)
     if categories == {STRINGS}:
-        return _text_change(old, new)
+        # char(n) prints blanks that no comparison sees.
+        return _text_change(old, new.rstrip(" ") if after.oid == BPCHAR else new)
     if categories == {TIMES}:
         return _time_change(old, new, before, after)
     return ChangeKind.CHANGED
