@@ -375,7 +375,7 @@ class Runner:
             statement = refused.statement
             key = (refused.migration.version, statement.index)
             if (
-                self.settings.mode is TransactionMode.AUTO
+                self.settings.mode in (TransactionMode.AUTO, TransactionMode.STATEMENT)
                 and segment.kind is SegmentKind.TRANSACTION
                 and refused.error.sqlstate in REFUSES_TRANSACTION
                 and statement.kind != "VariableSetStmt"
