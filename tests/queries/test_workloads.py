@@ -148,7 +148,7 @@ def test_a_file_of_statements_may_hold_anything(tmp_path: Path) -> None:
         "-- the application's\nSELECT 'a;b' /* for somebody */  FROM t WHERE id = 5;\n"
         "SELECT 'c' FROM t WHERE id IN (6);\n"
         "SELECT 1 FROM t WHERE id IN (6, 7, 8);\n"
-        "SELEC broken;\nBEGIN;\nSELECT $2, 7 FROM t WHERE id = $1;\n"
+        "SELEC broken;\nBEGIN;\nDO $$ BEGIN END $$;\nSELECT $2, 7 FROM t WHERE id = $1;\n"
         "SELECT 3 FROM dblink('host=x', 'y') AS d(i int);;\n"
     )
     workload = read_file(path, database="any", role="app", role_settings={})
@@ -158,6 +158,7 @@ def test_a_file_of_statements_may_hold_anything(tmp_path: Path) -> None:
         "SELECT $2, $3 FROM t WHERE id = $1",
     ]
     assert {query.role for query in workload.queries} == {"app"}
+    assert workload.left_out["it is a utility statement, which has no plan"] == 2
     assert set(workload.left_out) == {
         "its text is no whole statement that can be read: cut off, or left so by normalising",
         "it is a utility statement, which has no plan",

@@ -56,7 +56,7 @@ def read_statement(text: str) -> StatementText:
         normal = pglast.parser.normalize(without_comments(text).strip().rstrip(";").rstrip())
         kind, tree = parse_one(normal)
     except pglast.parser.ParseError:
-        raise NotPlannable(UNREADABLE) from None
+        raise NotPlannable(UTILITY if _is_utility(text) else UNREADABLE) from None
     if kind not in PLANNED:
         raise NotPlannable(UTILITY)
     relations = list(find_relations(tree))
@@ -65,6 +65,14 @@ def read_statement(text: str) -> StatementText:
     if (why := reach_beyond(kind, json.dumps(tree, separators=(",", ":")), normal)) is not None:
         raise NotPlannable(why)
     return StatementText(text=normal, kind=kind, parameters=count_parameters(tree), shape=_shape(normal))
+
+
+def _is_utility(text: str) -> bool:
+    """Normalising a utility statement (``DO $$ … $$``) may leave what is no statement."""
+    try:
+        return parse_one(text)[0] not in PLANNED
+    except (pglast.parser.ParseError, NotPlannable):
+        return False
 
 
 def _shape(text: str) -> str:
@@ -131,6 +139,19 @@ def share_placeholders(text: str) -> str | None:
         at = place + 1
         while encoded[at : at + 1].isdigit():
             at += 1
+    return b"".join([*parts, encoded[at:]]).decode()
+
+
+def with_types(text: str, types: Mapping[int, str]) -> str:
+    """The statement with these placeholders cast to these types."""
+    _, tree = parse_one(text)
+    encoded, parts, at = text.encode(), [], 0
+    places = {each.get("location", 0): each["number"] for each in find_nodes(tree, "ParamRef")}
+    for place, number in sorted(places.items()):
+        if number in types:
+            end = place + len(b"$%d" % number)
+            parts += [encoded[at:end], f"::{types[number]}".encode()]
+            at = end
     return b"".join([*parts, encoded[at:]]).decode()
 
 

@@ -9,6 +9,7 @@ from pgrehearse.queries.statement_text import NotPlannable, StatementText, read_
 
 MOST_QUERIES = 1000
 BY_KEY_CALLS = 1000  # fewer calls than these are no pattern
+MOST_SENT = 20  # texts of one shape that are kept as they were sent
 
 Number = TypeVar("Number", int, float)
 
@@ -20,6 +21,7 @@ class WorkloadQuery:
     statement: StatementText
     # As somebody sent it, with its values: never shown, never kept.
     example: str | None = field(default=None, repr=False)
+    also_sent: tuple[str, ...] = field(default=(), repr=False)  # some more of them
     role: str | None = None
     calls: int | None = None
     rows: int | None = None  # returned or written by all calls
@@ -130,11 +132,19 @@ def _added(one: WorkloadQuery, other: WorkloadQuery) -> WorkloadQuery:
     return WorkloadQuery(
         statement=one.statement,
         example=one.example or other.example,
+        also_sent=_more_sent(one, other),
         role=one.role,
         calls=_sum((one.calls, other.calls)),
         rows=_sum((one.rows, other.rows)),
         total_ms=_sum((one.total_ms, other.total_ms)),
     )
+
+
+def _more_sent(one: WorkloadQuery, other: WorkloadQuery) -> tuple[str, ...]:
+    known = (one.example, *one.also_sent)
+    if one.example is None or other.example is None or other.example in known or len(known) >= MOST_SENT:
+        return one.also_sent
+    return (*one.also_sent, other.example)
 
 
 def _sum(values: Iterable[Number | None]) -> Number | None:
