@@ -28,7 +28,7 @@ from pgrehearse.release.promote import promote
 from pgrehearse.release.promotion import Promotion, PromotionRequest
 from pgrehearse.release.promotion_run import Around
 from pgrehearse.release.recoverability import Proof, choose_ways, require_proofs, secure
-from pgrehearse.releasing import Releasing, pending_of
+from pgrehearse.releasing import Releasing, judge_chain, pending_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +79,13 @@ class Promoting:
                         return self.releasing.examine_open(releases, database, receipt, sources, session).gate
                     size = read_database_size(session)
                     restore = self.releasing.judge_restore_of(database, None, choose_ways(policy, size))
-                    return judge_unrehearsed(session, policy, size).joined(restore)
+                    asked = judge_unrehearsed(session, policy, size).joined(restore)
+                    return asked.joined(judge_chain(releases, session))
 
             def rest() -> Gate:
-                if receipt is None:
-                    return Gate()
                 with connect(database.conninfo, verb="gate") as session:
+                    if receipt is None:
+                        return judge_chain(releases, session)
                     return self.releasing.examine_rest(releases, database, receipt, sources, session).gate
 
             def secure_ways() -> Sequence[Proof]:

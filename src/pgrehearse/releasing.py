@@ -21,6 +21,7 @@ from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.identity import same_database
 from pgrehearse.project import Project, utc_now
 from pgrehearse.rehearsal.receipt import ENTRY_KIND, Receipt, find_receipt
+from pgrehearse.release.anchor import judge_anchors
 from pgrehearse.release.approval import (
     Accepted,
     Approval,
@@ -212,8 +213,9 @@ class Releasing:
         session: Connection,
     ) -> Examined:
         """The same, in a session and a ledger that are open already."""
-        if (damaged := _judge_chain(releases)) is not None:
-            return Examined(receipt=receipt, approvals=(), gate=Gate.of([damaged]), ways=())
+        chain = judge_chain(releases, session)
+        if not chain.is_open:
+            return Examined(receipt=receipt, approvals=(), gate=chain, ways=())
         approvals = standing_since(read_approvals(releases, receipt.digest), releases, receipt.digest)
         pending = pending_of(sources, session)
         promoted = find_promoted(releases, database_key(session), receipt.digest)
@@ -237,7 +239,7 @@ class Releasing:
         return Examined(
             receipt=receipt,
             approvals=approvals,
-            gate=gate.joined(Gate.of(reasons, told)).joined(restore),
+            gate=gate.joined(Gate.of(reasons, told)).joined(restore).joined(chain),
             ways=ways,
         )
 
@@ -250,8 +252,9 @@ class Releasing:
         session: Connection,
     ) -> Examined:
         """The same of what a promotion of this receipt, which has stopped, has left of its plan."""
-        if (damaged := _judge_chain(releases)) is not None:
-            return Examined(receipt=receipt, approvals=(), gate=Gate.of([damaged]), ways=())
+        chain = judge_chain(releases, session)
+        if not chain.is_open:
+            return Examined(receipt=receipt, approvals=(), gate=chain, ways=())
         approvals = standing_since(read_approvals(releases, receipt.digest), releases, receipt.digest)
         on_disk = {each.version: each for source in sources for each in source.migrations}
         planned = [on_disk[each["version"]] for each in receipt.document["plan"] if each["version"] in on_disk]
@@ -264,7 +267,7 @@ class Releasing:
             ledger_table=sources[0].ledger.table,
             role=self._migrating_role(database, session),
         )
-        return Examined(receipt=receipt, approvals=approvals, gate=gate, ways=())
+        return Examined(receipt=receipt, approvals=approvals, gate=gate.joined(chain), ways=())
 
     def judge_restore_of(
         self, database: ResolvedDatabase, document: Mapping[str, Any] | None, ways: Sequence[str]
@@ -314,13 +317,13 @@ class Releasing:
         return (source,)
 
 
-def _judge_chain(releases: ReleaseLedger) -> Reason | None:
-    """In a ledger that somebody has changed no approval can be believed."""
+def judge_chain(releases: ReleaseLedger, session: Connection) -> Gate:
+    """In a ledger that somebody has changed no approval can be believed: its own chain, and what production knows."""
     try:
         releases.verify()
     except LedgerDamaged as error:
-        return Reason(kind=ReasonKind.RECEIPT, message=str(error), remedy=error.remedy)
-    return None
+        return Gate.of([Reason(kind=ReasonKind.RECEIPT, message=str(error), remedy=error.remedy)])
+    return judge_anchors(session, releases)
 
 
 def _told_apart(status: Status, under_way: UnderWay | None) -> Status:

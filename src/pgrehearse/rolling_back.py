@@ -17,6 +17,7 @@ from pgrehearse.postgres.connect import connect
 from pgrehearse.progress import Progress
 from pgrehearse.project import Project, limits_of, utc_now
 from pgrehearse.rehearsal.receipt import Receipt, find_receipt
+from pgrehearse.release.anchor import judge_anchors
 from pgrehearse.release.approval import read_person
 from pgrehearse.release.history import PromotionRecord, find_promotion, read_promotions
 from pgrehearse.release.interrupted_rollback import record_swaps
@@ -77,6 +78,8 @@ class RollingBack:
                 tell(f"{error}: what it says of this promotion may not be true")
             record_swaps(releases, database.conninfo, now=utc_now, tell=tell)
             with connect(database.conninfo, verb="rollback") as session:
+                for reason in judge_anchors(session, releases).reasons:  # told too, and nobody is kept from going back
+                    tell("\n".join([reason.message, *reason.details]))
                 promotion = find_promotion(releases, database_key(session), options.promotion)
             receipt = find_receipt(releases, promotion.receipt) if promotion.receipt is not None else None
             person = read_person(self.project.directory)

@@ -62,8 +62,8 @@ def find(
     connection: Connection, kind: SourceKind, *plan: Migration, at: datetime | None = None, known: frozenset[str]
 ) -> AppliedSince:
     promotion = PromotionRecord(
-        id="p", key="k", at=at or datetime.now(UTC) - timedelta(minutes=1), receipt=None, plan=(), digests={}, by="ann",
-        outcome="promoted", ended_at=None, proofs=(),
+        id="p", seq=1, key="k", at=at or datetime.now(UTC) - timedelta(minutes=1), receipt=None, plan=(), digests={},
+        by="ann", outcome="promoted", ended_at=None, proofs=(),
     )  # fmt: skip
     return find_applied_since(connection, connection, promotion, plan, ledger_of(kind), known=known)
 

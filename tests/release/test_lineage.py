@@ -43,6 +43,10 @@ class Story:
         return self.tell("rollback-ended", promotion, outcome="swapped", key=key)
 
 
+def taken_back(releases: ReleaseLedger) -> dict[str, datetime]:
+    return {promotion: entry.at for promotion, entry in find_taken_back(releases).items()}
+
+
 @pytest.fixture
 def story(tmp_path: Path) -> Iterator[Story]:
     with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
@@ -63,7 +67,7 @@ def test_a_line_of_databases_keeps_the_promotions_of_all_of_them(story: Story) -
     assert [each.id for each in read_promotions(releases, "newest")] == ["p1", "p2", "p3", "p4"]
     assert {each.key for each in read_promotions(releases, "newest")} == {"newest"}
     # The backup of p3 was taken before p4 began: what p4 did is not in it.
-    assert dict(find_taken_back(releases)) == {"p2": first, "p3": second, "p4": second}
+    assert taken_back(releases) == {"p2": first, "p3": second, "p4": second}
     assert find_promotion(releases, "newest", None).id == "p1"
     assert find_unfinished(releases, "newest") is None
     with pytest.raises(UnknownPromotion, match="p4 is taken back already"):
@@ -76,7 +80,7 @@ def test_what_is_promoted_after_a_restore_is_not_taken_back_by_it(story: Story) 
     swapped = story.swap("p1", "restored")
     story.begin("p2", "restored")
     story.swap("p1", "restored")  # a run that was killed may say it again
-    assert dict(find_taken_back(story.releases)) == {"p1": swapped}
+    assert taken_back(story.releases) == {"p1": swapped}
     unfinished = find_unfinished(story.releases, "restored")
     assert unfinished is not None
     assert unfinished.id == "p2"
@@ -87,7 +91,7 @@ def test_what_was_promoted_while_a_restore_was_under_way_goes_with_it(story: Sto
     story.tell("rollback-begun", "p1", type="restore")
     story.begin("p2", "old")
     swapped = story.swap("p1", "restored")
-    assert dict(find_taken_back(story.releases)) == {"p1": swapped, "p2": swapped}
+    assert taken_back(story.releases) == {"p1": swapped, "p2": swapped}
     assert find_unfinished(story.releases, "restored") is None
 
 

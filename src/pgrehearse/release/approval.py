@@ -57,8 +57,9 @@ class Approval:
     """One valid yes."""
 
     receipt: str  # the digest
+    seq: int  # of its entry
     by: Person
-    at: datetime
+    at: datetime  # by that person's machine
     remark: str
     accepted: tuple[Accepted, ...]
 
@@ -117,10 +118,11 @@ def approve(
             raise ApprovalRefused(f"the receipt has no finding {each.finding!r} to accept", remedy=known)
         if not each.reason.strip():
             raise ApprovalRefused(f"{each.finding} was accepted without a reason", remedy="Write FINDING=REASON.")
-    approval = Approval(receipt=receipt.digest, by=by, at=now, remark=remark, accepted=tuple(accepted))
-    body = {key: value for key, value in approval.as_json().items() if key not in ("receipt", "at")}
-    ledger.append(APPROVED, receipt.digest, body, now)
-    return approval
+    body = {"by": by.as_json(), "remark": remark, "accepted": [each.as_json() for each in accepted]}
+    entry = ledger.append(APPROVED, receipt.digest, body, now)
+    return Approval(
+        receipt=receipt.digest, seq=entry.seq, by=by, at=now, remark=remark, accepted=tuple(accepted)
+    )  # fmt: skip
 
 
 def withdraw(
@@ -159,6 +161,7 @@ def standing_approvals(entries: Iterable[Entry]) -> tuple[Approval, ...]:
             standing.append(
                 Approval(
                     receipt=entry.subject,
+                    seq=entry.seq,
                     by=by,
                     at=entry.at,
                     remark=entry.body["remark"],
@@ -202,7 +205,10 @@ def _same(one: Person, other: Person) -> bool:
 
 
 def standing_since(approvals: Sequence[Approval], releases: ReleaseLedger, digest: str) -> tuple[Approval, ...]:
-    """Those given since the receipt's last promotion was taken back: who said yes then did not know of that."""
+    """Those given since the receipt's last promotion was taken back: who said yes then did not know of that.
+
+    By the order of the entries, whatever the clocks of the machines said.
+    """
     promoted = {entry.subject for entry in releases.entries(kind=BEGUN) if entry.body["receipt"] == digest}
-    ends = [at for promotion, at in find_taken_back(releases).items() if promotion in promoted]
-    return tuple(each for each in approvals if not ends or each.at > max(ends))
+    ends = [entry.seq for promotion, entry in find_taken_back(releases).items() if promotion in promoted]
+    return tuple(each for each in approvals if not ends or each.seq > max(ends))

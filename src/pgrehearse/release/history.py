@@ -17,6 +17,7 @@ class PromotionRecord:
     """What the release ledger says of one promotion that changed something, or may have."""
 
     id: str
+    seq: int  # of its entry: machines' clocks differ, so this tells what came later
     key: str  # of the database as it is now
     at: datetime
     receipt: str | None
@@ -89,6 +90,7 @@ def read_promotions(releases: ReleaseLedger, key: str) -> tuple[PromotionRecord,
         records.append(
             PromotionRecord(
                 id=entry.subject,
+                seq=entry.seq,
                 key=key,
                 at=entry.at,
                 receipt=entry.body["receipt"],

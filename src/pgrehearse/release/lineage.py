@@ -5,7 +5,6 @@ that it was made from.  The entry that ends it names the new one, so that its li
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from pgrehearse.ledger import Entry, ReleaseLedger
 from pgrehearse.postgres.connect import Connection
@@ -47,16 +46,16 @@ def find_lineage(releases: ReleaseLedger, key: str) -> frozenset[str]:
     return frozenset(keys)
 
 
-def find_taken_back(releases: ReleaseLedger) -> Mapping[str, datetime]:
-    """The promotions that were taken back, each with the time.
+def find_taken_back(releases: ReleaseLedger) -> Mapping[str, Entry]:
+    """The promotions that were taken back, each with the entry that says so.
 
     A restore takes back whatever was promoted between its backup and itself: all that began with its own promotion or
     later.
     """
-    back: dict[str, datetime] = {}
+    back: dict[str, Entry] = {}
     for entry in releases.entries(kind=ROLLBACK_ENDED):
         if entry.body["outcome"] in (BY_INVERSE, BY_RESTORE):
-            back.setdefault(entry.subject, entry.at)
+            back.setdefault(entry.subject, entry)
     begun = releases.entries(kind=BEGUN)
     for swapped in _swaps(releases):
         own = next((entry for entry in begun if entry.subject == swapped.subject), None)
@@ -65,7 +64,7 @@ def find_taken_back(releases: ReleaseLedger) -> Mapping[str, datetime]:
         line = find_lineage(releases, own.body["key"])
         for entry in begun:
             if entry.body["key"] in line and own.seq <= entry.seq < swapped.seq:
-                back.setdefault(entry.subject, swapped.at)
+                back.setdefault(entry.subject, swapped)
     return back
 
 

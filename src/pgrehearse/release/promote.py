@@ -21,6 +21,7 @@ from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect, scrub
 from pgrehearse.postgres.pooler import require_session
 from pgrehearse.progress import Progress
+from pgrehearse.release.anchor import write_anchor
 from pgrehearse.release.apply_watched import apply_watched
 from pgrehearse.release.gate import Gate
 from pgrehearse.release.history import Unfinished, find_unfinished
@@ -179,6 +180,7 @@ def _promote(run: Run, lease: Lease, standing: Standing, *, raise_fence: bool) -
     )
     if verified.differences:
         steps.end("differs", {**promotion.as_json(), "differences": list(verified.differences)})
+        _anchor(run)
         raise PromotionDiffers(
             "\n".join(
                 ["the plan is applied, and production's schema is not what the rehearsal left:"]
@@ -187,7 +189,13 @@ def _promote(run: Run, lease: Lease, standing: Standing, *, raise_fence: bool) -
         )
     lease.renew("writing it down")
     steps.end("promoted", promotion.as_json())
+    _anchor(run)
     return promotion
+
+
+def _anchor(run: Run) -> None:
+    if (problem := write_anchor(run.session, run.releases, run.steps.id)) is not None:
+        run.say(problem)
 
 
 # --- before anything is written ----------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def find_promoted_since(
     moved_back: frozenset[str] = frozenset()
     unrehearsed = False
     for record in read_promotions(releases, promotion.key):
-        if record.id != promotion.id and record.at < promotion.at:
+        if record.seq < promotion.seq:
             continue
         found = receipt if record.id == promotion.id else _find(releases, record)
         document = found.document if found is not None else None

@@ -14,6 +14,7 @@ from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect, scrub
 from pgrehearse.postgres.pooler import require_session
 from pgrehearse.progress import Progress
+from pgrehearse.release.anchor import write_anchor
 from pgrehearse.release.backup.dump_backup import DumpBackup, open_backup
 from pgrehearse.release.history import PromotionRecord, read_promotions
 from pgrehearse.release.interrupted_rollback import BY_INVERSE, find_committed
@@ -247,7 +248,7 @@ def _go_inverse(
     )
     done = replace(answer, inverse=went, told=told)
     releases.append(ROLLBACK_ENDED, request.promotion.id, {**done.as_json(), "outcome": "taken-back"}, now())
-    return done
+    return replace(done, told=(*done.told, *_anchored(request, releases)))
 
 
 def _go_restore(
@@ -291,7 +292,18 @@ def _go_restore(
         for record in read_promotions(releases, promotion.key)
         if record.id in back and record.id not in earlier and record.id != promotion.id
     ]
-    return replace(answer, restore=swapped, told=(*later, *_restored_told(swapped), *lifted))
+    anchored = _anchored(request, releases)
+    return replace(answer, restore=swapped, told=(*later, *_restored_told(swapped), *lifted, *anchored))
+
+
+def _anchored(request: TakeBackRequest, releases: ReleaseLedger) -> tuple[str, ...]:
+    """It is done by now: that production does not remember it is told, and no failure."""
+    try:
+        with connect(request.migrate, verb="rollback") as session:
+            problem = write_anchor(session, releases, request.promotion.id)
+    except ServerUnreachable as error:
+        problem = str(error)
+    return () if problem is None else (problem,)
 
 
 def _restored_told(swapped: Swapped) -> Iterator[str]:

@@ -147,7 +147,7 @@ class Looking:
         return [
             record
             for record in read_promotions(self._releases, self._request.promotion.key)
-            if record.at > self._request.promotion.at
+            if record.seq > self._request.promotion.seq
             and record.id not in back
             and not self._has_changed_nothing(record, session)
         ]
