@@ -17,6 +17,8 @@ _QUERIES = named_queries(__file__)
 POLL_S = 0.1
 HEADROOM_S = 0.5  # from a look to the waiter's release: up to one poll, the look, the cancel, the rollback
 CANCEL_TIMEOUT_S = 5.0
+# It has no process: pg_blocking_pids() tells it as 0.
+PREPARED = "a prepared transaction (pg_prepared_xacts names it; COMMIT PREPARED or ROLLBACK PREPARED ends it)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +111,8 @@ class Watchdog(threading.Thread):
                 self.own_wall = True
                 self._cancel(executor)
             else:
-                self.waited_for = (
-                    f"pid {holder} ({application or 'no application name'}, {user}, {state}: {shown_query(query)})"
-                )
+                told = f"pid {holder} ({application or 'no application name'}, {user}, {state}: {shown_query(query)})"
+                self.waited_for = PREPARED if holder == 0 else told
                 self._break_circle(executor, ours)
         if self._patience_s is not None and self.blocked is None:
             self.blocked = self._find_blocked(ours, self._patience_s)

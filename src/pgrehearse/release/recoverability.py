@@ -117,7 +117,8 @@ def judge_restore(
         message = "only a restore takes this back, and it could not be performed"
         return [_reason(message, RIGHTS_REMEDY, in_the_way.reasons)], []
     listed = "; ".join(in_the_way.reasons)
-    return [], [f"the way back by restoring could not be performed now: {listed}; {TO_ANOTHER}"]
+    remedy = f"; {TO_ANOTHER}" if in_the_way.lasting else ""
+    return [], [f"the way back by restoring could not be performed now: {listed}{remedy}"]
 
 
 def secure(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from pgrehearse.errors import (
@@ -23,8 +24,8 @@ PROOFS_LAST = timedelta(hours=1)  # of a promotion that stopped before anything 
 def secure_first(run: Run, *, going_on: bool) -> tuple[tuple[Proof, ...], Counters | None]:
     """Proofs made now, or by this promotion's earlier run where that is not long ago or something is applied."""
     recorded = run.unfinished.steps.get(RECOVERABILITY) if run.unfinished is not None else None
-    if recorded is not None and (going_on or run.now() - datetime.fromisoformat(recorded["began_at"]) < PROOFS_LAST):
-        proofs = tuple(Proof.from_json(proof) for proof in recorded["proofs"])
+    if recorded is not None and (going_on or _still_counts(run, recorded)):
+        proofs = _proofs_of(recorded)
         if not going_on:  # of what is half-way only the rest can be done; a damaged backup is no reason to leave it so
             run.around.require(proofs)
         return proofs, Counters.from_json(recorded["counters"])
@@ -45,6 +46,22 @@ def secure_first(run: Run, *, going_on: bool) -> tuple[tuple[Proof, ...], Counte
         run.tell(f"recoverable: {proof.summary}")
     run.around.require(made)
     return tuple(made), counters
+
+
+def _proofs_of(recorded: Mapping[str, Any]) -> tuple[Proof, ...]:
+    return tuple(Proof.from_json(proof) for proof in recorded["proofs"])
+
+
+def _still_counts(run: Run, recorded: Mapping[str, Any]) -> bool:
+    """Made not long ago, and within reach: the run may have been another machine's, with another clock and disk."""
+    if abs(run.now() - datetime.fromisoformat(recorded["began_at"])) >= PROOFS_LAST:
+        return False
+    away = [
+        proof for proof in _proofs_of(recorded) if proof.way == DUMP and not Path(proof.facts["directory"]).is_dir()
+    ]
+    for proof in away:
+        run.tell(f"the backup {proof.facts['backup']} is not in {proof.facts['directory']} here: another is made")
+    return not away
 
 
 def keep_images(run: Run, proofs: Sequence[Proof], *, going_on: bool) -> tuple[Image, ...]:
