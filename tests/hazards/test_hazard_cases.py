@@ -39,6 +39,7 @@ BEFORE = {
     "drop-primary-key": "ALTER TABLE orders DROP CONSTRAINT orders_user_id_fkey; DROP TABLE lines",
     "drop-type": "ALTER TABLE users DROP COLUMN feeling",
     "pk-using-index-nullable": "CREATE UNIQUE INDEX payments_pkey ON payments (order_id)",
+    "publication-loses-table": "CREATE PUBLICATION shop FOR TABLE users",
     "rename-column": 'ALTER TABLE users ADD COLUMN "nickName" varchar(20)',
     "table-without-primary-key": "CREATE TABLE guests (name text)",
     "type-change-rechecks-constraints": "DROP VIEW adults",

@@ -46,7 +46,7 @@ def alter_table_locks(tree: Node, situation: Situation) -> Iterator[Lock]:
     """Every lock of one ALTER TABLE; a stronger one of the same relation may follow."""
     table = situation.resolve(relation_of(tree["relation"]))
     commands = [each["AlterTableCmd"] for each in tree["cmds"]]
-    mode = max((_command_lock(command) for command in commands), key=lambda each: each.strength)
+    mode = max((command_lock(command) for command in commands), key=lambda each: each.strength)
     yield table, mode
     recursing = any(command["subtype"] not in _NOT_RECURSING for command in commands)
     relation = situation.relation(table)
@@ -83,7 +83,8 @@ def referencing(situation: Situation, name: RelationName) -> list[RelationName]:
     return [relation.name for relation, _ in situation.model.referencing(name) if relation.name != name]
 
 
-def _command_lock(command: Node) -> LockMode:
+def command_lock(command: Node) -> LockMode:
+    """The lock that ALTER TABLE takes on its table for one of its commands alone."""
     match command["subtype"]:
         case "AT_AddConstraint":
             foreign = command["def"]["Constraint"]["contype"] == "CONSTR_FOREIGN"

@@ -46,6 +46,7 @@ class Inside:
     )  # kind, tree, and its text where that is known
     blind: list[str] = field(default_factory=list)
     conditional: bool = False  # some of it stands in an IF, a loop or behind an exception
+    caught: bool = False  # an EXCEPTION block catches more than that something is there already
 
 
 def look_inside(kind: str, tree: Node, text: str, situation: Situation) -> Inside:
@@ -225,6 +226,8 @@ def _read_body(text: str, said: str, situation: Situation, inside: Inside, seen:
         for kind, body in _in_order(function.get("action", {})):
             if kind in ("PLpgSQL_stmt_if", "PLpgSQL_stmt_case", "PLpgSQL_exception_block") or "loop" in kind:
                 inside.conditional = True
+            if kind == "PLpgSQL_condition" and not body.get("condname", "others").startswith("duplicate_"):
+                inside.caught = True
             _read_plpgsql(kind, body, values, said, situation, inside, seen, depth)
 
 

@@ -20,6 +20,7 @@ from pgrehearse.hazards.predict import behind_locks, has_rule, predict, predict_
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.hazards.statement_locks import find_locks, locks_are_known
+from pgrehearse.hazards.tree import Node
 from pgrehearse.hazards.written import Written
 from pgrehearse.migrations.expectations import parse_expectations
 from pgrehearse.migrations.limits import TransactionMode
@@ -29,7 +30,15 @@ from pgrehearse.migrations.statements import DRIZZLE_KINDS, TransactionNeed
 from pgrehearse.postgres.locks import LockMode, strongest
 
 _CONTROL = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, TransactionNeed.ROLLS_BACK})
-_UNDONE = frozenset({HazardClass.DATA_LOSS, HazardClass.BREAKS_RUNNING_APP, HazardClass.REWRITES_TABLE})
+_UNDONE = frozenset({
+    HazardClass.DATA_LOSS, HazardClass.BREAKS_RUNNING_APP, HazardClass.REWRITES_TABLE, HazardClass.GUARANTEE_LOST,
+    HazardClass.HARD_TO_UNDO,
+})  # fmt: skip
+# What makes a finding an error; others only wait.
+_GRAVE = frozenset({
+    HazardClass.DATA_LOSS, HazardClass.BREAKS_RUNNING_APP, HazardClass.REWRITES_TABLE, HazardClass.FAILS,
+    HazardClass.GUARANTEE_LOST,
+})  # fmt: skip
 _BY_SIZE = frozenset({HazardClass.REWRITES_TABLE, HazardClass.SCANS_UNDER_LOCK, HazardClass.DATA_LOSS})
 _YOUNGER_GRAMMAR = frozenset({"NOT ENFORCED", "GENERATED … VIRTUAL"})
 _MAKES_ANYTHING = frozenset({"CreateExtensionStmt", "DefineStmt", "ImportForeignSchemaStmt", "LoadStmt"})
@@ -114,7 +123,7 @@ def lint_files(
         search_path=model.search_path,
         default_search_path=model.search_path,
     )
-    reader = _Reader(situation, transaction or TransactionMode.AUTO)
+    reader = _Reader(situation, transaction or TransactionMode.AUTO, as_executed=as_executed)
     for migration in migrations:
         parsed = parse_file(migration, as_executed=as_executed)
         if parsed.plain:
@@ -132,15 +141,17 @@ def lint_files(
 class _Reader:
     """What was found so far."""
 
-    def __init__(self, situation: Situation, mode: TransactionMode) -> None:
+    def __init__(self, situation: Situation, mode: TransactionMode, *, as_executed: bool) -> None:
         self.situation = situation
         self.mode = mode
+        self.as_executed = as_executed
         self.files: list[str] = []
         self.findings: list[Finding] = []
         self.statements: list[LintedStatement] = []
         self.not_visible: list[NotVisible] = []
         self._transactions: list[int] = []  # of this file's hits, in their order
-        self._failed: set[int] = set()  # transactions of this file that are certain to fail
+        self._failed: set[int] = set()  # transactions of this file that are certain to fail, or roll back
+        self._undone: set[int] = set()  # hits of this file, by their place, that a ROLLBACK TO takes back
 
     def read(self, migration: Migration, parsed: ParsedFile) -> None:
         """One file."""
@@ -160,7 +171,9 @@ class _Reader:
         found: list[tuple[Hit, ParsedStatement]] = []
         seen: list[Written] = []
         self._failed.clear()
+        self._undone.clear()
         self._transactions.clear()
+        savepoints: dict[str, int] = {}  # how many hits there were
         for each in parsed.statements:
             self._enter(each, mode, as_written=as_written, rolls_back=rolls_back)
             try:
@@ -178,6 +191,8 @@ class _Reader:
                 need=each.statement.need,
             )
             seen.append(written)
+            if written.kind == "TransactionStmt":
+                self._keep_savepoint(tree, savepoints, len(found))
             locks = self._statement(written, found, each, migration)
             self.statements.append(
                 LintedStatement(
@@ -189,13 +204,24 @@ class _Reader:
             )
         found = [
             (kept, at)
-            for (hit, at), transaction in zip(found, self._transactions, strict=True)
-            if (kept := _that_remains(hit) if transaction in self._failed else hit) is not None
+            for number, ((hit, at), transaction) in enumerate(zip(found, self._transactions, strict=True))
+            if (kept := _that_remains(hit) if transaction in self._failed or number in self._undone else hit)
+            is not None
         ]
         if all(each.kind in _NO_DDL for each in seen):
             found = [each for each in found if each[0].hazard != "dml-in-migration"]
         found.extend((hit, parsed.statements[at]) for hit, at in predict_file(seen, situation, migration))
         self.findings.extend(self._finding(hit, migration, at) for hit, at in found if not _bridged(hit, situation))
+
+    def _keep_savepoint(self, tree: Node, savepoints: dict[str, int], hits: int) -> None:
+        """SAVEPOINT, and what a ROLLBACK TO takes back."""
+        name = tree.get("savepoint_name", "")
+        if tree["kind"] == "TRANS_STMT_SAVEPOINT":
+            savepoints[name] = hits
+            self.situation.set_savepoint(name)
+        elif tree["kind"] == "TRANS_STMT_ROLLBACK_TO" and name in savepoints:
+            self._undone.update(range(savepoints[name], hits))
+            self.situation.roll_back_to(name)
 
     def _enter(self, each: ParsedStatement, mode: TransactionMode, *, as_written: bool, rolls_back: bool) -> None:
         """Where the statement stands to its transaction."""
@@ -209,6 +235,7 @@ class _Reader:
                     situation.remember()
             case TransactionNeed.COMMITS | TransactionNeed.ROLLS_BACK:
                 if each.statement.need is TransactionNeed.ROLLS_BACK:
+                    self._failed.add(situation.transaction)
                     situation.roll_back()
                 situation.begin(in_block=False)
                 situation.opened_by_file = situation.wrapped = False
@@ -235,7 +262,9 @@ class _Reader:
         taken: dict[RelationName, LockMode] = {}
         parts = [
             *(
-                Written(kind=kind, tree=tree, text=text, inside=True, conditional=inside.conditional)
+                Written(
+                    kind=kind, tree=tree, text=text, inside=True, conditional=inside.conditional, caught=inside.caught
+                )
                 for kind, tree, text in inside.statements
             ),
             written,
@@ -247,11 +276,13 @@ class _Reader:
                 self.not_visible.append(NotVisible(file=migration.path, line=at.statement.line, reason=why))
         for part in parts:
             locks = {} if refused(part, situation) else find_locks(part.kind, part.tree, situation)
-            hits = _at_once(predict(part, situation), situation)
+            hits = list(predict(part, situation))
+            if not part.caught:
+                hits = _at_once(hits, situation)
             if any(hit.names.get("command") in _YOUNGER_GRAMMAR for hit in hits if hit.hazard == "statement-refused"):
                 locks = {}  # a syntax error there
             if situation.model.data is not None and part.text:
-                hits = settle(hits, part.text, situation)
+                hits = _unless_caught(hits, settle(hits, part.text, situation), part)
             if situation.in_block and not part.conditional and _certain_to_fail(hits, situation):
                 self._failed.add(situation.transaction)
             hits += behind_locks(part, situation, locks)
@@ -277,7 +308,7 @@ class _Reader:
         message = hazard.message(hit.names)
         level = hit.level or hazard.level
         if not hit.certain:
-            message += f" ({hit.unsure or 'only a catalog can tell'}: lint with --against tells)"
+            message += self._doubt(hit)
             level = Level.WARNING if level is Level.ERROR else level
         line, column = statement.line, statement.column
         if hit.place is not None:
@@ -301,6 +332,11 @@ class _Reader:
             relation=self.situation.resolve(hit.relation).written if hit.relation is not None else None,
             measured=measured,
         )
+
+    def _doubt(self, hit: Hit) -> str:
+        if self.as_executed:  # whoever runs them sees what no text and no catalog tells
+            return f" (not known beforehand: {hit.unsure})" if hit.unsure is not None else " (not known beforehand)"
+        return f" ({hit.unsure or 'only a catalog can tell'}: lint with --against tells)"
 
     def _known(self, hit: Hit) -> Relation | None:
         if hit.relation is None or not _BY_SIZE & set(hit.classes or CATALOGUE[hit.hazard].classes):
@@ -326,6 +362,15 @@ def _certain_to_fail(hits: Iterable[Hit], situation: Situation) -> list[Hit]:
         and CATALOGUE[hit.hazard].level is Level.ERROR
         and not _harmless(hit, situation)
     ]
+
+
+def _unless_caught(hits: list[Hit], settled: list[Hit], part: Written) -> list[Hit]:
+    """Where an EXCEPTION block catches the error, the file goes on, and does the rest."""
+    failing = [hit for hit in settled if hit not in hits]
+    if not (part.caught and failing):
+        return settled
+    unsure = "whether its EXCEPTION block catches the error"
+    return [*hits, *(replace(hit, certain=False, unsure=unsure) for hit in failing)]
 
 
 def _that_remains(hit: Hit) -> Hit | None:
@@ -395,7 +440,13 @@ def _without(hit: Hit, classes: tuple[HazardClass, ...], gone: Iterable[HazardCl
     left = tuple(each for each in classes if each not in set(gone))
     if left == classes:
         return hit
-    return replace(hit, classes=left) if left else None
+    level = hit.level if _GRAVE & set(left) or hit.level is Level.INFO else _at_most_warning(hit)
+    return replace(hit, classes=left, level=level) if left else None
+
+
+def _at_most_warning(hit: Hit) -> Level:
+    level = hit.level or CATALOGUE[hit.hazard].level
+    return Level.WARNING if level is Level.ERROR else level
 
 
 def _bridged(hit: Hit, situation: Situation) -> bool:

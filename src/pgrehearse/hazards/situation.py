@@ -28,6 +28,7 @@ class Situation:
     written: dict[RelationName, str] = field(
         default_factory=dict
     )  # rows changed in this transaction -> by what command
+    updated: dict[RelationName, set[str]] = field(default_factory=dict)  # columns that its UPDATEs set
     new_labels: set[tuple[RelationName, str]] = field(default_factory=set)  # of enums, in this transaction
     timezone: str | None = None  # None: the model's
     local_timezone: bool = False
@@ -38,6 +39,7 @@ class Situation:
     default_search_path: tuple[str, ...] = (DEFAULT_NAMESPACE,)
     prepared: dict[str, object] = field(default_factory=dict)
     at_begin: Model | None = None  # for a ROLLBACK
+    savepoints: list[tuple[str, Model]] = field(default_factory=list)
     tool_wraps: bool = False  # as it was asked for: each file in a transaction
     wrapped: bool = False  # a tool opened the transaction, and a statement that refuses one fails
     copied: set[RelationName] = field(default_factory=set)  # all of its rows stand in another table, by this file
@@ -164,7 +166,9 @@ class Situation:
         self.transaction += 1
         self.in_block = in_block
         self.held.clear()
+        self.savepoints.clear()
         self.written.clear()
+        self.updated.clear()
         self.new_labels.clear()
         self.constraints_immediate = self.told_under_lock = False
         if self.local_timezone:
@@ -174,12 +178,33 @@ class Situation:
 
     def remember(self) -> None:
         """For a ROLLBACK to come."""
-        self.at_begin = copy.deepcopy(self.model)
+        self.at_begin = self.snapshot()
+
+    def snapshot(self) -> Model:
+        """The model as it is now, whatever later statements do to it; its session is shared."""
+        model = copy.copy(self.model)
+        model.data = None  # a session cannot be copied
+        model = copy.deepcopy(model)
+        model.data = self.model.data
+        return model
 
     def roll_back(self) -> None:
         """What the transaction did to the model is undone."""
         if self.at_begin is not None:
             self.model, self.at_begin = self.at_begin, None
+
+    def set_savepoint(self, name: str) -> None:
+        """For a ROLLBACK TO it."""
+        self.savepoints.append((name, self.snapshot()))
+
+    def roll_back_to(self, name: str) -> None:
+        """What stands behind the savepoint is undone; the locks that it took are given back, too, but told."""
+        names = [each for each, _ in self.savepoints]
+        if name in names:
+            at = len(names) - 1 - names[::-1].index(name)
+            self.model = self.savepoints[at][1]
+            del self.savepoints[at:]
+            self.savepoints.append((name, self.snapshot()))
 
     def take(self, locks: dict[RelationName, LockMode]) -> None:
         """Locks are kept until the transaction ends."""

@@ -27,6 +27,7 @@ class Written:
     need: TransactionNeed = TransactionNeed.ANY
     inside: bool = False  # of a DO block or a function
     conditional: bool = False  # and there perhaps not reached
+    caught: bool = False  # and there its error is perhaps caught
     _line: str | None = field(default=None, repr=False)
 
     def character(self, location: int) -> int:

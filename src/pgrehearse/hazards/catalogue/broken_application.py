@@ -240,7 +240,7 @@ CREATE UNIQUE INDEX CONCURRENTLY {new} ON {table} {index_columns};""",
         effect="drops {constraint} of {table}: nothing keeps its rows to it any more",
         remedy="""\
 -- Where it is only to change: add the new one NOT VALID and validate it, before this one goes:
--- ALTER TABLE {table} DROP CONSTRAINT {constraint};""",
+-- {statement};""",
         source="ALTER TABLE, DROP CONSTRAINT",
     ),
     Hazard(
@@ -293,6 +293,26 @@ CREATE UNIQUE INDEX CONCURRENTLY {new} ON {table} {index_columns};""",
 -- Deploy an application that is content with either; then:
 -- {statement};""",
         source="ALTER POLICY; Row Security Policies",
+    ),
+    Hazard(
+        id="disable-row-security",
+        classes=(GUARANTEE_LOST,),
+        level=Level.ERROR,
+        effect="{table} loses row-level security: every role that may read it sees all rows",
+        remedy="""\
+-- At the end of the transaction, where it was meant for its time only:
+ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;""",
+        source="Row Security Policies",
+    ),
+    Hazard(
+        id="publication-loses-table",
+        classes=(GUARANTEE_LOST,),
+        level=Level.WARNING,
+        effect="a publication no longer holds {table}: its subscribers get no more changes of it",
+        remedy="""\
+-- In the same transaction:
+ALTER PUBLICATION {object} ADD TABLE {table};""",
+        source="ALTER PUBLICATION; DROP TABLE",
     ),
     # --- what is asked of the application from now on --------------------------------------------------------
     Hazard(

@@ -87,6 +87,18 @@ SELECT attrelid::pg_catalog.regclass, attname
         source="DROP TYPE, CASCADE; Dependency Tracking",
     ),
     Hazard(
+        id="drop-attribute",
+        classes=(DATA_LOSS, BREAKS_RUNNING_APP),
+        level=Level.ERROR,
+        effect="drops the attribute {object}: it is gone from the values of every column of that type, and "
+        "statements of the running application that name it fail",
+        remedy="""\
+-- Keep its values in columns of their own, until no running application reads it:
+SELECT attrelid::pg_catalog.regclass, attname
+  FROM pg_catalog.pg_attribute WHERE atttypid = {oid} AND NOT attisdropped;""",
+        source="ALTER TYPE, DROP ATTRIBUTE",
+    ),
+    Hazard(
         id="drop-schema",
         classes=(DATA_LOSS,),
         level=Level.ERROR,

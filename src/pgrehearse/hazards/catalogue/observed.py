@@ -337,16 +337,6 @@ ALTER SEQUENCE {sequence} NO MAXVALUE;""",
         source="GRANT; DROP TABLE: rights go with the object",
     ),
     Hazard(
-        id="disable-row-security",
-        classes=(GUARANTEE_LOST,),
-        level=Level.ERROR,
-        effect="{table} loses row-level security: every role that may read it sees all rows",
-        remedy="""\
--- At the end of the transaction, where it was meant for its time only:
-ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;""",
-        source="Row Security Policies",
-    ),
-    Hazard(
         id="set-unlogged",
         classes=(GUARANTEE_LOST,),
         level=Level.ERROR,
@@ -355,16 +345,6 @@ ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;""",
 -- At the end of the plan, where it was meant for its time only; it writes the table once more:
 ALTER TABLE {table} SET LOGGED;""",
         source="CREATE TABLE, UNLOGGED",
-    ),
-    Hazard(
-        id="publication-loses-table",
-        classes=(GUARANTEE_LOST,),
-        level=Level.WARNING,
-        effect="a publication no longer holds {table}: its subscribers get no more changes of it",
-        remedy="""\
--- In the same transaction:
-ALTER PUBLICATION {object} ADD TABLE {table};""",
-        source="ALTER PUBLICATION; DROP TABLE",
     ),
     # --- what the files declare ----------------------------------------------------------------------------
     Hazard(

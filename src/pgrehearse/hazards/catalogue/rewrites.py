@@ -3,6 +3,7 @@
 from pgrehearse.hazards.catalogue.hazard import (
     BLOCKS_READS,
     BREAKS_RUNNING_APP,
+    DATA_LOSS,
     FAILS,
     REWRITES_TABLE,
     SCANS_UNDER_LOCK,
@@ -74,6 +75,18 @@ ALTER TABLE {table} ADD COLUMN {column} {type};
 -- since PostgreSQL 18 `GENERATED ALWAYS AS (…) VIRTUAL` needs no rewrite:
 ALTER TABLE {table} ADD COLUMN {column} {type};""",
         source="Generated Columns; ATExecAddColumn in tablecmds.c",
+    ),
+    Hazard(
+        id="set-expression",
+        classes=(DATA_LOSS, REWRITES_TABLE),
+        level=Level.ERROR,
+        effect="computes the stored generated column {column} of {table} by another expression: the table is rewritten "
+        "while nobody can read it, and the values that are there give way to new ones",
+        remedy="""\
+-- A new column beside it, filled in batches by the application or a trigger; the old one goes when nobody reads it:
+-- ALTER TABLE {table} ADD COLUMN {new} <its type>;""",
+        source="ALTER TABLE, SET EXPRESSION; ATExecSetExpression in tablecmds.c",
+        since=17,
     ),
     Hazard(
         id="add-column-constrained-domain",

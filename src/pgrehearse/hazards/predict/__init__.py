@@ -30,6 +30,7 @@ from pgrehearse.hazards.predict.objects import (
     grant,
 )
 from pgrehearse.hazards.predict.perhaps import perhaps_fails
+from pgrehearse.hazards.predict.publications import alter_publication
 from pgrehearse.hazards.predict.renaming import rename
 from pgrehearse.hazards.predict.rows import change_rows
 from pgrehearse.hazards.predict.transactions import behind_locks, for_any_statement, for_file, refused
@@ -79,6 +80,7 @@ _RULES: dict[str, Callable[[Written, Situation], Iterable[Hit]]] = {
     "AlterEnumStmt": alter_enum,
     "AlterDomainStmt": alter_domain,
     "AlterPolicyStmt": alter_policy,
+    "AlterPublicationStmt": alter_publication,
     "AlterSeqStmt": alter_sequence,
     "AlterSystemStmt": alter_system,
     "CreateFunctionStmt": create_function,

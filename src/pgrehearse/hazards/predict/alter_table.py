@@ -2,28 +2,33 @@
 
 from collections.abc import Iterator
 
+from pgrehearse.hazards.alter_table_locks import command_lock
 from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
-from pgrehearse.hazards.model import ConstraintKind, Relation
+from pgrehearse.hazards.model import Constraint, ConstraintKind, Relation
 from pgrehearse.hazards.predict.adding_columns import add_column, no_grant, sequences_of
 from pgrehearse.hazards.predict.column_types import change_type
+from pgrehearse.hazards.predict.composite_types import alter_composite
 from pgrehearse.hazards.predict.constraints import add_constraint, drop_constraint, set_not_null, validate
 from pgrehearse.hazards.predict.partitions import attach, detach
+from pgrehearse.hazards.predict.passes import as_met
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived, quoted
 from pgrehearse.hazards.tree import Node, is_on, options, relation_of
 from pgrehearse.hazards.written import Written
+from pgrehearse.postgres.locks import LockMode
 
 _TABLES = frozenset({"OBJECT_TABLE", "OBJECT_FOREIGN_TABLE", "OBJECT_MATVIEW"})
 REWRITE = (HazardClass.REWRITES_TABLE, HazardClass.SCANS_UNDER_LOCK, HazardClass.BLOCKS_READS)
 _STORAGE = frozenset({"AT_SetStorage", "AT_SetCompression"})
+_SET_EXPRESSION_SINCE = 17
 
 
 def alter_table(written: Written, situation: Situation) -> Iterator[Hit]:
     """Every command of one ALTER TABLE."""
     tree = written.tree
     if tree.get("objtype") == "OBJECT_TYPE":
-        yield from _composite(written, situation)
+        yield from alter_composite(written, situation)
         return
     if tree.get("objtype") not in _TABLES:
         return
@@ -36,14 +41,18 @@ def alter_table(written: Written, situation: Situation) -> Iterator[Hit]:
         return
     relation = situation.relation(table)
     yield from _pending_events(situation, table, relation)
-    for each in tree["cmds"]:
-        yield from _command(written, situation, table, relation, each["AlterTableCmd"])
+    commands = [each["AlterTableCmd"] for each in tree["cmds"]]
+    own_lock = max((command_lock(command) for command in commands), key=lambda mode: mode.strength)
+    for command in commands:
+        met = as_met(relation, command, commands, situation)
+        yield from _command(written, situation, table, met, command, own_lock)
     yield from _renamed_by_drop_and_add(table, relation, tree["cmds"])
 
 
 def _command(
-    written: Written, situation: Situation, table: RelationName, relation: Relation, command: Node
+    written: Written, situation: Situation, table: RelationName, relation: Relation, command: Node, own_lock: LockMode
 ) -> Iterator[Hit]:
+    """`own_lock`: the one of the whole statement, under which each of its commands works."""
     name = command.get("name", "")
     names = {
         "table": table.written,
@@ -110,7 +119,7 @@ def _command(
         case "AT_DropConstraint":
             yield from drop_constraint(situation, table, relation, command)
         case "AT_ValidateConstraint":
-            yield from validate(situation, table, relation, name)
+            yield from validate(situation, table, relation, name, own_lock)
         case "AT_AttachPartition":
             yield from attach(written, situation, table, relation, command["def"]["PartitionCmd"])
         case "AT_DetachPartition":
@@ -272,6 +281,17 @@ def _of_table(
         case "AT_EnableRowSecurity":
             if not relation.policies and not relation.row_security:
                 yield Hit(hazard="enable-row-security", relation=table, names=names)
+        case "AT_DisableRowSecurity":
+            if relation.row_security is not False:
+                yield Hit(
+                    hazard="disable-row-security",
+                    relation=table,
+                    names=names,
+                    certain=bool(relation.row_security),
+                    unsure="whether it has any",
+                )
+        case "AT_SetExpression":
+            yield from _new_expression(situation, table, relation, command["name"], names)
         case "AT_DisableTrig" | "AT_DisableTrigAll" | "AT_DisableTrigUser":
             yield Hit(
                 hazard="disable-trigger", relation=table, names=names | {"command": "ALTER TABLE … DISABLE TRIGGER"}
@@ -288,6 +308,24 @@ def _of_table(
             yield Hit(hazard="storage", relation=table, names=names | {"command": "ALTER TABLE … SET STORAGE"})
 
 
+def _new_expression(
+    situation: Situation, table: RelationName, relation: Relation, name: str, names: dict[str, str]
+) -> Iterator[Hit]:
+    """SET EXPRESSION computes a stored column anew in every row; a virtual one is computed when it is read."""
+    if (situation.model.server_major or 18) < _SET_EXPRESSION_SINCE:
+        yield Hit(hazard="statement-refused", relation=table, names=names | {"command": "SET EXPRESSION"})
+        return
+    column = relation.columns.get(name)
+    if column is None or column.generated != "v":
+        yield Hit(
+            hazard="set-expression",
+            relation=table,
+            names=names | {"new": quoted(derived(name, "new"))},
+            certain=column is not None and bool(column.generated),
+            unsure="whether it is a stored one",
+        )
+
+
 def _same_tablespace(relation: Relation, wanted: str) -> bool:
     return relation.tablespace == wanted or (relation.tablespace is None and wanted == "pg_default")
 
@@ -297,11 +335,13 @@ def _pending_events(situation: Situation, table: RelationName, relation: Relatio
     command = situation.written.get(relation.name)
     if command is None or not situation.in_block or situation.constraints_immediate:
         return
-    deferred = any(each.initially_deferred for each in relation.constraints.values()) or any(
-        each.initially_deferred for each in relation.triggers.values()
+    deferred = any(each.initially_deferred for each in relation.triggers.values()) or any(
+        each.initially_deferred and _waits(each, command, situation.updated.get(relation.name, set()), relation)
+        for each in [
+            *relation.constraints.values(),
+            *(each for _, each in situation.model.referencing(relation.name) if command != "insert"),
+        ]
     )
-    if not deferred and command != "insert":
-        deferred = any(each.initially_deferred for _, each in situation.model.referencing(relation.name))
     unknown = not deferred and not relation.knows and not situation.model.complete
     if deferred or unknown:
         names = {"table": table.written, "command": command, "statement": "SET CONSTRAINTS ALL IMMEDIATE"}
@@ -313,6 +353,19 @@ def _pending_events(situation: Situation, table: RelationName, relation: Relatio
             unsure="whether there is such a constraint or trigger",
             level=Level.INFO if unknown else None,
         )
+
+
+def _waits(constraint: Constraint, command: str, updated: set[str], relation: Relation) -> bool:
+    """Whether its check of such a change waits for the COMMIT: of an UPDATE, only where it sets one of its columns.
+
+    Source: RI_FKey_pk_upd_check_required, RI_FKey_fk_upd_check_required in ri_triggers.c.
+    """
+    if command != "update" or constraint.kind not in (ConstraintKind.FOREIGN, ConstraintKind.UNIQUE):
+        return True
+    columns = constraint.columns
+    if constraint.referenced == relation.name and relation.constraints.get(constraint.name) is not constraint:
+        columns = constraint.referenced_columns or _primary(relation)
+    return bool(updated & set(columns))
 
 
 def _renamed_by_drop_and_add(table: RelationName, relation: Relation, commands: list[Node]) -> Iterator[Hit]:
@@ -350,17 +403,3 @@ def _renamed_by_drop_and_add(table: RelationName, relation: Relation, commands: 
         certain=False,
         unsure="whether it is meant as a rename",
     )
-
-
-def _composite(written: Written, situation: Situation) -> Iterator[Hit]:
-    name = relation_of(written.tree["relation"])
-    for each in written.tree["cmds"]:
-        command = each["AlterTableCmd"]
-        names = {"object": name.written, "statement": written.on_one_line}
-        if command["subtype"] == "AT_AddColumn" and command.get("behavior") == "DROP_CASCADE":
-            yield Hit(hazard="add-composite-attribute", relation=None, names=names)
-        elif command["subtype"] == "AT_AlterColumnType" and situation.model.complete:
-            users = list(situation.model.typed(situation.resolve_type(name)))
-            if users:
-                more = {"object": name.written, "command": "ALTER TYPE … ALTER ATTRIBUTE … TYPE"}
-                yield Hit(hazard="statement-refused", relation=None, names=names | more)

@@ -10,7 +10,7 @@ from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived, quoted
 from pgrehearse.hazards.tree import Node, relation_of, strings
 from pgrehearse.hazards.written import Written
-from pgrehearse.postgres.locks import LockMode
+from pgrehearse.postgres.locks import LockMode, strongest
 
 
 def listed(columns: Sequence[str]) -> str:
@@ -317,8 +317,10 @@ def _breaks_writers(
     )
 
 
-def validate(situation: Situation, table: RelationName, relation: Relation, name: str) -> Iterator[Hit]:
-    """VALIDATE CONSTRAINT: cheap by itself, but not under a lock that an earlier statement took."""
+def validate(
+    situation: Situation, table: RelationName, relation: Relation, name: str, own_lock: LockMode
+) -> Iterator[Hit]:
+    """VALIDATE CONSTRAINT: cheap by itself, but not under the lock of an earlier statement or of another command."""
     known = relation.constraints.get(name)
     names = {"table": table.written, "constraint": quoted(name), "kind": "CONSTRAINT", "object": quoted(name)}
     if known is None and relation.knows and situation.model.complete:
@@ -326,8 +328,8 @@ def validate(situation: Situation, table: RelationName, relation: Relation, name
         return
     if known is not None and known.validated:
         return
-    held = situation.holds(relation.name)
-    if held is not None and held.strength >= LockMode.SHARE.strength:
+    held = strongest(situation.holds(relation.name), own_lock)
+    if held.strength >= LockMode.SHARE.strength:
         yield Hit(hazard="validate-in-same-transaction", relation=table, names=names)
 
 
@@ -341,6 +343,7 @@ def drop_constraint(situation: Situation, table: RelationName, relation: Relatio
         "object": quoted(name),
         "kind": "CONSTRAINT",
         "oid": f"<the oid of {quoted(name)}>",
+        "statement": f"ALTER TABLE {table.written} DROP CONSTRAINT {quoted(name)}",
     }
     cascade = command.get("behavior") == "DROP_CASCADE"
     if known is None:
@@ -348,13 +351,13 @@ def drop_constraint(situation: Situation, table: RelationName, relation: Relatio
             if not command.get("missing_ok"):
                 yield Hit(hazard="missing-object", relation=table, names=names)
             return
+        yield _of_unknown_kind(table, name, names)
         if cascade:
             yield _cascade(table, names)
         return
     if situation.is_recent(known.made_in):
         return
-    statement = f"ALTER TABLE {table.written} DROP CONSTRAINT {quoted(name)}"
-    yield Hit(hazard="drop-constraint-lock", relation=table, names=names | {"statement": statement})
+    yield Hit(hazard="drop-constraint-lock", relation=table, names=names)
     foreign = [(child, each) for child, each in situation.model.referencing(relation.name)
                if _leads_to(each, known, relation)]  # fmt: skip
     if known.kind in (ConstraintKind.PRIMARY, ConstraintKind.UNIQUE) and foreign:
@@ -376,6 +379,26 @@ def drop_constraint(situation: Situation, table: RelationName, relation: Relatio
             yield Hit(hazard="drop-not-null", relation=table, names=names | {"column": ", ".join(known.columns)})
         case _ if not _superfluous(relation, known):
             yield Hit(hazard="drop-constraint", relation=table, names=names)
+
+
+def _of_unknown_kind(table: RelationName, name: str, names: dict[str, str]) -> Hit:
+    """What PostgreSQL itself names ``…_key`` is a UNIQUE (ChooseConstraintName); of others only a catalog can tell."""
+    if name.endswith("_key") and name.startswith(f"{table.name}_"):
+        columns = f"({name.removeprefix(f'{table.name}_').removesuffix('_key')})"
+        return Hit(
+            hazard="drop-constraint-used-by-upsert",
+            relation=table,
+            names=names | {"index_columns": columns, "new": quoted(derived(name, "2"))},
+            certain=False,
+            unsure="whether it is a unique one",
+        )
+    return Hit(
+        hazard="drop-constraint",
+        relation=table,
+        names=names,
+        certain=False,
+        unsure="what it kept the rows to, and whether a foreign key or ON CONFLICT counts on it",
+    )
 
 
 def _cascade(table: RelationName, names: dict[str, str]) -> Hit:

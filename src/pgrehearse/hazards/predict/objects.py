@@ -50,6 +50,9 @@ def alter_domain(written: Written, situation: Situation) -> Iterator[Hit]:
     resolved = situation.resolve_type(name)
     body = tree.get("def", {}).get("Constraint", {})
     subtype = tree.get("subtype")
+    if subtype in ("X", "N"):
+        yield from _less_of_a_domain(written, situation, name)
+        return
     scans = subtype == "O" or (subtype == "C" and not body.get("skip_validation"))
     if not scans:
         return
@@ -72,6 +75,19 @@ def alter_domain(written: Written, situation: Situation) -> Iterator[Hit]:
         certain=bool(users),
         unsure="which tables use the domain",
     )
+
+
+def _less_of_a_domain(written: Written, situation: Situation, name: RelationName) -> Iterator[Hit]:
+    known = situation.model.types.get(situation.resolve_type(name))
+    if known is not None and situation.is_recent(known.made_in):
+        return
+    dropped = written.tree.get("name")
+    names = {
+        "table": name.written,
+        "constraint": quoted(dropped) if dropped else "NOT NULL",
+        "statement": written.on_one_line,
+    }
+    yield Hit(hazard="drop-constraint", relation=None, names=names)
 
 
 def alter_object_schema(written: Written, situation: Situation) -> Iterator[Hit]:

@@ -9,11 +9,11 @@ from pgrehearse.hazards.sql_names import RelationName, quoted
 from pgrehearse.hazards.tree import name_of, relation_of
 from pgrehearse.hazards.written import Written
 
-_COLUMNS_OF = frozenset({"OBJECT_TABLE", "OBJECT_FOREIGN_TABLE"})
+_COLUMNS_OF = frozenset({"OBJECT_TABLE", "OBJECT_FOREIGN_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW"})
 _VIEWS = frozenset({"OBJECT_VIEW", "OBJECT_MATVIEW"})
 _QUIET = frozenset({
     "OBJECT_TABCONSTRAINT", "OBJECT_INDEX", "OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY", "OBJECT_DOMCONSTRAINT",
-    "OBJECT_ATTRIBUTE", "OBJECT_STATISTIC_EXT",
+    "OBJECT_STATISTIC_EXT",
 })  # fmt: skip
 
 
@@ -23,6 +23,13 @@ def rename(written: Written, situation: Situation) -> Iterator[Hit]:
     renamed, new = tree["renameType"], tree.get("newname", "")
     relation = relation_of(tree["relation"]) if "relation" in tree else None
     if renamed in _QUIET:
+        return
+    if renamed == "OBJECT_ATTRIBUTE" and relation is not None:
+        known_type = situation.model.types.get(situation.resolve_type(relation))
+        if known_type is None or not situation.is_recent(known_type.made_in):
+            attribute = f"{relation.written}.{quoted(tree['subname'])}"
+            names = {"kind": "ATTRIBUTE", "object": attribute, "new": quoted(new)}
+            yield Hit(hazard="rename-other", relation=None, names=names)
         return
     if relation is not None:
         exists = situation.exists(relation)
@@ -71,7 +78,7 @@ def _column(situation: Situation, table: RelationName, old: str, new: str, *, ce
     column = known.columns.get(old) if known is not None else None
     if column is not None and situation.is_recent(column.made_in):
         return
-    if known is not None and known.knows and situation.model.complete:
+    if known is not None and known.knows and known.columns and situation.model.complete:
         if column is None:
             names = {"kind": "COLUMN", "object": f"{table.written}.{quoted(old)}"}
             yield Hit(hazard="missing-object", relation=table, names=names)

@@ -5,13 +5,23 @@ from collections.abc import Iterator
 from pgrehearse.hazards.finding import HazardClass
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import Relation
-from pgrehearse.hazards.predict.creating import used_label
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived, quoted
-from pgrehearse.hazards.tree import Node, constant_of, is_null, kind_of, name_of, relation_of, strings, walk
+from pgrehearse.hazards.tree import (
+    Node,
+    constant_of,
+    functions_in,
+    is_null,
+    kind_of,
+    name_of,
+    relation_of,
+    strings,
+    walk,
+)
 from pgrehearse.hazards.written import Written
 
 _LOSS = (HazardClass.DATA_LOSS, HazardClass.HARD_TO_UNDO)
+_LARGE_OBJECTS_GO = frozenset({"lo_unlink", "lo_truncate", "lo_truncate64"})
 _CHANGES = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 
 
@@ -40,10 +50,14 @@ def change_rows(written: Written, situation: Situation) -> Iterator[Hit]:
         elif kind == "MergeStmt":
             yield from _merge(table, body, names)
         else:
-            yield Hit(hazard="dml-in-migration", relation=table, names=names)
-        situation.written.setdefault(relation.name, names["command"].lower())
-    yield from _labels(written, situation)
+            yield from _insert(situation, table, relation, body, names)
+        command = names["command"].lower()
+        situation.written.setdefault(relation.name, command)
+        if kind == "UpdateStmt":
+            targets = {each["ResTarget"].get("name", "") for each in body.get("targetList", ())}
+            situation.updated.setdefault(relation.name, set()).update(targets)
     yield from _sequences(written, situation)
+    yield from _large_objects(written)
 
 
 def _always_true(where: Node | None) -> bool:
@@ -97,6 +111,27 @@ def _cascades(situation: Situation, parent: Relation, names: dict[str, str], see
             yield from _cascades(situation, child, names, seen)
 
 
+def _insert(
+    situation: Situation, table: RelationName, relation: Relation, body: Node, names: dict[str, str]
+) -> Iterator[Hit]:  # fmt: skip
+    """ON CONFLICT DO UPDATE overwrites the row that is there."""
+    conflict = body.get("onConflictClause", {})
+    targets = [each["ResTarget"] for each in conflict.get("targetList", ())]
+    own = {**conflict, "relation": body["relation"]}
+    changed = [each["name"] for each in targets if not _keeps_value(situation, relation, each, own)]
+    if not changed:
+        yield Hit(hazard="dml-in-migration", relation=table, names=names)
+        return
+    yield Hit(
+        hazard="update-rows",
+        relation=table,
+        names=names | {"column": ", ".join(map(quoted, changed)), "command": "ON CONFLICT DO UPDATE"},
+        certain=False,
+        unsure="whether it meets a row with other values",
+        classes=_LOSS,
+    )
+
+
 def _update(
     situation: Situation, table: RelationName, relation: Relation, body: Node, names: dict[str, str]
 ) -> Iterator[Hit]:  # fmt: skip
@@ -130,29 +165,37 @@ def _keeps_value(situation: Situation, relation: Relation, target: Node, body: N
     if column is not None and situation.is_recent(column.made_in):
         return True
     value = target.get("val", {})
-    if _is_column(value, name):
+    own = _own_name(relation, body)
+    if _is_column(value, own, name):
         return True
     if "CoalesceExpr" in value and value["CoalesceExpr"].get("args") and _is_column(
-        value["CoalesceExpr"]["args"][0], name
+        value["CoalesceExpr"]["args"][0], own, name
     ):  # fmt: skip
         return True
-    return _only_null(body.get("whereClause"), name)
+    return _only_null(body.get("whereClause"), own, name)
 
 
-def _is_column(node: Node, name: str) -> bool:
-    reference = node.get("ColumnRef", {}).get("fields", [])
-    return bool(reference) and "String" in reference[-1] and reference[-1]["String"].get("sval") == name
+def _own_name(relation: Relation, body: Node) -> str:
+    """How the statement calls the table whose rows it changes."""
+    alias: str = body.get("relation", {}).get("alias", {}).get("aliasname", relation.name.name)
+    return alias
 
 
-def _only_null(where: Node | None, name: str) -> bool:
+def _is_column(node: Node, table: str, name: str) -> bool:
+    """The column of that very table: in UPDATE … FROM, and as EXCLUDED, others have columns of the same name."""
+    fields = [each.get("String", {}).get("sval") for each in node.get("ColumnRef", {}).get("fields", [])]
+    return bool(fields) and fields[-1] == name and (len(fields) == 1 or fields[-2] == table)
+
+
+def _only_null(where: Node | None, table: str, name: str) -> bool:
     """WHERE … AND name IS NULL."""
     if where is None:
         return False
     kind, body = kind_of(where)
     if kind == "NullTest":
-        return body.get("nulltesttype") == "IS_NULL" and _is_column(body["arg"], name)
+        return body.get("nulltesttype") == "IS_NULL" and _is_column(body["arg"], table, name)
     if kind == "BoolExpr" and body.get("boolop") == "AND_EXPR":
-        return any(_only_null(each, name) for each in body["args"])
+        return any(_only_null(each, table, name) for each in body["args"])
     return False
 
 
@@ -172,18 +215,6 @@ def _merge(table: RelationName, body: Node, names: dict[str, str]) -> Iterator[H
         )
 
 
-def _labels(written: Written, situation: Situation) -> Iterator[Hit]:
-    """An enum's label that this very transaction added."""
-    if not situation.new_labels:
-        return
-    labels = {label: name for name, label in situation.new_labels}
-    for kind, body in walk(written.tree):
-        if kind == "A_Const" and body.get("sval", {}).get("sval") in labels:
-            label = body["sval"]["sval"]
-            yield from used_label(situation, labels[label], label)
-            return
-
-
 def _sequences(written: Written, situation: Situation) -> Iterator[Hit]:
     """setval() to a constant: perhaps below what is there."""
     for kind, body in walk(written.tree):
@@ -201,3 +232,9 @@ def _sequences(written: Written, situation: Situation) -> Iterator[Hit]:
                 certain=False,
                 unsure="whether its next value is above those that are there",
             )
+
+
+def _large_objects(written: Written) -> Iterator[Hit]:
+    """Functions that remove a large object, or cut it."""
+    if any(name.name in _LARGE_OBJECTS_GO for name in functions_in(written.tree)):
+        yield Hit(hazard="large-objects-lost", relation=None, names={"oid": "<the oid of each>"})

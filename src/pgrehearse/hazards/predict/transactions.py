@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
+from pgrehearse.hazards.predict.creating import used_label
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import MAX_NAME_BYTES, RelationName
 from pgrehearse.hazards.tree import Node, constant_of, kind_of, relation_of, walk
@@ -18,6 +19,10 @@ _CONTROL = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, Transacti
 _SESSION = frozenset({"TransactionStmt", "VariableSetStmt", "VariableShowStmt", "ConstraintsSetStmt"})
 _LONG_WORD = re.compile(r"[^\W\d][\w$]{31,}")
 _READS_ROWS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CreateTableAsStmt"})
+
+_READS_CONSTANTS = _READS_ROWS | {
+    "AlterTableStmt", "CreateDomainStmt", "CreatePolicyStmt", "IndexStmt", "RuleStmt", "ViewStmt",
+}  # fmt: skip
 
 
 def refused(written: Written, situation: Situation) -> bool:
@@ -37,6 +42,18 @@ def for_any_statement(written: Written, situation: Situation) -> Iterator[Hit]:
         yield Hit(hazard="concurrently-in-transaction", relation=None, even_new=True, names=names)
     if written.kind in _READS_ROWS:
         yield from _under_lock(written, situation)
+    if situation.new_labels and written.kind in _READS_CONSTANTS:
+        yield from _labels(written, situation)
+
+
+def _labels(written: Written, situation: Situation) -> Iterator[Hit]:
+    """An enum's label that this very transaction added; a constant is read as it is parsed, also of a DEFAULT."""
+    labels = {label: name for name, label in situation.new_labels}
+    for kind, body in walk(written.tree):
+        if kind == "A_Const" and body.get("sval", {}).get("sval") in labels:
+            label = body["sval"]["sval"]
+            yield from used_label(situation, labels[label], label)
+            return
 
 
 def _keywords(written: Written, text: str) -> str:

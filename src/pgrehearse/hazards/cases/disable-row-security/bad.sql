@@ -1,2 +1,1 @@
--- needs: rehearsal
 ALTER TABLE days DISABLE ROW LEVEL SECURITY;

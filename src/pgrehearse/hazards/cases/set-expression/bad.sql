@@ -1,0 +1,1 @@
+ALTER TABLE users ALTER COLUMN doubled SET EXPRESSION AS (points * 3);
