@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from pgrehearse.schema.normalise import normal_form
-from pgrehearse.schema.schema_object import ObjectKind, SchemaObject
+from pgrehearse.schema.schema_object import ObjectKind, SchemaObject, make_object
 
 LEADING = 7  # kind, class, oid, number, relation's oid, relation, name: what every row begins with
 PRIVATE = frozenset(
@@ -78,10 +78,6 @@ class Draft:
         """As `SchemaObject.key`."""
         return (self.kind, self.relation or "", self.name)
 
-    @property
-    def is_finished(self) -> bool:
-        return self.made is not None
-
     def finish(self) -> None:
         """Make the object now: nothing more comes in."""
         self.made = self.finished()
@@ -103,10 +99,9 @@ class Draft:
             form = normal_form(unnamed, frame)
             if form is not None or unnamed != text:
                 normal_forms[attribute] = form or unnamed
-        return SchemaObject(
-            kind=KINDS[self.kind], name=self.name, relation=self.relation, attributes=attributes,
-            normal_forms=normal_forms, position=self.position, oid=self.oid, number=self.number,
-        )  # fmt: skip
+        return make_object(
+            KINDS[self.kind], self.name, self.relation, attributes, normal_forms, self.position, self.oid, self.number
+        )
 
     def _forget_null_default(self) -> None:
         """pg_dump writes DEFAULT NULL on a partition whose parent has a default; only for a domain it says anything."""

@@ -5,7 +5,8 @@
 -- All of users' objects; of the server's own `settled` tells.
 
 -- name: keyed
--- catalog of the key, and pairs of key / 32 (8 bytes) and digest (8 bytes).
+-- catalog of the key, and pairs of key / 32 (8 bytes) and digest (8 bytes), of each seed its own.  The large catalogs one
+-- by one: as parts of one union each row of theirs takes twice as long.
 SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, pg_catalog.string_agg(
     pg_catalog.int8send(k.key) || pg_catalog.int8send(k.digest), '')
 FROM (SELECT r.oid::bigint >> 5, pg_catalog.bit_xor(pg_catalog.hash_record_extended(ROW(r.xmin, r.ctid), 0))
@@ -13,24 +14,49 @@ FROM (SELECT r.oid::bigint >> 5, pg_catalog.bit_xor(pg_catalog.hash_record_exten
 UNION ALL
 SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, pg_catalog.string_agg(
     pg_catalog.int8send(k.key) || pg_catalog.int8send(k.digest), '')
-FROM (SELECT r.attrelid::bigint >> 5, pg_catalog.bit_xor(pg_catalog.hash_record_extended(ROW(r.xmin, r.ctid), 0))
+FROM (SELECT r.attrelid::bigint >> 5, pg_catalog.bit_xor(pg_catalog.hash_record_extended(ROW(r.xmin, r.ctid), 20))
       FROM pg_catalog.pg_attribute r WHERE r.attnum > 0 AND r.attrelid >= 16384 GROUP BY 1) k (key, digest)
+UNION ALL
+SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, pg_catalog.string_agg(
+    pg_catalog.int8send(k.key) || pg_catalog.int8send(k.digest), '')
+FROM (SELECT r.adrelid::bigint >> 5, pg_catalog.bit_xor(pg_catalog.hash_record_extended(ROW(r.xmin, r.ctid), 1))
+      FROM pg_catalog.pg_attrdef r GROUP BY 1) k (key, digest)
+UNION ALL
+SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, pg_catalog.string_agg(
+    pg_catalog.int8send(k.key) || pg_catalog.int8send(k.digest), '')
+FROM (SELECT r.conrelid::bigint >> 5, pg_catalog.bit_xor(pg_catalog.hash_record_extended(ROW(r.xmin, r.ctid), 2))
+      FROM pg_catalog.pg_constraint r WHERE r.conrelid <> 0 GROUP BY 1) k (key, digest)
+UNION ALL
+SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, pg_catalog.string_agg(
+    pg_catalog.int8send(k.key) || pg_catalog.int8send(k.digest), '')
+FROM (SELECT r.indrelid::bigint >> 5, pg_catalog.bit_xor(pg_catalog.hash_record_extended(ROW(r.xmin, r.ctid), 3))
+      FROM pg_catalog.pg_index r GROUP BY 1) k (key, digest)
+UNION ALL
+SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, pg_catalog.string_agg(
+    pg_catalog.int8send(k.key) || pg_catalog.int8send(k.digest), '')
+FROM (SELECT r.seqrelid::bigint >> 5, pg_catalog.bit_xor(pg_catalog.hash_record_extended(ROW(r.xmin, r.ctid), 8))
+      FROM pg_catalog.pg_sequence r GROUP BY 1) k (key, digest)
+UNION ALL
+SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::oid, pg_catalog.string_agg(
+    pg_catalog.int8send(k.key) || pg_catalog.int8send(k.digest), '')
+FROM (SELECT r.oid::bigint >> 5, pg_catalog.bit_xor(pg_catalog.hash_record_extended(ROW(r.xmin, r.ctid), 16))
+      FROM pg_catalog.pg_type r WHERE r.oid >= 16384 GROUP BY 1) k (key, digest)
+UNION ALL  -- ALTER SEQUENCE ... OWNED BY changes nothing else
+SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, pg_catalog.string_agg(
+    pg_catalog.int8send(k.key) || pg_catalog.int8send(k.digest), '')
+FROM (SELECT r.objid::bigint >> 5, pg_catalog.bit_xor(pg_catalog.hash_record_extended(ROW(r.xmin, r.ctid), 13))
+      FROM pg_catalog.pg_depend r
+      WHERE r.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND r.refclassid = r.classid
+        AND r.deptype IN ('a', 'i') AND r.refobjsubid > 0
+      GROUP BY 1) k (key, digest)
 UNION ALL
 SELECT k.class, pg_catalog.string_agg(pg_catalog.int8send(k.key) || pg_catalog.int8send(k.digest), '')
 FROM (
     SELECT k.class, k.key::bigint >> 5 AS key, pg_catalog.bit_xor(pg_catalog.hash_record_extended(ROW(k.xmin_, k.ctid_), k.seed)) AS digest
     FROM (
-        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid AS class, r.adrelid AS key, 1 AS seed, r.xmin AS xmin_,
+        SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::oid AS class, r.contypid AS key, 2 AS seed, r.xmin AS xmin_,
             r.ctid AS ctid_
-        FROM pg_catalog.pg_attrdef r
-        UNION ALL
-        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.conrelid, 2, r.xmin, r.ctid
-        FROM pg_catalog.pg_constraint r WHERE r.conrelid <> 0
-        UNION ALL
-        SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, r.contypid, 2, r.xmin, r.ctid
-        FROM pg_catalog.pg_constraint r WHERE r.contypid <> 0
-        UNION ALL
-        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.indrelid, 3, r.xmin, r.ctid FROM pg_catalog.pg_index r
+        FROM pg_catalog.pg_constraint r WHERE r.contypid > 0  -- by its index
         UNION ALL
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.inhrelid, 4, r.xmin, r.ctid FROM pg_catalog.pg_inherits r
         UNION ALL
@@ -39,8 +65,6 @@ FROM (
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.polrelid, 6, r.xmin, r.ctid FROM pg_catalog.pg_policy r
         UNION ALL
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.ev_class, 7, r.xmin, r.ctid FROM pg_catalog.pg_rewrite r
-        UNION ALL
-        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.seqrelid, 8, r.xmin, r.ctid FROM pg_catalog.pg_sequence r
         UNION ALL
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.ftrelid, 9, r.xmin, r.ctid
         FROM pg_catalog.pg_foreign_table r
@@ -53,19 +77,11 @@ FROM (
         UNION ALL
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.prrelid, 12, r.xmin, r.ctid
         FROM pg_catalog.pg_publication_rel r
-        UNION ALL  -- ALTER SEQUENCE ... OWNED BY changes nothing else
-        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.objid, 13, r.xmin, r.ctid
-        FROM pg_catalog.pg_depend r
-        WHERE r.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND r.refclassid = r.classid
-          AND r.deptype IN ('a', 'i') AND r.refobjsubid > 0
         UNION ALL
         SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, r.oid, 14, r.xmin, r.ctid
         FROM pg_catalog.pg_proc r WHERE r.oid >= 16384
         UNION ALL
         SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, r.aggfnoid, 15, r.xmin, r.ctid FROM pg_catalog.pg_aggregate r
-        UNION ALL
-        SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, r.oid, 16, r.xmin, r.ctid
-        FROM pg_catalog.pg_type r WHERE r.oid >= 16384
         UNION ALL
         SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, r.enumtypid, 17, r.xmin, r.ctid FROM pg_catalog.pg_enum r
         UNION ALL

@@ -91,6 +91,38 @@ class SchemaObject:
         return self.normal_forms.get(attribute, self.attributes.get(attribute))
 
 
+# A frozen class's own way to set eight fields takes 1.8 µs, theirs 0.5, and there are ten objects for each table.
+_SLOTS = (
+    "kind", "name", "relation", "attributes", "normal_forms", "position", "oid", "number",
+)  # fmt: skip
+(
+    _set_kind, _set_name, _set_relation, _set_attributes, _set_normal_forms, _set_position, _set_oid, _set_number,
+) = (SchemaObject.__dict__[slot].__set__ for slot in _SLOTS)  # fmt: skip
+
+
+def make_object(
+    kind: ObjectKind,
+    name: str,
+    relation: str | None,
+    attributes: Mapping[str, str],
+    normal_forms: Mapping[str, str],
+    position: int | None,
+    oid: int | None,
+    number: int,
+) -> SchemaObject:
+    """The same as the class makes, for who makes very many."""
+    made = SchemaObject.__new__(SchemaObject)
+    _set_kind(made, kind)
+    _set_name(made, name)
+    _set_relation(made, relation)
+    _set_attributes(made, attributes)
+    _set_normal_forms(made, normal_forms)
+    _set_position(made, position)
+    _set_oid(made, oid)
+    _set_number(made, number)
+    return made
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
     """Something that is there and takes no part, with the reason."""

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -51,8 +52,9 @@ REST_OBJECTS = (
     "read_domain_constraints", "read_extensions", "read_statistics",
 )  # fmt: skip
 SYSTEM_GRANTS = "read_system_grants"
+KEY = attrgetter("key")
 TABLE = ObjectKind.TABLE.value
-CONSTRAINT, SYSTEM_OBJECT = ObjectKind.CONSTRAINT.value, ObjectKind.SYSTEM_OBJECT.value
+SYSTEM_OBJECT = ObjectKind.SYSTEM_OBJECT.value
 RELATION_OID = 4  # of a row's leading columns
 RELATION_CLASS = 1259  # pg_class, of itself; oids of catalogs never change
 BATCH = 200  # relations printed before their locks are given back; the lock table holds some thousands
@@ -69,6 +71,8 @@ PRINTED_LATER = frozenset(
         ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW, ObjectKind.RULE, ObjectKind.FUNCTION, ObjectKind.PROCEDURE,
     )
 )  # fmt: skip
+RELATIONS = (ObjectKind.TABLE, ObjectKind.FOREIGN_TABLE, ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW)
+ROUTINES = (ObjectKind.FUNCTION, ObjectKind.PROCEDURE, ObjectKind.AGGREGATE)
 LEFT_OUT_BY_DESIGN = (
     LeftOut(what="subscriptions", reason="they are one environment's, hold secrets, and an inert clone has none"),
     LeftOut(what="user mappings, options of servers and wrappers", reason="addresses and secrets of one environment"),
@@ -102,7 +106,7 @@ def read_schema(connection: Connection, *, ignore_relations: frozenset[str] = fr
 
 def _schema_of(reading: "Reading") -> Schema:
     reading.read()
-    objects = sorted((draft.finished() for draft in reading.drafts), key=lambda found: found.key)
+    objects = [draft.finished() for draft in sorted(reading.drafts, key=KEY)]
     return as_schema(reading.major, objects, reading.ignored)
 
 
@@ -212,6 +216,7 @@ class Reading:
         self.major = connection.info.server_version // 10000
         self.ignored = ignore_relations
         self._drafts: dict[tuple[int, int, int], Draft] = {}
+        self._of_kinds: dict[str, list[Draft]] = defaultdict(list)  # the same
         self._names: dict[int, str] = {}  # of relations
         self._parameters: dict[str, Any] = dict.fromkeys(("relations", "types", "functions", "objects"))
         self._parameters["namespaces"] = [oid for oid, _ in self._rows("namespaces")[1]]
@@ -258,7 +263,7 @@ class Reading:
             self._annotate_in_batches("view_definitions", [d.oid for d in relations if d.kind != TABLE])
             self._annotate_in_batches("rule_definitions", [d.oid for d in self._of_kind(ObjectKind.RULE)])
             self._annotate_in_batches(
-                "function_definitions", [d.oid for d in self._drafts.values() if d.private.get("_parsed")]
+                "function_definitions", [d.oid for d in self._of_kind(*ROUTINES) if d.private.get("_parsed")]
             )
         if scope is not None:
             self._parameters["objects"] = [draft.oid for draft in self._drafts.values()]
@@ -321,35 +326,34 @@ class Reading:
         for statement, (names, rows) in zip(statements, found, strict=True):
             (self._add_indexes if statement == "read_indexes" else self._add_objects)(names, rows)
             if statement == "read_relations":
-                self._names = {oid: draft.name for (catalog, oid, _), draft in self._drafts.items()
-                               if catalog == RELATION_CLASS}  # fmt: skip
+                self._names = {draft.oid: draft.name for draft in self._of_kind(*RELATIONS)}
 
     def _add_objects(self, names: Sequence[str], rows: Iterable[Row]) -> None:
         left_out = self.left_out
         if left_out:
             rows = [row for row in rows if row[RELATION_OID] not in left_out]
-        members, drafts = self.members, self._drafts
+        members, drafts, of_kinds = self.members, self._drafts, self._of_kinds
         for class_oid, draft in Draft.from_rows(names[LEADING:], rows, self._names):
             # Rights on a member are not the extension's: the statement that reads them knows which were changed.
             if (class_oid, draft.oid) not in members or draft.kind == SYSTEM_OBJECT:
                 drafts[class_oid, draft.oid, draft.number] = draft
+                of_kinds[draft.kind].append(draft)
 
     def _finish(self, annotations: Iterable[Row]) -> None:
         """Make the objects of which nothing more is said but this."""
         self._annotate(annotations)
         for draft in self._drafts.values():
-            if draft.kind not in PRINTED_LATER and not draft.is_finished:
+            if draft.made is None and draft.kind not in PRINTED_LATER:
                 draft.finish()
 
     def _of_kind(self, *kinds: ObjectKind) -> list[Draft]:
-        wanted = {kind.value for kind in kinds}
-        return [draft for draft in self._drafts.values() if draft.kind in wanted]
+        return [draft for kind in kinds for draft in self._of_kinds.get(kind.value, ())]
 
     def _annotate(self, rows: Iterable[Row]) -> None:
         """Add to the drafts that there are; what is finished has it already."""
         for class_oid, oid, number, attribute, value in rows:
             draft = self._drafts.get((class_oid, oid, number))
-            if draft is not None and value is not None and not draft.is_finished:
+            if draft is not None and value is not None and draft.made is None:
                 draft.attributes[attribute] = value
 
     def _annotate_in_batches(self, statement: str, oids: Sequence[int]) -> None:
@@ -377,21 +381,20 @@ class Reading:
     def _add_indexes(self, names: Sequence[str], rows: Iterable[Row]) -> None:
         """One behind a constraint adds to the constraint; a partition's copy counts only where it deviates."""
         behind = {draft.oid: draft for draft in self._of_kind(ObjectKind.CONSTRAINT)}
-        constraint_class = next((key[0] for key, draft in self._drafts.items() if draft.kind == CONSTRAINT), 0)
         for class_oid, draft in Draft.from_rows(names[LEADING:], rows, self._names):
             parent, constraint = draft.private.get("_parent"), draft.private.get("_constraint")
             if (class_oid, draft.oid) in self.members:
                 continue
             if parent is not None:
-                if draft.attributes:
-                    draft.name = f"partition of {parent}"
-                    self._drafts[class_oid, draft.oid, 0] = draft
+                if not draft.attributes:
+                    continue
+                draft.name = f"partition of {parent}"
             elif constraint in behind:
-                self._drafts[constraint_class, constraint, 0].attributes.update(
-                    {f"index {name}" if name != "invalid" else name: text for name, text in draft.attributes.items()}
-                )
-            else:
-                self._drafts[class_oid, draft.oid, 0] = draft
+                for name, text in draft.attributes.items():
+                    behind[constraint].attributes[name if name == "invalid" else f"index {name}"] = text
+                continue
+            self._drafts[class_oid, draft.oid, 0] = draft
+            self._of_kinds[draft.kind].append(draft)
 
     def _require_definitions(self) -> None:
         """The printing functions see the newest catalogs, not our snapshot, and give NULL for what is gone there."""
