@@ -33,7 +33,7 @@ def test_what_is_lost_is_told_however_it_is_allowed(
     tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer
 ) -> None:
     connection.execute("CREATE TABLE users (id int PRIMARY KEY, nick text)")
-    connection.execute("INSERT INTO users SELECT g, 'n' || g FROM generate_series(1, 20) g")
+    connection.execute("INSERT INTO users SELECT g, 'n' || g FROM generate_series(1, 200) g")
     folder = tmp_path / "db"
     folder.mkdir()
     options = RehearsalOptions(source=database.text, target=uat.conninfo().text, folder=folder, way_back=False)
@@ -78,7 +78,7 @@ def test_a_rehearsal_predicts_what_lint_says_of_the_same_plan(
     tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection.execute("CREATE TABLE users (id int PRIMARY KEY, nick text)")
-    connection.execute("INSERT INTO users SELECT g, 'n' || g FROM generate_series(1, 20) g")
+    connection.execute("INSERT INTO users SELECT g, 'n' || g FROM generate_series(1, 200) g")
     (tmp_path / "db").mkdir()
     (tmp_path / "db" / "0001_made.sql").write_text(WRAPPED)
     (tmp_path / "db" / "0002_used.sql").write_text(SECOND)

@@ -14,6 +14,7 @@ from pgrehearse.data.untouched import Baseline
 from pgrehearse.data.verdicts import DataComparison
 from pgrehearse.errors import MigrationFailed
 from pgrehearse.hazards.finding import Finding
+from pgrehearse.hazards.model import Model
 from pgrehearse.hazards.trace import StatementNotRun, StatementTrace
 from pgrehearse.migrations.expectation import Expectation
 from pgrehearse.migrations.secrets import find_secrets, mask, redact
@@ -36,6 +37,7 @@ from pgrehearse.rehearsal.guarantees import find_lost_guarantees
 from pgrehearse.rehearsal.integrity import find_broken_promises, find_unasked
 from pgrehearse.rehearsal.intent import Intent
 from pgrehearse.rehearsal.judge import Unmeasured, decide, find_all
+from pgrehearse.rehearsal.made_again import find_fates, hold_against_schema
 from pgrehearse.rehearsal.moments import Moment
 from pgrehearse.rehearsal.query_findings import find_query_findings, find_unmeasured_queries
 from pgrehearse.rehearsal.receipt import RECIPE, Receipt, files_of
@@ -90,6 +92,7 @@ class Seen:
     queries: WorkloadComparison | None = None
     no_queries: str | None = None  # why there are none
     application: ApplicationFound | None = None  # None: nobody gave its statements
+    model: Model | None = None  # the pristine copy's schema, to predict by; None: it was not read
     predicted: tuple[Finding, ...] = ()
     contention: Contention | None = None
     forecast: Forecast | None = None
@@ -135,6 +138,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
         declared=seen.intent.findings,
         excused=seen.intent.excused,
     )
+    findings = hold_against_schema(findings, seen.traces, find_fates(seen.pristine_schema, seen.clone_schema))
     findings = held_against_application(findings, seen.application, seen.traces)
     unlike = _unlike_source(seen)
     not_measured = list(_not_measured(seen))

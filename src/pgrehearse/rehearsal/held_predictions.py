@@ -34,7 +34,7 @@ def hold_against(
     finding: Finding, traces: Sequence[StatementTrace], losses: dict[str, TableLoss] | None, *, nothing_lost: bool
 ) -> Finding:
     """The prediction with what its statement's trace and the data say; ``losses`` by name, None: nothing compared."""
-    trace = _trace_of(finding, traces)
+    trace = trace_of(finding, traces)
     if trace is None or trace.error is not None:
         return finding
     if finding.hazard == "drop-table" and losses is not None and finding.relation in losses:
@@ -125,7 +125,7 @@ def _against_waits(finding: Finding, trace: StatementTrace) -> Finding:
     return replace(finding, evidence=Evidence.CONFIRMED, level=Level.WARNING, measured=measured)
 
 
-def _trace_of(finding: Finding, traces: Sequence[StatementTrace]) -> StatementTrace | None:
+def trace_of(finding: Finding, traces: Sequence[StatementTrace]) -> StatementTrace | None:
     """The last statement of the file that begins at or before the finding's place; a line may hold several."""
     if finding.line is None:
         return None

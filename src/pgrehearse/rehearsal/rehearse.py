@@ -45,7 +45,7 @@ from pgrehearse.rehearsal.intent import plan_failed
 from pgrehearse.rehearsal.moments import Moments
 from pgrehearse.rehearsal.own_namespace import find_own_changes
 from pgrehearse.rehearsal.plan_session import PlanSession
-from pgrehearse.rehearsal.prediction import predict_plan
+from pgrehearse.rehearsal.prediction import predict_plan, read_pristine_model
 from pgrehearse.rehearsal.read_intent import read_intent
 from pgrehearse.rehearsal.receipt import Receipt, save_receipt
 from pgrehearse.rehearsal.rehearsed_way_back import RehearsedWayBack, WayBackType
@@ -94,6 +94,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
     ) as pair:
         seen.pair = pair
         _read_pristine(pair, seen)
+        read_pristine_model(pair, seen)
         application = _begin_application(pair, seen, progress)
         if unparsed:
             _ask_server(pair, seen, unparsed, progress)
@@ -108,7 +109,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         _rehearse_way_back(pair, seen, progress)
         _contend(pair, seen, progress)
         progress.step("judging")
-        seen.predicted += predict_plan(request, readable)
+        seen.predicted += predict_plan(seen, readable)
         receipt = receipt_of(seen, now())
         save_receipt(releases, receipt, now())  # before the copies go: nothing that was measured is lost by that
         progress.step("keeping the copies" if request.copying["keep"] else "dropping the copies")
