@@ -68,6 +68,10 @@ def read_story(entries: Iterable[Entry]) -> Story:
             if told.outcome in ("promoted", "differs"):
                 told.back = False
                 story.applied += [version for version in told.plan if version not in story.applied]
+            elif told.outcome == "superseded":  # the newest one's plan is what was left of it
+                newest = list(story.promotions.values())[-1]
+                story.applied += [version for version in told.plan if version not in (*newest.plan, *story.applied)]
+                newest.applied_before = tuple(story.applied)
         elif kind == "rollback-begun" and told is not None:
             told.going_back = True
         elif kind == "rollback-ended" and told is not None:
