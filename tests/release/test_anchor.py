@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def tell_story(path: Path, *, by: Person, withdrawn: bool = False) -> None:
     """A receipt that somebody approves and that is promoted as p1."""
     with ReleaseLedger.open(path) as releases:
         approve(releases, RECEIPT, by=by, remark="", accepted=(), now=NOW)
-        begun = {"key": "k", "receipt": RECEIPT.digest, "by": BY, "plan": [], "unrehearsed": None}
+        begun: dict[str, Any] = {"key": "k", "receipt": RECEIPT.digest, "by": BY, "plan": [], "unrehearsed": None}
         releases.append("promotion-begun", "p1", begun, NOW)
         releases.append("promotion-ended", "p1", {"outcome": "promoted"}, NOW)
         if withdrawn:
