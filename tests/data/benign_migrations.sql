@@ -284,6 +284,18 @@ ALTER TYPE switch RENAME VALUE 'other' TO 'off';
 UPDATE t SET s = CASE s WHEN 'on' THEN 'off' ELSE 'on' END::switch WHERE s <> 'none';
 -- expect: t unchanged
 
+-- case: rename what regclass and its kin name
+CREATE TABLE log (id integer);
+CREATE FUNCTION f() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+CREATE TABLE t (id integer PRIMARY KEY, rel regclass, type regtype, proc regprocedure, v integer);
+INSERT INTO t SELECT i, CASE WHEN i > 1 THEN 'log'::regclass END, 'log', 'f()', i FROM generate_series(1, 5) i;
+INSERT INTO t VALUES (6, 0, 0, 0, 6), (7, 4000000000, 4000000000, 4000000000, 7);
+-- migration
+ALTER TABLE log RENAME TO "17";
+ALTER FUNCTION f() RENAME TO g;
+UPDATE t SET v = v;
+-- expect: t unchanged, log renamed
+
 -- case: rename an enum under a domain
 CREATE TYPE colour AS ENUM ('red', 'green');
 CREATE DOMAIN favourite AS colour CHECK (VALUE <> 'green');

@@ -352,3 +352,14 @@ ALTER TYPE step RENAME VALUE 'open' TO 'begun';
 ALTER TYPE step RENAME VALUE 'new' TO 'open';
 UPDATE t SET s = 'on' WHERE id = 2;
 -- expect: t values-changed s=21/0 ss=30/0 p=30/0 step=10/0
+
+-- case: lossy: what regclass names is gone, another bears its name
+CREATE TABLE log (id integer);
+CREATE TABLE other (id integer);
+CREATE TABLE t (id integer PRIMARY KEY, rel regclass);
+INSERT INTO t VALUES (1, 'log'), (2, 'log'), (3, 'other'), (4, 4000000000);
+-- migration
+DROP TABLE log;
+CREATE TABLE log (id integer);
+UPDATE t SET rel = 'log' WHERE id = 3;
+-- expect: t values-changed rel=3/0, log recreated, other unchanged

@@ -81,6 +81,12 @@ SENDERS = {
     869: "pg_catalog.inet_send(({v})::pg_catalog.inet)",
     829: "pg_catalog.macaddr_send(({v})::pg_catalog.macaddr)",
 }
+# What these hold is an oid; they print the name that its bearer has now.  A bare number: nothing bears it any more.
+NAMED_OIDS = frozenset({24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191})  # regproc … regcollation
+NAMED_OID = (
+    "pg_catalog.concat(CASE WHEN (({v})::pg_catalog.text) OPERATOR(pg_catalog.~) '^[0-9]+$' THEN 'none ' END,"
+    " ({v})::pg_catalog.oid)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +340,8 @@ def _native(found: Type) -> Reading:
         return _same(hashing, _cast_to(type_name))
     if found.oid in SENDERS:
         return _same(Hashing.TEXT, _template("pg_catalog.encode(" + SENDERS[found.oid] + ", 'hex')"))
+    if found.oid in NAMED_OIDS:
+        return _same(Hashing.TEXT, _template("CASE WHEN ({v}) IS DISTINCT FROM NULL THEN " + NAMED_OID + " END"))
     return _same(Hashing.TEXT, _printer(found))
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from pgrehearse.data.columns import Expression
+from pgrehearse.data.columns import NAMED_OIDS, Expression
 from pgrehearse.data.proof import Evidence
 from pgrehearse.data.tables import Column, Table, Tables, Type
 from pgrehearse.postgres.connect import Connection, fetch_value
@@ -107,6 +107,7 @@ class Touches:
         return (
             after is not None
             and (before.type_oid, before.typmod, before.stored) == (after.type_oid, after.typmod, after.stored)
+            and before.type_oid not in NAMED_OIDS  # what they name may be gone, whoever wrote them
             and _same_type(before.type_oid, self.pristine.types, self.clone.types)
         )
 
