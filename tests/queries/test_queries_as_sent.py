@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from tests.queries.conftest import Making
 
-from pgrehearse.queries.statement_text import with_types
+from pgrehearse.queries.guessed_types import with_types
 
 pytestmark = pytest.mark.pg("== 18")
 
@@ -28,6 +28,7 @@ def test_placeholders_of_any_type_get_one(make_copies: Making) -> None:
         "SELECT jsonb_build_object($1, id, $2, mood) FROM people WHERE $3 IS NULL OR id = $3": "unchanged",
         "SELECT id FROM people WHERE $1 IS NOT NULL AND age = $1": "slower",
         "SELECT id FROM people WHERE $1 IS NULL OR nick = $1": "broken",
+        "SELECT $1 + $2 AS n, i FROM generate_series($3, $4) AS i WHERE $5 IS NULL OR i < $5": "unchanged",
         "SELECT format($1, $2), num_nulls($3, id) FROM people": "unchanged",
         # A string would do after, and a uuid did before: which of them is sent nobody knows.
         "SELECT id FROM people WHERE $1 IS NULL OR ref = $1": "not-measured",

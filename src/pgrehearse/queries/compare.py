@@ -1,6 +1,5 @@
 """The workload planned on both copies: which queries break, which get another plan, and which of them are slower."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,12 +15,13 @@ from pgrehearse.queries.comparison import (
     judge_plans,
     worst_first,
 )
+from pgrehearse.queries.guessed_types import guess_types
 from pgrehearse.queries.inserts import find_unsent
 from pgrehearse.queries.labels import Labels, read_labels
 from pgrehearse.queries.plan import Plan, parse_plan
 from pgrehearse.queries.planning import PlanningSession, Refusal, Signature, sent_types
 from pgrehearse.queries.replay import BreaksWhenRun, NotExecuted, Replay
-from pgrehearse.queries.statement_text import respell, share_placeholders, with_types
+from pgrehearse.queries.statement_text import respell, share_placeholders
 from pgrehearse.queries.workload import Workload, WorkloadQuery, looks_like_one_of_n
 
 OPEN = Callable[[], Connection]
@@ -33,12 +33,6 @@ WORTH_RUNNING = frozenset({
 })  # fmt: skip
 PLANNING_LIMIT_MS = 30_000
 NOT_NULL_VIOLATION = "23502"
-UNDETERMINED = ("42P18", "42P08")  # indeterminate_datatype, ambiguous_parameter
-# Of placeholders that could be of any; the first that the statement takes.
-GUESSED_TYPES = (
-    "pg_catalog.text", "pg_catalog.int8", "pg_catalog.timestamptz", "pg_catalog.bool", "pg_catalog.uuid",
-    "pg_catalog.numeric", "pg_catalog.jsonb", "pg_catalog.date", "pg_catalog.text[]", "pg_catalog.int8[]",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +121,7 @@ class _Comparing:
         refused = self._refuse_typed(text, signature) or self._refuse_as_sent(query)
         explained = refused or self.here.explain(text, len(signature.parameters))
         if isinstance(explained, Refusal):
-            if text not in _spellings(query) and self._guess(query, self.here) is not None:
+            if text not in _spellings(query) and guess_types(query.statement.text, self.here) is not None:
                 reason = f"which types its placeholders have is a guess, and with these: {explained}"
                 return QueryComparison(query=query, verdict=QueryVerdict.NOT_MEASURED, reason=reason, before=plan)
             return _broken(query, plan, explained)
@@ -159,7 +153,7 @@ class _Comparing:
             if not isinstance(explained, Refusal):
                 return text, (signature, parse_plan(explained, self.labels_before))
             said = said or explained
-        if (guessed := self._guess(query, self.there)) is not None:
+        if (guessed := guess_types(query.statement.text, self.there)) is not None:
             signature = self.there.describe(guessed)
             if not isinstance(signature, Refusal):
                 explained = self.there.explain(guessed, len(signature.parameters))
@@ -167,21 +161,6 @@ class _Comparing:
                     return guessed, (signature, parse_plan(explained, self.labels_before))
         assert said is not None
         return None, said
-
-    def _guess(self, query: WorkloadQuery, session: PlanningSession) -> str | None:
-        """The statement with a type for each placeholder that nothing in it gives one, as its driver does."""
-        types: dict[int, str] = {}
-        text = query.statement.text
-        refusal = session.describe(text)
-        while isinstance(refusal, Refusal):
-            number = _undetermined(refusal)
-            if number is None or number in types:
-                return None
-            for types[number] in GUESSED_TYPES:  # the first that moves it on
-                refusal = session.describe(with_types(text, types))
-                if not isinstance(refusal, Refusal) or _undetermined(refusal) not in (None, *types):
-                    break
-        return with_types(text, types) if types else None
 
     def _refuse_as_sent(self, query: WorkloadQuery) -> Refusal | None:
         """Whether one fails with the values that it was sent with: an enum's label, a sequence's name."""
@@ -239,13 +218,6 @@ def _spellings(query: WorkloadQuery) -> Iterator[str]:
         yield printed
     if query.example is not None:
         yield query.example
-
-
-def _undetermined(refusal: Refusal) -> int | None:
-    """The placeholder whose type nothing determines."""
-    if refusal.sqlstate not in UNDETERMINED or (found := re.search(r"\$(\d+)", refusal.message)) is None:
-        return None
-    return int(found[1])
 
 
 def _broken(query: WorkloadQuery, plan: Plan, refusal: Refusal) -> QueryComparison:

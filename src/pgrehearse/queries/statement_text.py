@@ -142,19 +142,6 @@ def share_placeholders(text: str) -> str | None:
     return b"".join([*parts, encoded[at:]]).decode()
 
 
-def with_types(text: str, types: Mapping[int, str]) -> str:
-    """The statement with these placeholders cast to these types."""
-    _, tree = parse_one(text)
-    encoded, parts, at = text.encode(), [], 0
-    places = {each.get("location", 0): each["number"] for each in find_nodes(tree, "ParamRef")}
-    for place, number in sorted(places.items()):
-        if number in types:
-            end = place + len(b"$%d" % number)
-            parts += [encoded[at:end], f"::{types[number]}".encode()]
-            at = end
-    return b"".join([*parts, encoded[at:]]).decode()
-
-
 def _blank(expression: Any) -> str:
     """An expression's structure without places and placeholders' numbers."""
     return _PLACES.sub("", json.dumps(expression, sort_keys=True))
