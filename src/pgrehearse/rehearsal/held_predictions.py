@@ -7,8 +7,30 @@ from dataclasses import replace
 from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, SequenceVerdict, TableLoss, TableVerdict
 from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level
 from pgrehearse.hazards.trace import StatementTrace
+from pgrehearse.migrations.observer import StatementError
 from pgrehearse.rehearsal.unpredicted import HARMLESS_MS, loss_message, remedy_of_moved
 
+# How the server says that what was foreseen is why it refuses.
+REFUSALS = {
+    "add-not-null-no-default": ("23502",),
+    "cast-fails": ("22P02", "22001", "22003", "22007", "22008", "42804", "42846"),
+    "check-violated": ("23514",),
+    "concurrently-in-transaction": ("25001",),
+    "dependants-remain": ("2BP01",),
+    "duplicate-assignments": ("42601", "42701"),
+    "enum-add-value-used-same-tx": ("55P04",),
+    "fk-no-unique-target": ("42830",),
+    "fk-on-partitioned-not-valid": ("42809",),
+    "fk-type-mismatch": ("42804",),
+    "fk-violated": ("23503",),
+    "missing-object": ("42P01", "42703", "42704", "42883", "3F000"),
+    "not-null-on-nulls": ("23502",),
+    "object-exists": ("42P07", "42701", "42710", "42723", "42P06"),
+    "pending-trigger-events": ("55006",),
+    "replace-view-loses-column": ("42P16",),
+    "unique-on-duplicates": ("23505",),
+    "view-blocks-type-change": ("0A000",),
+}
 NAMES_A_TABLE = frozenset(
     {"RenameStmt", "CreateStmt", "CreateTableAsStmt", "SelectStmt", "AlterObjectSchemaStmt", "DoStmt"}
 )
@@ -35,8 +57,10 @@ def hold_against(
 ) -> Finding:
     """The prediction with what its statement's trace and the data say; ``losses`` by name, None: nothing compared."""
     trace = trace_of(finding, traces)
-    if trace is None or trace.error is not None:
+    if trace is None:
         return finding
+    if trace.error is not None:
+        return _against_failure(finding, trace.error)
     if finding.hazard == "drop-table" and losses is not None and finding.relation in losses:
         again = losses[finding.relation]
         if _is_there_again(again) and _named_again_in(trace, traces):
@@ -57,6 +81,14 @@ def hold_against(
         # It did not fail: the table has no rows yet.  That the running application breaks was not measured.
         return replace(finding, level=Level.WARNING, classes=rest)
     return finding
+
+
+def _against_failure(finding: Finding, error: StatementError) -> Finding:
+    """Confirmed where the server refused for the reason that was foreseen; what else was foreseen did not happen."""
+    if error.sqlstate not in REFUSALS.get(finding.hazard, ()):
+        return finding
+    measured = {**finding.measured, "sqlstate": error.sqlstate}
+    return replace(finding, evidence=Evidence.CONFIRMED, level=Level.ERROR, measured=measured)
 
 
 def _is_there_again(table: TableLoss) -> bool:

@@ -1,7 +1,7 @@
 """What a file drops and makes again in one go: nobody sees that it was away."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pgrehearse.hazards.finding import Evidence, Finding, Level
@@ -24,6 +24,8 @@ KINDS = {
     "rename-column": (ObjectKind.COLUMN,),
 }
 _REPLACES = frozenset({"function-signature-change", "replace-view-loses-column"})  # of the statement that makes it
+_GIVES_A_VALUE = re.compile(r"\bADD\s+GENERATED\b|\bSET\s+DEFAULT\b", re.IGNORECASE)
+_DEFAULTS = frozenset({"drop-default", "drop-identity"})
 _RENAMES = frozenset({"rename-table", "rename-view"})
 # Statements that may drop a thing and make it again by themselves.
 _DOES_ANYTHING = frozenset({"DoStmt", "SelectStmt", "CallStmt"})
@@ -36,10 +38,15 @@ _LAST_NAME = re.compile(r'([^."]+|"(?:[^"]|"")+")(?:\(.*)?$', re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fates:
-    """Bare names of what was there before the plan, by kind: what is not there any more, and what is."""
+    """Bare names of what was there before the plan, by kind: what is not there any more, and what is.
+
+    And whether columns that had a value of their own, by a default or an identity, have one still.
+    """
 
     gone: Mapping[ObjectKind, frozenset[str]]
     kept: Mapping[ObjectKind, frozenset[str]]
+    renumbered: frozenset[str]  # sequences that were a column's, which has a value of its own still
+    filled: Mapping[str, Mapping[str, bool]]  # namespace.relation -> bare column, that had one -> has one still
 
 
 def find_fates(before: Schema, after: Schema) -> Fates:
@@ -64,7 +71,29 @@ def find_fates(before: Schema, after: Schema) -> Fates:
     return Fates(
         gone={kind: frozenset(found) for kind, found in names[False].items()},
         kept={kind: frozenset(found) for kind, found in names[True].items()},
+        renumbered=frozenset(
+            each.name
+            for each in before.of_kind(ObjectKind.SEQUENCE)
+            if each.attributes.get("owned by") in {f"{now.relation}.{now.name}" for now in _filled(after)}
+        ),
+        filled=_find_filled(before, after),
     )
+
+
+def _filled(schema: Schema) -> Iterator[SchemaObject]:
+    """Columns that have a value where an INSERT gives none, and take one that it gives."""
+    for column in schema.of_kind(ObjectKind.COLUMN):
+        if "default" in column.attributes or column.attributes.get("identity") == "by default":
+            yield column
+
+
+def _find_filled(before: Schema, after: Schema) -> dict[str, dict[str, bool]]:
+    still = {each.key for each in _filled(after)}
+    found: dict[str, dict[str, bool]] = {}
+    for column in before.of_kind(ObjectKind.COLUMN):
+        if "default" in column.attributes or "identity" in column.attributes:
+            found.setdefault(str(column.relation), {})[_bare(column.name)] = column.key in still
+    return found
 
 
 def hold_against_schema(
@@ -74,17 +103,21 @@ def hold_against_schema(
 
     One that is away between two transactions stays a prediction.
     """
-    return tuple(
-        replace(
-            finding,
-            message=f"{finding.message}; measured: it is there again",
-            evidence=Evidence.DISPROVED,
-            level=Level.INFO,
-        )
-        if finding.hazard in KINDS and _is_there_again(finding, traces, fates)
-        else finding
-        for finding in findings
-    )
+    return tuple(_held(finding, traces, fates) for finding in findings)
+
+
+def _held(finding: Finding, traces: Sequence[StatementTrace], fates: Fates) -> Finding:
+    if finding.hazard in KINDS and _is_there_again(finding, traces, fates):
+        message = f"{finding.message}; measured: it is there again"
+        return replace(finding, message=message, evidence=Evidence.DISPROVED, level=Level.INFO)
+    if finding.hazard in _DEFAULTS and _is_filled_again(finding, traces, fates):
+        message = f"{finding.message}; measured: it has a value of its own again"
+        return replace(finding, message=message, evidence=Evidence.DISPROVED, level=Level.INFO)
+    if finding.hazard == "drop-sequence" and finding.relation in fates.renumbered and finding.level is Level.ERROR:
+        # Few applications name a column's own sequence; whether this one does is not known.
+        message = f"{finding.message}; measured: the column that it was of has a value of its own still"
+        return replace(finding, message=message, level=Level.WARNING)
+    return finding
 
 
 def _is_there_again(finding: Finding, traces: Sequence[StatementTrace], fates: Fates) -> bool:
@@ -102,6 +135,28 @@ def _is_there_again(finding: Finding, traces: Sequence[StatementTrace], fates: F
         return True  # a name that the plan itself gave
     spoken_of = {name for name in known if _names(text, name)}
     return bool(spoken_of) and all(any(_names(maker, name) for maker in makers) for name in spoken_of)
+
+
+def _is_filled_again(finding: Finding, traces: Sequence[StatementTrace], fates: Fates) -> bool:
+    trace = trace_of(finding, traces)
+    if finding.evidence is not Evidence.PREDICTED or trace is None or trace.error is not None:
+        return False
+    columns = fates.filled.get(str(finding.relation), {})
+    named = [still for name, still in columns.items() if _names(trace.statement.text, name)]
+    return trace.transaction is not None and bool(named) and all(named) and _is_altered_after(trace, finding, traces)
+
+
+def _is_altered_after(trace: StatementTrace, finding: Finding, traces: Sequence[StatementTrace]) -> bool:
+    """Whether its transaction goes on with an ALTER TABLE of it, or the statement gave the new value itself."""
+    if trace.statement.kind in _DOES_ANYTHING or _GIVES_A_VALUE.search(trace.statement.text):
+        return True
+    name = _bare(str(finding.relation))
+    return any(
+        each.transaction == trace.transaction
+        and each.statement.kind in {"AlterTableStmt", *_DOES_ANYTHING}
+        and _names(each.statement.text, name)
+        for each in traces[traces.index(trace) + 1 :]
+    )
 
 
 def _columns_by_relation(schema: Schema) -> dict[str, dict[str, str | None]]:
