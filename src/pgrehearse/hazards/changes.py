@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from pgrehearse.hazards.alter_table_changes import alter_table
 from pgrehearse.hazards.cascade import dropped_with, object_name
 from pgrehearse.hazards.model import (
-    Column,
     ConstraintKind,
     Function,
     Index,
@@ -17,6 +16,7 @@ from pgrehearse.hazards.model import (
     Volatility,
 )
 from pgrehearse.hazards.renames import rename, set_schema
+from pgrehearse.hazards.session_changes import prepare, set_constraints, set_to, set_variable
 from pgrehearse.hazards.situation import Situation, situation_name
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.hazards.table_parts import add_column, add_constraint, constraint_of
@@ -24,7 +24,6 @@ from pgrehearse.hazards.tree import (
     Node,
     columns_in,
     constant_of,
-    functions_in,
     is_on,
     kind_of,
     name_of,
@@ -34,6 +33,7 @@ from pgrehearse.hazards.tree import (
     walk,
 )
 from pgrehearse.hazards.type_changes import alter_domain, alter_enum, create_composite, create_domain, create_enum
+from pgrehearse.hazards.view_changes import names_all, note_uses, view
 
 _EVENTS = {4: "insert", 8: "delete", 16: "update", 32: "truncate"}
 _RULE_EVENTS = {"CMD_INSERT": "insert", "CMD_UPDATE": "update", "CMD_DELETE": "delete", "CMD_SELECT": "select"}
@@ -63,7 +63,7 @@ def _note_copy(query: Node, situation: Situation) -> None:
     if (
         len(sources) == len(targets) == 1
         and "RangeVar" in sources[0]
-        and _names_all(targets[0])
+        and names_all(targets[0])
         and not {"whereClause", "limitCount", "limitOffset", "distinctClause", "groupClause"} & body.keys()
     ):
         situation.copied.add(situation.resolve(relation_of(sources[0]["RangeVar"])))
@@ -145,7 +145,8 @@ def _create_as(tree: Node, situation: Situation) -> None:
     if tree.get("objtype") == "OBJECT_MATVIEW":
         relation = situation.model.relations[name]
         relation.kind = RelationKind.MATERIALIZED_VIEW
-        _uses(relation, tree["query"], situation)
+        situation.bridges.add(name)
+        note_uses(relation, tree["query"], situation)
 
 
 def _new_from_query(name: RelationName, tree: Node, situation: Situation) -> None:
@@ -168,68 +169,7 @@ def _select(tree: Node, situation: Situation) -> None:
         call = target["ResTarget"].get("val", {}).get("FuncCall")
         if call is not None and name_of(call["funcname"]).name == "set_config" and len(call.get("args", ())) == 3:
             setting, value, local = (constant_of(each) for each in call["args"])
-            _set(str(setting).lower(), None if value is None else [str(value)], situation, local=bool(local))
-
-
-def _view(tree: Node, situation: Situation) -> None:
-    name = situation_name(relation_of(tree["view"]), situation)
-    relation = situation.model.relations.get(name)
-    if relation is None or not tree.get("replace"):
-        relation = Relation(name=name, kind=RelationKind.VIEW, knows=True, made_in=situation.file)
-        situation.model.relations[name] = relation
-    situation.bridges.add(name)
-    relation.kind = RelationKind.VIEW
-    relation.uses.clear()
-    relation.calls.clear()
-    _uses(relation, tree["query"], situation)
-    named = output_columns(tree)
-    relation.columns = {each: Column(name=each) for each in named or ()}
-
-
-def output_columns(view: Node) -> list[str] | None:
-    """The names of a view's columns; None where only the server knows (``*``, an expression without a name)."""
-    targets = view["query"].get("SelectStmt", {}).get("targetList", [])
-    aliases = strings(view.get("aliases"))
-    named = [*aliases, *(_output_name(each["ResTarget"]) for each in targets[len(aliases) :])]
-    return [each for each in named if each is not None] if named and None not in named else None
-
-
-def _output_name(target: Node) -> str | None:
-    value = target.get("val", {})
-    if "name" in target:
-        return str(target["name"])
-    while "TypeCast" in value and "ColumnRef" in value["TypeCast"]["arg"]:
-        value = value["TypeCast"]["arg"]
-    if "ColumnRef" in value:
-        last = value["ColumnRef"]["fields"][-1]
-        return last["String"].get("sval") if "String" in last else None
-    return strings(value["FuncCall"]["funcname"])[-1] if "FuncCall" in value else None
-
-
-def _uses(relation: Relation, query: Node, situation: Situation) -> None:
-    """What the query names: columns are told apart where one relation has them, or their alias says so."""
-    hidden = {body["ctename"] for name, body in walk(query) if name == "CommonTableExpr"}
-    aliases: dict[str, RelationName] = {}
-    for kind, body in walk(query):
-        if kind == "RangeVar" and (body.get("schemaname") or body["relname"] not in hidden):
-            used = situation.resolve(relation_of(body))
-            aliases[body.get("alias", {}).get("aliasname", body["relname"])] = used
-    relation.uses.update((used, None) for used in aliases.values() if _names_all(query))
-    for kind, body in walk(query):
-        if kind != "ColumnRef":
-            continue
-        fields = [each["String"].get("sval", "") if "String" in each else None for each in body["fields"]]
-        *qualifier, column = fields
-        sources = [aliases[qualifier[-1]]] if qualifier and qualifier[-1] in aliases else list(aliases.values())
-        relation.uses.update((source, column) for source in sources)
-    named = {used for used, _ in relation.uses}
-    relation.uses.update((used, "") for used in aliases.values() if used not in named)
-    relation.calls.update(situation.resolve_function(each) for each in functions_in(query))
-    situation.model.note_links(relation)
-
-
-def _names_all(query: Node) -> bool:
-    return any(kind == "A_Star" for kind, _ in walk(query))
+            set_to(str(setting).lower(), None if value is None else [str(value)], situation, local=bool(local))
 
 
 def _index(tree: Node, situation: Situation) -> None:
@@ -281,6 +221,10 @@ def _drop(tree: Node, situation: Situation) -> None:
         return
     dropped = dropped_with(tree, situation)
     cascade = tree.get("behavior") == "DROP_CASCADE"
+    if removed in ("OBJECT_VIEW", "OBJECT_MATVIEW"):
+        for each in dropped.relations:
+            if (known := model.relations.get(each)) is not None:
+                situation.dropped_views[each] = frozenset(known.columns)
     if removed == "OBJECT_TABLE":
         situation.dropped.update(each for each in dropped.relations if not _is_new(situation, each))
     situation.dropped_functions.update(dropped.functions)
@@ -416,44 +360,6 @@ def _policy(tree: Node, situation: Situation) -> None:
     relation.policies = (relation.policies or 0) + 1
 
 
-# --- settings -----------------------------------------------------------------------------------------------------
-
-
-def _setting(tree: Node, situation: Situation) -> None:
-    if tree["kind"] == "VAR_SET_VALUE":
-        values = []
-        for argument in tree.get("args", ()):
-            value = constant_of(argument)
-            values.append("" if value is None else str(value))
-        _set(tree["name"].lower(), values, situation, local=bool(tree.get("is_local")))
-    elif tree["kind"] in ("VAR_SET_DEFAULT", "VAR_RESET"):
-        _set(tree["name"].lower(), None, situation, local=False)
-
-
-def _set(name: str, values: list[str] | None, situation: Situation, *, local: bool) -> None:
-    match name:
-        case "search_path":
-            if values and len(values) == 1:
-                values = [each.strip().strip('"') for each in values[0].split(",")]
-            named = tuple(each for each in values or () if each not in ("", "$user"))
-            situation.search_path = named or situation.default_search_path
-        case "timezone":
-            situation.timezone, situation.local_timezone = (values[0] if values else None), local
-        case "lock_timeout":
-            situation.lock_timeout = bool(values) and values[0] not in ("0", "0s", "0ms") if values else False
-            situation.local_lock_timeout = local
-
-
-def _constraints(tree: Node, situation: Situation) -> None:
-    situation.constraints_immediate = not tree.get("deferred", False)
-    if situation.constraints_immediate:
-        situation.written.clear()
-
-
-def _prepare(tree: Node, situation: Situation) -> None:
-    situation.prepared[tree["name"]] = tree["query"]
-
-
 def _alter_sequence(tree: Node, situation: Situation) -> None:
     owner = options(tree.get("options")).get("owned_by")
     if isinstance(owner, dict):
@@ -471,7 +377,7 @@ def _default_privileges(tree: Node, situation: Situation) -> None:
 _RULES: dict[str, Callable[[Node, Situation], None]] = {
     "CreateStmt": _create,
     "CreateTableAsStmt": _create_as,
-    "ViewStmt": _view,
+    "ViewStmt": view,
     "IndexStmt": _index,
     "DropStmt": _drop,
     "TruncateStmt": _truncate,
@@ -490,9 +396,9 @@ _RULES: dict[str, Callable[[Node, Situation], None]] = {
     "AlterSeqStmt": _alter_sequence,
     "CreateSchemaStmt": _namespace,
     "CreatePolicyStmt": _policy,
-    "VariableSetStmt": _setting,
-    "ConstraintsSetStmt": _constraints,
-    "PrepareStmt": _prepare,
+    "VariableSetStmt": set_variable,
+    "ConstraintsSetStmt": set_constraints,
+    "PrepareStmt": prepare,
     "GrantStmt": _grant,
     "AlterDefaultPrivilegesStmt": _default_privileges,
 }

@@ -140,7 +140,7 @@ def may_lose_values(old: ColumnType | None, new: ColumnType, *, using: bool) -> 
         case ("timestamp" | "timestamptz" | "time" | "timetz" | "interval", _) if old.name == new.name:
             return _precision(new, 6) < _precision(old, 6)
         case ("timestamp", "timestamptz") | ("timestamptz", "timestamp") | ("cidr", "inet"):
-            return False  # the caller looks at the time zone
+            return using  # else the caller looks at the time zone
         case ("timestamp" | "timestamptz", "date" | "time" | "timetz") | ("inet", "cidr") | ("json", "jsonb"):
             return True
         case ("bpchar", _) | (_, "bpchar"):

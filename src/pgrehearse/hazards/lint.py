@@ -211,7 +211,11 @@ class _Reader:
         if all(each.kind in _NO_DDL for each in seen):
             found = [each for each in found if each[0].hazard != "dml-in-migration"]
         found.extend((hit, parsed.statements[at]) for hit, at in predict_file(seen, situation, migration))
-        self.findings.extend(self._finding(hit, migration, at) for hit, at in found if not _bridged(hit, situation))
+        self.findings.extend(
+            self._finding(kept, migration, at)
+            for hit, at in found
+            if (kept := _as_the_file_leaves_it(hit, situation)) is not None
+        )
 
     def _keep_savepoint(self, tree: Node, savepoints: dict[str, int], hits: int) -> None:
         """SAVEPOINT, and what a ROLLBACK TO takes back."""
@@ -347,7 +351,8 @@ class _Reader:
 def _at_once(hits: Iterable[Hit], situation: Situation) -> list[Hit]:
     """A statement that is certain to fail does nothing else: where a catalog shows it, only that is told."""
     found = list(hits)
-    return _certain_to_fail(found, situation) or found
+    fails = (HazardClass.FAILS,)
+    return [replace(hit, classes=fails) for hit in _certain_to_fail(found, situation)] or found
 
 
 def _certain_to_fail(hits: Iterable[Hit], situation: Situation) -> list[Hit]:
@@ -449,6 +454,30 @@ def _at_most_warning(hit: Hit) -> Level:
     return Level.WARNING if level is Level.ERROR else level
 
 
-def _bridged(hit: Hit, situation: Situation) -> bool:
-    """A view under the old name keeps the running application's statements working."""
-    return hit.hazard == "rename-table" and hit.relation is not None and hit.relation in situation.bridges
+def _as_the_file_leaves_it(hit: Hit, situation: Situation) -> Hit | None:
+    """A later statement of the same file may give back what an earlier one took."""
+    relation = hit.relation
+    if relation is None:
+        return hit
+    match hit.hazard:
+        case "rename-table" if relation in situation.bridges:
+            return None  # a view under the old name keeps the application's statements working
+        case "drop-view" if relation in situation.bridges and relation in situation.dropped_views:
+            return _made_again(hit, relation, situation)
+        case "enable-row-security" if situation.relation(relation).policies:
+            unsure = "whether its policies let the application's rows through"
+            return replace(hit, certain=False, unsure=unsure)
+    return hit
+
+
+def _made_again(hit: Hit, name: RelationName, situation: Situation) -> Hit | None:
+    before, now = situation.dropped_views[name], situation.relation(name).columns.keys()
+    if before and now and not before <= now:
+        return hit
+    columns_stay, rights_stay = bool(before and now), name in situation.granted
+    if columns_stay and rights_stay:
+        return None
+    unsure = "whether the application has its rights on the one that is made again"
+    if not columns_stay:
+        unsure += " and finds its columns there"
+    return replace(hit, certain=False, unsure=unsure)

@@ -19,6 +19,7 @@ from pgrehearse.hazards.expressions import check_expression
 from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import Constraint, ConstraintKind, Relation, RelationKind
+from pgrehearse.hazards.predict.constraints import partition_columns
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived, quoted
 
@@ -193,6 +194,27 @@ def _failing_command(command: Any, relation: Relation, situation: Situation, dat
                 yield from _failing_validation(constraint, relation, data)
         case AlterTableType.AT_AlterColumnType:
             yield from _failing_conversion(command, relation, situation, data)
+        case AlterTableType.AT_AttachPartition:
+            yield from _outside_of_its_bound(command.def_, relation, situation, data)
+
+
+def _outside_of_its_bound(node: Any, parent: Relation, situation: Situation, data: DataQuestions) -> Iterator[Hit]:
+    """Rows that another partition would have to hold, where the parent is partitioned by one plain column."""
+    child = _asked_about(node.name, situation)
+    columns = partition_columns(parent)
+    if child is None or len(columns) != 1 or "," in (parent.partition_key or "") or node.bound is None:
+        return
+    [column] = columns
+    bound, name = node.bound, quoted(column)
+    checks = []
+    if bound.listdatums:
+        checks.append(f"{name} IN ({', '.join(_text(each) or 'NULL' for each in bound.listdatums)})")
+    for ends, operator in ((bound.lowerdatums, ">="), (bound.upperdatums, "<")):
+        if ends and isinstance(ends[0], ast.A_Const):
+            checks.append(f"{name} {operator} {_text(ends[0])}")
+    if checks and data.violates(child.name, " AND ".join(checks)):
+        names = {"constraint": "its partition bound", "definition": f"CHECK ({' AND '.join(checks)}) NOT VALID"}
+        yield _hit("check-violated", child, names)
 
 
 def _failing_constraint(node: Any, relation: Relation, situation: Situation, data: DataQuestions) -> Iterator[Hit]:

@@ -51,6 +51,7 @@ class Situation:
     told_lock_timeout: bool = False  # once for each file
     told_under_lock: bool = False  # once for each transaction
     bridges: set[RelationName] = field(default_factory=set)  # views that the file made under the old name of a table
+    dropped_views: dict[RelationName, frozenset[str]] = field(default_factory=dict)  # by this file, with their columns
     sizes: dict[RelationName, Relation] = field(default_factory=dict)  # as they were before the files
 
     def __post_init__(self) -> None:
@@ -64,6 +65,7 @@ class Situation:
         self.timezone, self.lock_timeout = None, False
         self.opened_by_file = self.wrapped = False
         self.bridges.clear()
+        self.dropped_views.clear()
         for each in (self.copied, self.dropped, self.dropped_functions, self.dropped_indexes, self.granted):
             each.clear()
         self.altered_last = None

@@ -104,6 +104,7 @@ class Tracer(NoObserver):
         self._oids = list(self._relations)
         for oid, files in self._watch.execute(_QUERIES["index_files"], (self._oids,)):
             self._relations[oid].index_files = tuple(files)
+        self._positions: dict[tuple[int, int], int] = {}  # in `statements`; by migration and index in its file
         self._transaction: _InTransaction | None = None
         self._transactions = 0
         self._outside: OutsideLocks | None = None
@@ -176,11 +177,12 @@ class Tracer(NoObserver):
 
     def _forget_earlier_attempt(self, running: Running) -> None:
         """A segment that is tried again after a lock timeout runs its statements again from its first."""
-        for position, trace in enumerate(self.statements):
-            same = trace.migration is running.migration and trace.statement.index == running.statement.index
-            if same:
-                del self.statements[position:]
-                return
+        key = (id(running.migration), running.statement.index)
+        position = self._positions.get(key)
+        if position is not None:
+            del self.statements[position:]
+            self._positions = {earlier: place for earlier, place in self._positions.items() if place < position}
+        self._positions[key] = len(self.statements)
 
     # --- details ---------------------------------------------------------------------------------------
 

@@ -177,7 +177,7 @@ CREATE TABLE {new_qualified} (LIKE {table} INCLUDING ALL);
         "while nobody can write to them",
         remedy="""\
 -- {statement};
--- In a later migration:
+-- In a later migration, at a quiet hour, since it reads them under the same lock:
 -- ALTER DOMAIN {object} VALIDATE CONSTRAINT {constraint};""",
         source="ALTER DOMAIN, NOT VALID; validateDomainCheckConstraint in typecmds.c",
     ),

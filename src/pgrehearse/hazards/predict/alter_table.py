@@ -12,6 +12,7 @@ from pgrehearse.hazards.predict.composite_types import alter_composite
 from pgrehearse.hazards.predict.constraints import add_constraint, drop_constraint, set_not_null, validate
 from pgrehearse.hazards.predict.partitions import attach, detach
 from pgrehearse.hazards.predict.passes import as_met
+from pgrehearse.hazards.predict.shape import refused_by_shape
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived, quoted
 from pgrehearse.hazards.tree import Node, is_on, options, relation_of
@@ -74,6 +75,10 @@ def _command(
         # A column that the same file added is nobody's yet.
         if known is not None and situation.is_recent(known.made_in) and subtype not in _OF_NEW_COLUMNS:
             return
+    refused = refused_by_shape(situation, table, relation, command)
+    if refused is not None:
+        yield refused
+        return
     match subtype:
         case "AT_AddColumn":
             yield from add_column(written, situation, table, relation, command)

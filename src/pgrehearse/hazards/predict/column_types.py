@@ -1,6 +1,7 @@
 """ALTER COLUMN … TYPE: whether the table is rewritten, read again, refused, and whether values come out different."""
 
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 
 from pgrehearse.hazards.columns import Change, change_of, may_lose_values, type_of
 from pgrehearse.hazards.finding import HazardClass
@@ -15,6 +16,7 @@ _UNSURE = "whether PostgreSQL gets this change of type for free"
 _TEXTS = frozenset({"text", "varchar", "bpchar", "name"})
 # Casts to these round, cut or refuse what comes from a wider type.
 _MAY_CUT = frozenset({"int2", "int4", "date", "time", "float4", "jsonb", "cidr", "timestamp"})
+_CUT_BY_LENGTH = frozenset({"numeric", "interval", "time", "timetz", "timestamptz"})
 _ZONED = frozenset({"timestamp", "timestamptz"})
 _FAMILIES = (
     frozenset({"int2", "int4", "int8", "numeric", "float4", "float8"}),
@@ -90,6 +92,9 @@ def _change(situation: Situation, old: ColumnType | None, new: ColumnType, *, us
     if kind == "constrained":
         return Change.FREE if old.name == new.name else Change.REWRITE
     old_kind, old_base = _domain(situation, old)
+    if old_kind is not None and kind is None and old_base is not None:
+        # The column's own length is not known of a domain's values: a limit is applied to each (exprTypmod is -1).
+        return change_of(replace(old_base, modifiers=()), new)
     if kind is not None or old_kind is not None:
         return Change.FREE if old.name == new.name else change_of(old_base or old, base or new)
     if situation.model.types.keys() & {_resolved(situation, old), _resolved(situation, new)}:
@@ -222,7 +227,7 @@ def _values(
             return
     loses = may_lose_values(before, _domain(situation, new)[1] or new, using=using is not None)
     if loses is None:
-        loses = using is not None or new.name in _MAY_CUT or (new.name == "numeric" and bool(new.modifiers))
+        loses = using is not None or new.name in _MAY_CUT or (new.name in _CUT_BY_LENGTH and bool(new.modifiers))
     if loses:
         yield Hit(
             hazard="lossy-type-change",

@@ -50,8 +50,12 @@ def add_constraint(
             text = written.item_at(body["location"]) if written.text else "…"
             yield Hit(hazard="add-exclusion", relation=table, names={"table": table.written, "definition": text})
         case "CONSTR_NOTNULL" if column is None:
+            name = strings(body["keys"])[0]
             if not body.get("skip_validation"):
-                yield from set_not_null(situation, table, relation, strings(body["keys"])[0])
+                yield from set_not_null(situation, table, relation, name)
+            elif not ((known := relation.columns.get(name)) and known.not_null):
+                names = {"table": table.written, "column": quoted(name), "object": quoted(name)}
+                yield _breaks_writers(relation, table, names | {"statement": written.on_one_line}, {name})
 
 
 def _definition(written: Written, body: Node, name: str, column: str | None) -> str:

@@ -70,10 +70,38 @@ def drop(written: Written, situation: Situation) -> Iterator[Hit]:
                     even_new=True,
                 )
             continue
+        if (why := _other_kind(situation, removed, name)) is not None:
+            names = {"command": f"DROP {kind_text(removed)} {name.written}", "object": why}
+            yield Hit(hazard="statement-refused", relation=None, names=names, even_new=True)
+            continue
         certain = not (tree.get("missing_ok") and exists is None)
         yield from _drop_one(written, situation, name, dropped, certain=certain)
         if not cascade and situation.model.complete:
             yield from _refused(tree, situation, removed, name, dropped)
+
+
+_DROPPED_AS = {
+    "OBJECT_TABLE": (RelationKind.TABLE, RelationKind.PARTITIONED),
+    "OBJECT_VIEW": (RelationKind.VIEW,),
+    "OBJECT_MATVIEW": (RelationKind.MATERIALIZED_VIEW,),
+    "OBJECT_SEQUENCE": (RelationKind.SEQUENCE,),
+    "OBJECT_FOREIGN_TABLE": (RelationKind.FOREIGN,),
+}
+
+
+def _other_kind(situation: Situation, removed: str, name: RelationName) -> str | None:
+    """Why it is not to be dropped so, by a catalog: it is of another kind, or an index that a constraint needs."""
+    if not situation.model.complete:
+        return None
+    resolved = situation.resolve(name)
+    known = situation.model.relations.get(resolved)
+    if removed in _DROPPED_AS and known is not None and known.kind is not None:
+        return None if known.kind in _DROPPED_AS[removed] else "it is of another kind"
+    table = situation.model.index_tables.get(resolved) if removed == "OBJECT_INDEX" else None
+    index = situation.relation(table).indexes.get(resolved.name) if table is not None else None
+    if index is not None and index.constraint is not None:
+        return f"the constraint {quoted(index.constraint)} needs it"
+    return None
 
 
 def _exists(removed: str, name: RelationName, situation: Situation) -> bool | None:
@@ -259,7 +287,11 @@ def _refused(tree: object, situation: Situation, removed: str, name: RelationNam
     also = {situation.resolve(each) for node in tree["objects"] if (each := object_name(node)) is not None}
     resolved = dropped.relations[0] if dropped.relations else situation.resolve_type(name)
     known = situation.model.relations.get(resolved) if removed in RELATIONS else None
-    partitions = known.partitions if known is not None else set()
+    partitions = {
+        each  # they go with their parent; children by INHERITS stay, and refuse it
+        for each in (known.partitions if known is not None else ())
+        if (below := situation.model.relations.get(each)) is not None and below.partition_of is not None
+    }
     more = [each for each in dropped.relations[dropped.named :] if each not in also and each not in partitions]
     if removed == "OBJECT_SCHEMA":
         more = list(dropped.relations)
@@ -300,11 +332,13 @@ def drop_database(written: Written, situation: Situation) -> Iterator[Hit]:
 def drop_owned(written: Written, situation: Situation) -> Iterator[Hit]:
     """DROP OWNED BY."""
     roles = [each["RoleSpec"].get("rolename", "") for each in written.tree.get("roles", ())]
-    if situation.model.complete:
-        owned = [each for each in situation.model.relations.values() if each.owner in roles]
-        if not owned:
-            return
-    yield Hit(hazard="drop-owned", relation=None, names={"object": ", ".join(map(quoted, roles))})
+    shown = ", ".join(map(quoted, roles))
+    owned = [each for each in situation.model.relations.values() if each.owner in roles]
+    if situation.model.complete and not owned:  # the rights that it was given on what others own go all the same
+        names = {"command": "DROP OWNED", "object": f"every right of {shown}", "statement": written.on_one_line}
+        yield Hit(hazard="revoke", relation=None, names=names)
+        return
+    yield Hit(hazard="drop-owned", relation=None, names={"object": shown})
 
 
 def truncate(written: Written, situation: Situation) -> Iterator[Hit]:

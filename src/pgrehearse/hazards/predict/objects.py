@@ -3,14 +3,17 @@
 import re
 from collections.abc import Iterator
 
-from pgrehearse.hazards.changes import output_columns
+from pgrehearse.errors import UnreadableSql
+from pgrehearse.hazards.columns import type_of
 from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
-from pgrehearse.hazards.model import RelationKind
+from pgrehearse.hazards.model import Function, Relation, RelationKind
+from pgrehearse.hazards.parsed import parse_text
 from pgrehearse.hazards.predict.dropping import kind_text
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, quoted
-from pgrehearse.hazards.tree import name_of, options, relation_of
+from pgrehearse.hazards.tree import Node, name_of, options, relation_of
+from pgrehearse.hazards.view_changes import output_columns
 from pgrehearse.hazards.written import Written
 
 _RAISES_AT_ONCE = re.compile(r"\s*begin\s+raise\s+(?:exception\b|')", re.IGNORECASE)
@@ -53,16 +56,17 @@ def alter_domain(written: Written, situation: Situation) -> Iterator[Hit]:
     if subtype in ("X", "N"):
         yield from _less_of_a_domain(written, situation, name)
         return
-    scans = subtype == "O" or (subtype == "C" and not body.get("skip_validation"))
-    if not scans:
-        return
     known = situation.model.types.get(resolved)
+    of_name = known.constraints.get(tree.get("name", "")) if known is not None else None
+    proves = subtype == "V" and not (of_name is not None and of_name.validated)
+    if not (proves or subtype == "O" or (subtype == "C" and not body.get("skip_validation"))):
+        return
     if known is not None and situation.is_recent(known.made_in):
         return
     names = {
         "object": name.written,
-        "constraint": quoted(body.get("conname", "not_null")),
-        "statement": f"{written.on_one_line} NOT VALID",
+        "constraint": quoted(tree.get("name") or body.get("conname", "not_null")),
+        "statement": written.on_one_line if proves else f"{written.on_one_line} NOT VALID",
     }
     users = [relation for relation, _ in situation.model.typed(resolved)]
     users = [each for each in users if not situation.is_new(each) and not situation.has_no_rows(each)]
@@ -141,6 +145,49 @@ def create_function(written: Written, situation: Situation) -> Iterator[Hit]:
     if situation.resolve_function(name) in situation.dropped_functions:
         names = {"object": name.written, "statement": written.on_one_line}
         yield Hit(hazard="function-signature-change", relation=None, names=names)
+    if written.tree.get("replace"):
+        for known in situation.model.functions.get(situation.resolve_function(name), []):
+            why = _not_to_be_replaced(known, written.tree)
+            if why is not None:
+                names = {"command": f"CREATE OR REPLACE of {name.written}", "object": why}
+                yield Hit(hazard="statement-refused", relation=None, names=names, even_new=True)
+
+
+def _not_to_be_replaced(known: Function, tree: Node) -> str | None:
+    """Of a function with these very arguments, neither the result's type nor an argument's name may change.
+
+    Source: ProcedureCreate in pg_proc.c.
+    """
+    try:
+        [(kind, old)] = parse_text(known.definition or "")
+    except (UnreadableSql, ValueError):
+        return None
+    if kind != "CreateFunctionStmt" or bool(old.get("is_procedure")) != bool(tree.get("is_procedure")):
+        return None
+    before, now = _inputs(old), _inputs(tree)
+    if before is None or now is None or [each for _, each in before] != [each for _, each in now]:
+        return None  # another overload
+    if any(was and was != name for (was, _), (name, _) in zip(before, now, strict=True)):
+        return "an argument has another name"
+    if "returnType" in old and "returnType" in tree and _bare(old["returnType"]) != _bare(tree["returnType"]):
+        return "it returns another type"
+    return None
+
+
+def _inputs(tree: Node) -> list[tuple[str, str]] | None:
+    """Names and types; None where there are others than input parameters."""
+    parameters = [each["FunctionParameter"] for each in tree.get("parameters", ())]
+    if any(
+        each.get("mode", "FUNC_PARAM_DEFAULT") not in ("FUNC_PARAM_DEFAULT", "FUNC_PARAM_IN") for each in parameters
+    ):
+        return None
+    return [(each.get("name", ""), _bare(each["argType"])) for each in parameters]
+
+
+def _bare(type_name: Node) -> str:
+    """Of a type what tells functions apart: neither its schema nor its length."""
+    written = type_of(type_name)
+    return f"{'setof ' if type_name.get('setof') else ''}{written.name}{'[]' if written.dimensions else ''}"
 
 
 def create_enum(written: Written, situation: Situation) -> Iterator[Hit]:
@@ -215,8 +262,21 @@ def create_view(written: Written, situation: Situation) -> Iterator[Hit]:
     before, now = list(known.columns), output_columns(tree)
     if not before or now is None or known.kind is not RelationKind.VIEW:
         return
-    if now[: len(before)] != before:
+    if now[: len(before)] != before or _retyped(known, before, tree):
         yield Hit(hazard="replace-view-loses-column", relation=name, names=names)
+
+
+def _retyped(known: Relation, before: list[str], tree: Node) -> bool:
+    """Whether a cast in the new text gives a column of the view another type."""
+    targets = tree["query"].get("SelectStmt", {}).get("targetList", [])
+    for name, target in zip(before, targets, strict=False):
+        cast = target["ResTarget"].get("val", {}).get("TypeCast")
+        old = known.columns[name].type
+        if cast is not None and old is not None:
+            new = type_of(cast["typeName"])
+            if (old.name, old.modifiers, old.dimensions) != (new.name, new.modifiers, new.dimensions):
+                return True
+    return False
 
 
 def grant(written: Written, situation: Situation) -> Iterator[Hit]:
@@ -226,6 +286,12 @@ def grant(written: Written, situation: Situation) -> Iterator[Hit]:
         return
     targets = [relation_of(each["RangeVar"]) for each in tree.get("objects", ()) if "RangeVar" in each]
     text = written.on_one_line
+    grantees = {each["RoleSpec"]["roletype"] for each in tree.get("grantees", ())}
+    if grantees == {"ROLESPEC_PUBLIC"} and tree.get("behavior") != "DROP_CASCADE":
+        names = {"command": "REVOKE", "object": text.split(None, 1)[-1], "statement": text}
+        unsure = "who has the right by PUBLIC alone"
+        yield Hit(hazard="revoke", relation=None, names=names, certain=False, unsure=unsure)
+        return
     if tree.get("behavior") == "DROP_CASCADE" or written.kind == "GrantRoleStmt" or not targets:
         names = {"command": "REVOKE", "object": text.split(None, 1)[-1], "statement": text}
         yield Hit(hazard="revoke", relation=None, names=names)

@@ -1,12 +1,15 @@
 """Partitions: attached, detached, made in place."""
 
+import re
 from collections.abc import Iterator
 
+from pgrehearse.errors import UnreadableSql
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import ConstraintKind, Relation
+from pgrehearse.hazards.parsed import parse_text
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived, quoted
-from pgrehearse.hazards.tree import Node, relation_of
+from pgrehearse.hazards.tree import Node, constant_of, relation_of
 from pgrehearse.hazards.written import Written
 
 
@@ -25,6 +28,10 @@ def attach(
     }
     if situation.exists(name) is False:
         yield Hit(hazard="missing-object", relation=table, names=names)
+        return
+    other = overlapped(situation, relation, body.get("bound", {}), name)
+    if other is not None:
+        yield _refuse_overlap(name, other)
         return
     if not situation.is_new(child) and not situation.has_no_rows(child):
         proving = [
@@ -56,6 +63,70 @@ def _default_is_read(situation: Situation, parent: Relation, names: dict[str, st
         if known is not None and known.partition_bound == "DEFAULT" and not situation.has_no_rows(known):
             more = {"table": each.written, "object": each.written, "check": quoted(derived(each.name, "bound"))}
             yield Hit(hazard="attach-partition", relation=each, names=names | more)
+
+
+def _refuse_overlap(name: RelationName, other: RelationName) -> Hit:
+    names = {"command": f"the partition {name.written}", "object": f"it overlaps {other.written}"}
+    return Hit(hazard="statement-refused", relation=None, names=names, even_new=True)
+
+
+def overlapped(situation: Situation, parent: Relation, bound: Node, name: RelationName) -> RelationName | None:
+    """A partition that has values of this bound already, where both are lists, or ranges of one number or date."""
+    ours = _values_of(bound)
+    if ours is None:
+        return None
+    for each in sorted(parent.partitions):
+        known = situation.model.relations.get(each)
+        if known is None or each == situation.resolve(name) or not known.partition_bound:
+            continue
+        theirs = _values_of(_parsed_bound(known.partition_bound))
+        if theirs is not None and len(ours) == len(theirs) and _share(ours, theirs):
+            return each
+    return None
+
+
+Bounds = tuple[frozenset[str]] | tuple[str, str]  # of a list; or from and to
+
+
+def _share(ours: Bounds, theirs: Bounds) -> bool:
+    if len(ours) == 1 and len(theirs) == 1:
+        return bool(ours[0] & theirs[0])
+    if len(ours) == 2 and len(theirs) == 2:
+        keys = [_comparable(each) for each in (*ours, *theirs)]
+        if None in keys or len({type(each) for each in keys}) > 1:
+            return False
+        low, high, other_low, other_high = keys
+        return bool(low < other_high and other_low < high)  # type: ignore[operator]
+    return False
+
+
+def _comparable(text: str) -> int | str | None:
+    """A whole number, or a date as ISO writes it; others order by their type's own rules."""
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    return text if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else None
+
+
+def _values_of(bound: Node) -> Bounds | None:
+    match bound.get("strategy"):
+        case "l" if not bound.get("is_default"):
+            values = [constant_of(each) for each in bound.get("listdatums", ())]
+            return (frozenset(str(each) for each in values if each is not None),)
+        case "r" if not bound.get("is_default"):
+            ends = [constant_of(each) for key in ("lowerdatums", "upperdatums") for each in bound.get(key, ())]
+            if len(ends) == 2 and None not in ends:
+                return str(ends[0]), str(ends[1])
+    return None
+
+
+def _parsed_bound(text: str) -> Node:
+    """Of pg_get_expr(relpartbound)."""
+    try:
+        [(_, tree)] = parse_text(f"CREATE TABLE c PARTITION OF p {text}")
+    except (UnreadableSql, ValueError):
+        return {}
+    bound: Node = tree.get("partbound", {})
+    return bound
 
 
 def detach(
@@ -91,6 +162,10 @@ def partition_of(
     }
     if situation.exists(parent_name) is False:
         yield Hit(hazard="missing-object", relation=None, names=names | {"object": parent_name.written}, even_new=True)
+        return
+    other = overlapped(situation, situation.relation(parent_name), written.tree.get("partbound", {}), child)
+    if other is not None:
+        yield _refuse_overlap(child, other)
         return
     yield Hit(hazard="create-partition-of", relation=parent_name, names=names)
     yield from _default_is_read(situation, situation.relation(parent_name), names)

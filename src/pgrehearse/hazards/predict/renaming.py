@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from pgrehearse.hazards.cascade import FUNCTIONS
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.predict.dropping import kind_text
 from pgrehearse.hazards.situation import Situation
@@ -66,6 +67,10 @@ def rename(written: Written, situation: Situation) -> Iterator[Hit]:
         if known is not None and situation.is_recent(known.made_in):
             return
         # Stored columns follow by oid; only SQL that spells the type out (casts) fails.
+    if renamed in FUNCTIONS and _is_missing(situation, object_name):
+        names = {"kind": kind_text(renamed), "object": object_name.written}
+        yield Hit(hazard="missing-object", relation=None, names=names, even_new=True)
+        return
     functions = situation.model.functions.get(situation.resolve_function(object_name), [])
     if functions and all(situation.is_recent(each.made_in) for each in functions):
         return
@@ -101,3 +106,10 @@ def _object(tree: dict[str, object]) -> RelationName:
         if "String" in node:
             return RelationName(None, node["String"].get("sval", ""))
     return RelationName(None, str(tree.get("subname", "")))
+
+
+def _is_missing(situation: Situation, name: RelationName) -> bool:
+    model = situation.model
+    if not model.complete or situation.blind or name.namespace in (None, "pg_catalog"):
+        return False
+    return name not in model.functions
