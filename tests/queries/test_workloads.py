@@ -150,6 +150,7 @@ def test_a_file_of_statements_may_hold_anything(tmp_path: Path) -> None:
         "SELECT 1 FROM t WHERE id IN (6, 7, 8);\n"
         "SELEC broken;\nBEGIN;\nDO $$ BEGIN END $$;\nSELECT $2, 7 FROM t WHERE id = $1;\n"
         "SELECT 3 FROM dblink('host=x', 'y') AS d(i int);;\n"
+        f"SELECT {' || '.join(['a'] * 300)} FROM t;\nSELECT {' || '.join(['a'] * 1500)} FROM t;\n"
     )
     workload = read_file(path, database="any", role="app", role_settings={})
     assert sorted(query.statement.text for query in workload.queries) == [
@@ -163,7 +164,9 @@ def test_a_file_of_statements_may_hold_anything(tmp_path: Path) -> None:
         "its text is no whole statement that can be read: cut off, or left so by normalising",
         "it is a utility statement, which has no plan",
         "dblink() reaches beyond the database",
+        "it is nested too deeply to be read",
     }
+    assert workload.left_out["it is nested too deeply to be read"] == 2
 
 
 def test_an_unreadable_file_is_a_mistake_of_usage(tmp_path: Path) -> None:

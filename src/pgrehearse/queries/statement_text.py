@@ -17,6 +17,8 @@ CATALOGS = frozenset({"pg_catalog", "information_schema", "pg_toast"})
 
 UNREADABLE = "its text is no whole statement that can be read: cut off, or left so by normalising"
 SEVERAL = "its text holds several statements"
+TOO_DEEP = "it is nested too deeply to be read"
+DEEPEST = 600  # levels of a parse tree; Python's own limit is 1,000, and whoever walks through it stands on some
 UTILITY = "it is a utility statement, which has no plan"
 CATALOGS_ONLY = "it reads only the server's own catalogs"
 
@@ -156,13 +158,32 @@ def parse_one(text: str) -> tuple[str, Tree]:
 def parse_with_text(text: str) -> tuple[str, Tree, str]:
     """The same, and the body once more as the parser wrote it, which `reach_beyond` reads."""
     written = pglast.parser.parse_sql_json(text)
-    statements = json.loads(written).get("stmts", [])
+    try:
+        statements = json.loads(written).get("stmts", [])
+    except RecursionError:
+        raise NotPlannable(TOO_DEEP) from None
+    if len(written) > DEEPEST and _is_deeper(statements, DEEPEST):
+        raise NotPlannable(TOO_DEEP)
     if not statements:
         raise NotPlannable(UNREADABLE)
     if len(statements) > 1:
         raise NotPlannable(SEVERAL)
     ((kind, tree),) = statements[0]["stmt"].items()
     return kind, tree, written
+
+
+def _is_deeper(tree: Any, levels: int) -> bool:
+    nodes = [tree]
+    for _ in range(levels):
+        nodes = [
+            value
+            for node in nodes
+            for value in (node.values() if isinstance(node, dict) else node)
+            if isinstance(value, dict | list)
+        ]
+        if not nodes:
+            return False
+    return True
 
 
 def find_nodes(tree: Any, kind: str) -> Iterator[Tree]:
