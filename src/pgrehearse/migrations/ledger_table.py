@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import psycopg
 from psycopg import sql
+from psycopg.adapt import Transformer
 
 from pgrehearse.errors import LedgerUnreadable, MalformedLedger
 from pgrehearse.postgres.connect import Connection, fetch_value
@@ -109,7 +110,8 @@ class LedgerTable:
 
     def insertion(self, columns: Sequence[str], values: Sequence[object]) -> str:
         """An INSERT as text, for a person or for us to run."""
-        literals = sql.SQL(", ").join(map(sql.Literal, values)).as_string(None)
+        context = Transformer()  # one for all: each value would make its own
+        literals = ", ".join(sql.Literal(value).as_string(context) for value in values)
         return f"{_insertion_head(self, tuple(columns))} ({literals});"
 
     def create(self, connection: Connection, statement: sql.Composed) -> None:

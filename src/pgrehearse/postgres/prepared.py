@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import sql
+from psycopg.adapt import Transformer
 from psycopg.pq import TransactionStatus
 
 from pgrehearse.postgres.connect import Connection
@@ -55,6 +56,7 @@ class PreparedQueries:
     def _send(self, session: Connection, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Rows]:
         inside = session.info.transaction_status == TransactionStatus.INTRANS
         names = self._prepared.setdefault(session, {})
+        literals = Transformer.from_context(session)  # one for all: each value would make its own
         message = [SAVEPOINT if inside else "BEGIN"]
         newly: dict[str, str] = {}
 
@@ -70,7 +72,7 @@ class PreparedQueries:
         wanted: list[int] = []
         for name, parameters in calls:
             statement = prepared(name, self._queries[name])
-            values = ", ".join(sql.Literal(value).as_string(session) for value in parameters)
+            values = ", ".join(sql.Literal(value).as_string(literals) for value in parameters)
             wanted.append(len(message))
             message.append(f"EXECUTE {statement}({values})" if values else f"EXECUTE {statement}")
         message.append(UNDO if inside else "ROLLBACK")

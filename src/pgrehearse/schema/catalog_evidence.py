@@ -9,6 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pgrehearse.migrations.own_state import Locks
@@ -358,6 +359,7 @@ def _read_others(session: Connection, oids: list[int]) -> dict[str, str | None]:
     return {name: _digest_text(frame, text, plain) for _kind, _oid, name, frame, text, plain in rows}
 
 
+@lru_cache(maxsize=16384)  # one relation is read at many commits, and many have the same columns
 def _digest_text(frame: str | None, text: str | None, plain: str | None) -> str:
     if text is not None and NULL_OF_A_TYPE.fullmatch(text):
         text = None  # pg_dump writes DEFAULT NULL on a partition whose parent has a default

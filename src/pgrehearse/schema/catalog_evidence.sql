@@ -91,8 +91,9 @@ SELECT a.attrelid::bigint, 'column ' || pg_catalog.quote_ident(a.attname),
     pg_catalog.concat_ws('; ', pg_catalog.format_type(a.atttypid, a.atttypmod),
         CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::pg_catalog.regcollation::text END,
         CASE WHEN a.attnotnull THEN 'not null' END,
-        (SELECT CASE WHEN n.convalidated THEN NULL ELSE 'not valid' END FROM pg_catalog.pg_constraint n
-         WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum]),
+        CASE WHEN a.attnotnull THEN
+            (SELECT CASE WHEN n.convalidated THEN NULL ELSE 'not valid' END FROM pg_catalog.pg_constraint n
+             WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum]) END,
         CASE WHEN a.attidentity <> '' THEN 'identity ' || a.attidentity::text END,
         CASE WHEN a.attgenerated <> '' THEN 'generated ' || a.attgenerated::text END), NULL, NULL
 FROM living c

@@ -148,7 +148,7 @@ JOIN pg_catalog.pg_class c ON c.oid = con.conrelid
 WHERE con.contype IN ('c', 'f', 'p', 'u', 'x') AND con.conparentid = 0
   AND NOT (con.contype = 'c' AND con.coninhcount > 0 AND NOT con.conislocal)
   AND c.relnamespace = ANY (%(namespaces)s::oid[]) AND c.oid <> ALL (%(left_out)s::oid[])
-  AND (%(relations)s::oid[] IS NULL OR c.oid = ANY (%(relations)s::oid[]));
+  AND (%(relations)s::oid[] IS NULL OR con.conrelid = ANY (%(relations)s::oid[]));
 
 -- name: read_domain_constraints
 SELECT 'domain constraint', 'pg_catalog.pg_constraint'::pg_catalog.regclass::oid, con.oid, 0, NULL::oid,
@@ -340,12 +340,12 @@ SELECT CASE t.typtype WHEN 'd' THEN 'domain' ELSE 'type' END,
         'collatable ' || (t.typcollation <> 0), 'subscript ' || t.typsubscript, 'default ' || t.typdefault) END AS "base"
 FROM pg_catalog.pg_type t
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
+LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid AND c.relkind = 'c'
 LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
 LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid
 LEFT JOIN pg_catalog.pg_opclass oc ON oc.oid = r.rngsubopc
 WHERE t.typnamespace = ANY (%(namespaces)s::oid[]) AND t.typtype IN ('b', 'c', 'd', 'e', 'r') AND t.typisdefined
-  AND (t.typtype <> 'c' OR c.relkind = 'c')
+  AND (t.typtype <> 'c' OR c.oid IS NOT NULL)
   AND (%(types)s::oid[] IS NULL OR t.oid = ANY (%(types)s::oid[]))
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid)
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
