@@ -4,7 +4,8 @@ import copy
 from collections.abc import Callable, Iterable
 
 from pgrehearse.hazards.alter_table_changes import alter_table
-from pgrehearse.hazards.cascade import dropped_with, object_name
+from pgrehearse.hazards.cascade import FUNCTIONS, dropped_with, object_name
+from pgrehearse.hazards.columns import argument_type
 from pgrehearse.hazards.model import (
     ConstraintKind,
     Function,
@@ -223,8 +224,13 @@ def _drop(tree: Node, situation: Situation) -> None:
     cascade = tree.get("behavior") == "DROP_CASCADE"
     if removed in ("OBJECT_VIEW", "OBJECT_MATVIEW"):
         for each in dropped.relations:
-            if (known := model.relations.get(each)) is not None:
-                situation.dropped_views[each] = frozenset(known.columns)
+            known = model.relations.get(each)
+            situation.dropped_views[each] = frozenset(known.columns if known is not None else ())
+    if removed in FUNCTIONS:
+        for body in (node["ObjectWithArgs"] for node in tree["objects"] if "ObjectWithArgs" in node):
+            if not body.get("args_unspecified"):
+                types = tuple(argument_type(each["TypeName"]) for each in body.get("objargs", ()) if each)
+                situation.dropped_signatures.add((situation.resolve_function(name_of(body["objname"])), types))
     if removed == "OBJECT_TABLE":
         situation.dropped.update(each for each in dropped.relations if not _is_new(situation, each))
     situation.dropped_functions.update(dropped.functions)
@@ -304,6 +310,9 @@ def _function(tree: Node, situation: Situation, text: str) -> None:
         returns_trigger=bool(returns) and strings(returns)[-1] == "trigger",
         made_in=situation.file,
     )
+    types = tuple(argument_type(each["FunctionParameter"]["argType"]) for each in tree.get("parameters", ()))
+    if (name, types) in situation.dropped_signatures:
+        situation.made_again.add(name)
     overloads = situation.model.functions.setdefault(name, [])
     if tree.get("replace"):
         overloads[:] = [each for each in overloads if each.made_in is not None and each.arguments != made.arguments]

@@ -45,6 +45,12 @@ def type_of(type_name: Node) -> ColumnType:
     )
 
 
+def argument_type(type_name: Node) -> str:
+    """Of a type what tells functions apart: neither its schema nor its length."""
+    written = type_of(type_name)
+    return f"{'setof ' if type_name.get('setof') else ''}{written.name}{'[]' if written.dimensions else ''}"
+
+
 @lru_cache(maxsize=4096)
 def parse_type(text: str) -> ColumnType:
     """The type that `pg_catalog.format_type` writes so.  Raises `UnreadableSql`."""

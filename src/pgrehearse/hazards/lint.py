@@ -457,6 +457,9 @@ def _at_most_warning(hit: Hit) -> Level:
 def _as_the_file_leaves_it(hit: Hit, situation: Situation) -> Hit | None:
     """A later statement of the same file may give back what an earlier one took."""
     relation = hit.relation
+    if hit.hazard == "drop-function" and hit.names["object"] in {each.written for each in situation.made_again}:
+        unsure = "whether what it answers, and who may call it, is the same"
+        return replace(hit, certain=False, unsure=unsure)
     if relation is None:
         return hit
     match hit.hazard:

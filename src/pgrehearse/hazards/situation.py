@@ -45,6 +45,8 @@ class Situation:
     copied: set[RelationName] = field(default_factory=set)  # all of its rows stand in another table, by this file
     dropped: set[RelationName] = field(default_factory=set)  # tables, by this file
     dropped_functions: set[RelationName] = field(default_factory=set)
+    dropped_signatures: set[tuple[RelationName, tuple[str, ...]]] = field(default_factory=set)
+    made_again: set[RelationName] = field(default_factory=set)  # functions that it dropped, with the same arguments
     dropped_indexes: list[tuple[RelationName, Index]] = field(default_factory=list)  # with their tables
     granted: set[RelationName] = field(default_factory=set)  # sequences and tables that this file grants rights on
     altered_last: RelationName | None = None  # by the statement before
@@ -65,7 +67,8 @@ class Situation:
         self.timezone, self.lock_timeout = None, False
         self.opened_by_file = self.wrapped = False
         self.bridges.clear()
-        self.dropped_views.clear()
+        for gone in (self.dropped_views, self.dropped_signatures, self.made_again):
+            gone.clear()
         for each in (self.copied, self.dropped, self.dropped_functions, self.dropped_indexes, self.granted):
             each.clear()
         self.altered_last = None

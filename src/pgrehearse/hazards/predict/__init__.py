@@ -11,6 +11,8 @@ from pgrehearse.hazards.predict.alter_table import alter_table
 from pgrehearse.hazards.predict.creating import create_table, create_table_as
 from pgrehearse.hazards.predict.disk import headroom
 from pgrehearse.hazards.predict.dropping import drop, drop_database, drop_owned, truncate
+from pgrehearse.hazards.predict.existing import existing_names
+from pgrehearse.hazards.predict.expressions_refused import refused_expressions
 from pgrehearse.hazards.predict.indexes import create_index, reindex
 from pgrehearse.hazards.predict.maintenance import cluster, lock_table, refresh, vacuum
 from pgrehearse.hazards.predict.names import missing_names
@@ -53,6 +55,8 @@ def predict(written: Written, situation: Situation) -> Iterator[Hit]:
     yield from hits
     if not any(hit.hazard == "missing-object" for hit in hits):
         yield from missing_names(written, situation)
+    yield from refused_expressions(written)
+    yield from existing_names(written, situation)
     yield from for_any_statement(written, situation)
     yield from headroom(hits, situation)
     yield from perhaps_fails(written, hits, situation)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from pgrehearse.errors import UnreadableSql
-from pgrehearse.hazards.columns import type_of
+from pgrehearse.hazards.columns import argument_type, type_of
 from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import Function, Relation, RelationKind
@@ -142,7 +142,10 @@ def alter_system(written: Written, situation: Situation) -> Iterator[Hit]:
 def create_function(written: Written, situation: Situation) -> Iterator[Hit]:
     """A function under the name of one that this file dropped: calls with the old arguments fail."""
     name = name_of(written.tree["funcname"])
-    if situation.resolve_function(name) in situation.dropped_functions:
+    resolved = situation.resolve_function(name)
+    inputs = _inputs(written.tree)
+    same = inputs is not None and (resolved, tuple(each for _, each in inputs)) in situation.dropped_signatures
+    if resolved in situation.dropped_functions and not same:
         names = {"object": name.written, "statement": written.on_one_line}
         yield Hit(hazard="function-signature-change", relation=None, names=names)
     if written.tree.get("replace"):
@@ -169,7 +172,11 @@ def _not_to_be_replaced(known: Function, tree: Node) -> str | None:
         return None  # another overload
     if any(was and was != name for (was, _), (name, _) in zip(before, now, strict=True)):
         return "an argument has another name"
-    if "returnType" in old and "returnType" in tree and _bare(old["returnType"]) != _bare(tree["returnType"]):
+    if (
+        "returnType" in old
+        and "returnType" in tree
+        and argument_type(old["returnType"]) != argument_type(tree["returnType"])
+    ):
         return "it returns another type"
     return None
 
@@ -181,13 +188,7 @@ def _inputs(tree: Node) -> list[tuple[str, str]] | None:
         each.get("mode", "FUNC_PARAM_DEFAULT") not in ("FUNC_PARAM_DEFAULT", "FUNC_PARAM_IN") for each in parameters
     ):
         return None
-    return [(each.get("name", ""), _bare(each["argType"])) for each in parameters]
-
-
-def _bare(type_name: Node) -> str:
-    """Of a type what tells functions apart: neither its schema nor its length."""
-    written = type_of(type_name)
-    return f"{'setof ' if type_name.get('setof') else ''}{written.name}{'[]' if written.dimensions else ''}"
+    return [(each.get("name", ""), argument_type(each["argType"])) for each in parameters]
 
 
 def create_enum(written: Written, situation: Situation) -> Iterator[Hit]:

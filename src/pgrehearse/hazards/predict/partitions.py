@@ -163,7 +163,12 @@ def partition_of(
     if situation.exists(parent_name) is False:
         yield Hit(hazard="missing-object", relation=None, names=names | {"object": parent_name.written}, even_new=True)
         return
-    other = overlapped(situation, situation.relation(parent_name), written.tree.get("partbound", {}), child)
+    parent = situation.relation(parent_name)
+    if parent.has_default_partition and written.tree.get("partbound", {}).get("is_default"):
+        refused = {"command": "a second DEFAULT partition", "object": parent_name.written}
+        yield Hit(hazard="statement-refused", relation=None, names=refused, even_new=True)
+        return
+    other = overlapped(situation, parent, written.tree.get("partbound", {}), child)
     if other is not None:
         yield _refuse_overlap(child, other)
         return

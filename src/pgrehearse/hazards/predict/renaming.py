@@ -44,6 +44,8 @@ def rename(written: Written, situation: Situation) -> Iterator[Hit]:
         new_qualified = relation.beside(new)
         if renamed == "OBJECT_TABLE":
             names = {"table": relation.written, "new": quoted(new), "new_qualified": new_qualified}
+            if situation.relation(relation).partition_of is not None:
+                certain, unsure = False, "whether anybody names the partition, and not its parent"
             yield Hit(hazard="rename-table", relation=relation, names=names, certain=certain, unsure=unsure)
             return
         if renamed == "OBJECT_COLUMN":

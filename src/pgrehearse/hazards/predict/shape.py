@@ -7,8 +7,6 @@ from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, quoted
 from pgrehearse.hazards.tree import Node
 
-_OF_VALUES = frozenset({"AT_DropColumn", "AT_AlterColumnType"})
-
 
 def refused_by_shape(situation: Situation, table: RelationName, relation: Relation, command: Node) -> Hit | None:
     """The refusal of one command, as far as the shape is known; source: ATPrepDropColumn … in tablecmds.c."""
@@ -21,6 +19,9 @@ def refused_by_shape(situation: Situation, table: RelationName, relation: Relati
             why = f"ADD COLUMN to a partition of {relation.partition_of.written}"
         case "AT_DropNotNull":
             why = _null(relation, name)
+        case "AT_ColumnDefault" if (column := relation.columns.get(name)) is not None and "def" in command:
+            if column.generated or column.identity:
+                why = f"SET DEFAULT for {quoted(name)}, which is a generated or an identity column"
         case "AT_DropConstraint":
             known = relation.constraints.get(name)
             if known is not None and known.inherited:

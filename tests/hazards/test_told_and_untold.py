@@ -1,0 +1,189 @@
+"""Statements of another shop than the corpus's: what lint must tell of them, and what it must not call an error.
+
+Each was run on PostgreSQL 15 and 18 before it was written down here: whether it failed, what values went, and which of
+the application's statements broke.  `shop_cases/setup.sql` makes the tables.
+"""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.hazard_corpus import SETTINGS
+
+from pgrehearse.hazards.against import read_catalog
+from pgrehearse.hazards.finding import Level
+from pgrehearse.hazards.lint import LintResult, lint_files
+from pgrehearse.hazards.model import Model
+from pgrehearse.migrations.limits import TransactionMode
+from pgrehearse.migrations.migration import Migration, SourceKind
+from pgrehearse.postgres.binaries import require_server
+from pgrehearse.postgres.connect import connect
+from pgrehearse.postgres.local_server import LocalServer
+
+SETUP = Path(__file__).parent / "shop_cases" / "setup.sql"
+IN_SAME = "validate-in-same-transaction"
+REMADE = """
+    DROP VIEW crm.v_active;
+    CREATE VIEW crm.v_active AS SELECT customer_id, mail, full_name, phone FROM crm.customer WHERE active;
+    GRANT SELECT ON crm.v_active TO PUBLIC;
+"""
+SWALLOWED = """
+    DO $$ BEGIN ALTER TABLE crm.dup ADD UNIQUE (a); EXCEPTION WHEN OTHERS THEN RAISE NOTICE 'no'; END $$
+"""
+COPIED = """
+    ALTER TABLE crm.invoice ADD COLUMN memo_text text;
+    UPDATE crm.invoice SET memo_text = memo;
+    ALTER TABLE crm.invoice DROP COLUMN memo;
+"""
+
+
+def lint(text: str, model: Model | None = None) -> LintResult:
+    migration = Migration(version="x", name="x", path="x.sql", kind=SourceKind.AD_HOC, content=text.encode())
+    return lint_files([migration], model=model, transaction=TransactionMode.FILE)
+
+
+def told(result: LintResult, level: Level = Level.WARNING) -> set[str]:
+    return {finding.hazard for finding in result.findings if finding.level.reaches(level)}
+
+
+@pytest.mark.parametrize(
+    ("text", "hazard"),
+    [
+        ("ALTER TABLE tenant_doc DISABLE ROW LEVEL SECURITY", "disable-row-security"),
+        ("ALTER PUBLICATION pub_all DROP TABLE crm.audit", "publication-loses-table"),
+        ("ALTER PUBLICATION pub_all DROP TABLES IN SCHEMA crm", "publication-loses-table"),
+        ("ALTER PUBLICATION pub_all SET TABLE crm.invoice", "publication-loses-table"),
+        ("ALTER TYPE crm.addr_t DROP ATTRIBUTE zip", "drop-attribute"),
+        ("ALTER TYPE crm.addr_t RENAME ATTRIBUTE zip TO postcode", "rename-other"),
+        ("ALTER TABLE crm.invoice ALTER doubled SET EXPRESSION AS (amount * 3)", "set-expression"),
+        ("ALTER VIEW crm.v_active RENAME COLUMN mail TO email", "rename-column"),
+        ("ALTER TABLE crm.customer DROP CONSTRAINT credit_ok", "drop-constraint"),
+        ("ALTER TABLE crm.customer DROP CONSTRAINT customer_mail_key", "drop-constraint-used-by-upsert"),
+        ("ALTER DOMAIN crm.mail_d DROP CONSTRAINT mail_d_check", "drop-constraint"),
+        ("ALTER DOMAIN crm.mail_d VALIDATE CONSTRAINT short", "domain-add-constraint"),
+        ("INSERT INTO t VALUES (1, 'n') ON CONFLICT (id) DO UPDATE SET v = excluded.v", "update-rows"),
+        ("UPDATE crm.dup d SET b = x.b FROM crm.dup x WHERE x.b = d.a", "update-rows"),
+        ("UPDATE crm.invoice i SET memo = 'no' FROM crm.customer c WHERE c.memo IS NULL", "update-rows"),
+        ("SELECT lo_unlink(oid) FROM pg_largeobject_metadata", "large-objects-lost"),
+        ("ALTER TABLE crm.customer ALTER span TYPE interval(0)", "lossy-type-change"),
+        ("ALTER TABLE a ADD CONSTRAINT c CHECK (i > 0) NOT VALID, VALIDATE CONSTRAINT c", IN_SAME),
+        ("ALTER TABLE a ADD COLUMN i int, VALIDATE CONSTRAINT c", IN_SAME),
+        ("ALTER TYPE t ADD VALUE 'new'; ALTER TABLE a ALTER s SET DEFAULT 'new'", "enum-add-value-used-same-tx"),
+        ("ALTER TABLE a ADD CHECK (id IN (SELECT id FROM b))", "statement-refused"),
+        ("ALTER TABLE a ADD COLUMN y int DEFAULT id", "statement-refused"),
+        ("ALTER TABLE a ADD COLUMN y int DEFAULT 'abc'", "statement-refused"),
+        ("ALTER TABLE a ALTER y SET DEFAULT (SELECT 'x')", "statement-refused"),
+    ],
+)  # fmt: skip
+def test_the_text_tells(text: str, hazard: str) -> None:
+    assert hazard in told(lint(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BEGIN; DROP TABLE bare.thing; ROLLBACK;",
+        "SAVEPOINT a; DROP TABLE bare.thing; ROLLBACK TO SAVEPOINT a; ALTER TABLE bare.thing ADD COLUMN ok int;",
+        "ALTER TABLE account ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON account USING (true);",
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+        "UPDATE crm.invoice AS i SET memo = i.memo, paid = COALESCE(i.paid, false)",
+        "UPDATE crm.invoice i SET memo = 'none' WHERE i.memo IS NULL",
+        "ALTER TABLE crm.audit ADD COLUMN z int DEFAULT '5', ADD COLUMN y text DEFAULT 'abc'",
+        "DROP FUNCTION f(int); CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 2'",
+        REMADE,
+    ],
+)
+def test_the_text_calls_it_no_error(text: str) -> None:
+    assert told(lint(text), Level.ERROR) == set()
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Model]:
+    """The shop's catalog, which may be asked about its rows."""
+    with (
+        LocalServer.create(require_server(18), settings=SETTINGS | {"wal_level": "logical"}) as server,
+        connect(server.conninfo(), verb="test") as connection,
+    ):
+        connection.execute("CREATE ROLE app_user")
+        connection.execute(SETUP.read_bytes())
+        connection.execute("ANALYZE")
+        with connection.transaction():
+            yield read_catalog(connection)
+
+
+def own(model: Model) -> Model:
+    """A copy for one file."""
+    alone = copy.copy(model)
+    alone.data = None
+    alone = copy.deepcopy(alone)
+    alone.data = model.data
+    return alone
+
+
+FAILS = [
+    "ALTER TABLE metric DROP COLUMN at",
+    "ALTER TABLE metric ALTER at TYPE timestamp",
+    "ALTER TABLE truck DROP COLUMN wheels",
+    "ALTER TABLE truck ALTER wheels TYPE bigint",
+    "ALTER TABLE metric_2023 ADD COLUMN extra int",
+    "ALTER TABLE bare.thing ALTER id DROP NOT NULL",
+    "ALTER TABLE crm.customer ALTER customer_id DROP NOT NULL",
+    "ALTER TABLE crm.invoice ALTER doubled SET DEFAULT 5",
+    "DROP INDEX crm.customer_mail_key",
+    "DROP TABLE crm.v_active",
+    "DROP TABLE vehicle",
+    "CREATE TABLE r PARTITION OF region FOR VALUES IN ('de')",
+    "CREATE TABLE m PARTITION OF metric FOR VALUES FROM ('2024-06-01') TO ('2025-06-01')",
+    "CREATE TABLE m PARTITION OF metric DEFAULT",
+    "ALTER TABLE region ATTACH PARTITION region_as FOR VALUES IN ('us')",
+    "CREATE OR REPLACE FUNCTION crm.rate(p int) RETURNS text LANGUAGE sql AS 'SELECT p::text'",
+    "CREATE OR REPLACE FUNCTION crm.rate(x int) RETURNS int LANGUAGE sql AS 'SELECT x'",
+    "CREATE OR REPLACE VIEW crm.v_active AS SELECT customer_id::text AS customer_id, mail, full_name FROM crm.customer",
+    "ALTER FUNCTION crm.no_such(int) RENAME TO x",
+    "CREATE SCHEMA crm",
+    "CREATE TYPE crm.tier_t AS ENUM ('a')",
+    "CREATE SEQUENCE ticket_seq",
+    "CREATE TRIGGER customer_stamp BEFORE UPDATE ON crm.customer FOR EACH ROW EXECUTE FUNCTION crm.stamp()",
+    "ALTER TYPE crm.tier_t RENAME VALUE 'nope' TO 'yep'",
+    "ALTER TYPE crm.tier_t ADD VALUE 'x' AFTER 'nope'",
+]
+RUNS = [
+    "ALTER TABLE crm.customer DROP CONSTRAINT credit_ok, ADD CONSTRAINT credit_ok CHECK (credit >= -10)",
+    "ALTER TABLE crm.audit ADD COLUMN z int DEFAULT 5, ALTER COLUMN z SET NOT NULL",
+    "ALTER TABLE crm.audit ADD CONSTRAINT c CHECK (id > 0) NOT VALID, VALIDATE CONSTRAINT c",
+    "ALTER TABLE bare.thing DROP CONSTRAINT thing_pkey, ADD CONSTRAINT thing_pk PRIMARY KEY (id)",
+    "TRUNCATE crm.vacant",
+    "BEGIN; DROP TABLE bare.thing; ROLLBACK;",
+    "CREATE TABLE r PARTITION OF region FOR VALUES IN ('za')",
+    "CREATE OR REPLACE FUNCTION crm.rate(p int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT p * 3'",
+    REMADE,
+    SWALLOWED,
+]
+
+
+def _fails(result: LintResult) -> bool:
+    return any(each.level is Level.ERROR and "fails" in {one.value for one in each.classes} for each in result.findings)
+
+
+@pytest.mark.pg("== 18")
+def test_a_catalog_tells_what_is_refused(shop: Model) -> None:
+    assert [text for text in FAILS if not _fails(lint(text, own(shop)))] == []
+
+
+@pytest.mark.pg("== 18")
+def test_a_catalog_calls_what_runs_no_error(shop: Model) -> None:
+    assert [text for text in RUNS if told(lint(text, own(shop)), Level.ERROR)] == []
+
+
+@pytest.mark.pg("== 18")
+def test_a_catalog_tells_what_is_lost_all_the_same(shop: Model) -> None:
+    """Where an alarm about something else must not hide it."""
+    same_name = "ALTER TABLE crm.invoice DROP COLUMN memo, ADD COLUMN memo varchar(10)"
+    assert "drop-column" in told(lint(same_name, own(shop)), Level.ERROR)
+    assert "drop-column" in told(lint(COPIED, own(shop)), Level.ERROR)
+    assert "revoke" in told(lint("DROP OWNED BY app_user", own(shop)), Level.ERROR)
+    shorter = lint("ALTER TABLE crm.customer ALTER contact TYPE varchar(200)", own(shop))
+    assert "change-column-type" in told(shorter, Level.ERROR)
+    berlin = "ALTER TABLE crm.customer ALTER local_ts TYPE timestamptz USING local_ts AT TIME ZONE 'Europe/Berlin'"
+    assert "lossy-type-change" in told(lint(berlin, own(shop)), Level.ERROR)
