@@ -68,13 +68,16 @@ def find_fates(before: Schema, after: Schema) -> Fates:
         else:
             kept = _outside(then) == _outside(found)
         names[kept][then.kind].add(_bare(then.name))
+    numbered = {
+        f"{column.relation}.{column.name}"
+        for column in after.of_kind(ObjectKind.COLUMN)
+        if "default" in column.attributes or "identity" in column.attributes
+    }
     return Fates(
         gone={kind: frozenset(found) for kind, found in names[False].items()},
         kept={kind: frozenset(found) for kind, found in names[True].items()},
         renumbered=frozenset(
-            each.name
-            for each in before.of_kind(ObjectKind.SEQUENCE)
-            if each.attributes.get("owned by") in {f"{now.relation}.{now.name}" for now in _filled(after)}
+            each.name for each in before.of_kind(ObjectKind.SEQUENCE) if each.attributes.get("owned by") in numbered
         ),
         filled=_find_filled(before, after),
     )
