@@ -55,3 +55,10 @@ def test_what_libpq_cannot_read_is_refused_without_repeating_it(text: str) -> No
         Conninfo.parse(text)
     assert "secret" not in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {} "])
+def test_a_variable_s_line_end_is_no_part_of_the_database_s_name(around: str) -> None:
+    conninfo = Conninfo.parse(around.format("postgresql://bob@db.example.com/shop"))
+    assert conninfo.address == "db.example.com/shop"
+    assert conninfo_to_dict(conninfo.text)["dbname"] == "shop"

@@ -30,6 +30,10 @@ class Conninfo:
         """Read a URL or keyword string; raises `MalformedConninfo` without echoing the text."""
         if not text.strip():
             raise MalformedConninfo("the URL is empty")
+        if text.lstrip().startswith(
+            ("postgresql://", "postgres://")
+        ):  # libpq would take a variable's line end for a part of the database's name
+            text = text.strip()
         try:
             given = conninfo_to_dict(text)
         except (psycopg.ProgrammingError, UnicodeError) as error:
