@@ -149,6 +149,24 @@ def test_a_user_who_may_not_read_everything(
     assert states(ledger) == ["clone-intended", "clone-dropped"] * 2
 
 
+@pytest.mark.pg(">= 15")
+def test_a_sequence_that_the_user_may_not_read(database: Conninfo, server: LocalServer, pair_of: MakePair) -> None:
+    """pg_dump tells it otherwise since 18."""
+    reader = f"{database.database}_reader"
+    with connect(database, verb="test") as session:
+        session.execute("CREATE TABLE counted (id serial PRIMARY KEY)")
+        session.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'x'").format(sql.Identifier(reader)))
+        session.execute(sql.SQL("GRANT SELECT ON counted TO {}").format(sql.Identifier(reader)))
+        try:
+            error = refusal(pair_of(server.conninfo(str(database.database), user=reader, password="x"), None))
+        finally:
+            session.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(reader)))
+            session.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(reader)))
+    assert isinstance(error, SourceUnreadable)
+    assert "counted_id_seq" in str(error)
+    assert "pg_read_all_data" in error.remedy
+
+
 @pytest.mark.pg("== 15")
 def test_an_extension_that_the_target_lacks_and_versions_that_differ(
     production: LocalServer, database: Conninfo, pair_of: MakePair, ledger: ReleaseLedger

@@ -207,7 +207,7 @@ _KNOWN: tuple[tuple[str, type[PgRehearseError], str | None], ...] = (
      "Copy as a superuser, the tables' owner or a role with BYPASSRLS: row-level security would hide rows."),
     (r"No space left on device|could not extend file|could not write .*: Disk quota", CloneFailed,
      "Free disk space, or name another directory with clone.directory, then run again; the copy was dropped."),
-    (r"permission denied", SourceUnreadable, None),
+    (r"permission denied|may lack SELECT privilege", SourceUnreadable, None),  # the latter of a sequence, since 18
     (r"conflict with recovery", CloneFailed,
      "The replica cancelled the copy to keep up with its primary: raise max_standby_streaming_delay "
      "or set hot_standby_feedback = on, or copy from the primary."),
