@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,7 @@ def run_promotion(
     gate: Callable[[], Gate] = Gate,
     rest: Callable[[], Gate] = Gate,
     secure: Callable[[], tuple[Proof, ...]] = lambda: (),
+    require: Callable[[Sequence[Proof]], None] = lambda _proofs: None,
     told: list[str] | None = None,
 ) -> Promotion:
     """`promote` with a gate that is open, and nothing but images to take it back with."""
@@ -114,7 +115,7 @@ def run_promotion(
         releases=releases,
         now=utc_now,
         nonce=lambda: secrets.token_hex(4),
-        around=Around(gate=gate, rest=rest, secure=secure, require=lambda _proofs: None),
+        around=Around(gate=gate, rest=rest, secure=secure, require=require),
         progress=Silent(),
         tell=(told if told is not None else []).append,
     )

@@ -19,6 +19,7 @@ from pgrehearse.errors import (
 )
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect, scrub
+from pgrehearse.postgres.identity import read_identity
 from pgrehearse.postgres.pooler import require_session
 from pgrehearse.progress import Progress
 from pgrehearse.release.anchor import write_anchor
@@ -52,6 +53,8 @@ REST_REMEDY = (
     "Then `pgrehearse resume` goes on; or take back what is applied: `pgrehearse rollback`; or, where no file is "
     "half-way, rehearse what is left anew."
 )
+
+PRIMARY_REMEDY = "Nothing was written.  Give the address of the primary, after a failover of the new one."
 
 
 def promote(
@@ -91,6 +94,9 @@ def _promote_or_go_on(
 ) -> Promotion:
     require_session(request.production)
     with connect(request.production, verb="promote") as session:
+        if read_identity(session).in_recovery:
+            message = f"{request.production.address} is a standby: nothing can be promoted to it"
+            raise GateClosed(message, remedy=PRIMARY_REMEDY)
         key = database_key(session)
     fenced = find_standing(releases, key)
     if request.fence or fenced is not None:

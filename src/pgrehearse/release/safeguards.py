@@ -10,6 +10,7 @@ from pgrehearse.errors import (
 )
 from pgrehearse.release.backup.writes import Counters, read_counters
 from pgrehearse.release.destroyed_once import find_destroyed_twice
+from pgrehearse.release.promotion import read_position
 from pgrehearse.release.promotion_run import IMAGES, RECOVERABILITY, Run, image_json
 from pgrehearse.release.recoverability import DUMP, EXTERNAL, Proof
 from pgrehearse.release.written import written_tables
@@ -30,13 +31,14 @@ def secure_first(run: Run, *, going_on: bool) -> tuple[tuple[Proof, ...], Counte
             run.around.require(proofs)
         return proofs, Counters.from_json(recorded["counters"])
     counters = read_counters(run.session)
-    began_at = run.now().isoformat()
+    began_at, timeline = run.now().isoformat(), read_position(run.session).timeline
     made: list[Proof] = []
 
     def work() -> Mapping[str, Any]:
         made.extend(run.around.secure())
         return {
             "began_at": began_at,
+            "timeline": timeline,
             "proofs": [proof.as_json() for proof in made],
             "counters": counters.as_json(),
         }
@@ -53,8 +55,16 @@ def _proofs_of(recorded: Mapping[str, Any]) -> tuple[Proof, ...]:
 
 
 def _still_counts(run: Run, recorded: Mapping[str, Any]) -> bool:
-    """Made not long ago, and within reach: the run may have been another machine's, with another clock and disk."""
+    """Made not long ago, and within reach: the run may have been another machine's, with another clock and disk.
+
+    Nor of another timeline: what a failover lost is in such a backup, and its counters are another server's.
+    """
     if abs(run.now() - datetime.fromisoformat(recorded["began_at"])) >= PROOFS_LAST:
+        return False
+    assert run.unfinished is not None
+    then, now = recorded.get("timeline", run.unfinished.position.timeline), read_position(run.session).timeline
+    if then != now:
+        run.tell(f"what was secured on timeline {then} is not what timeline {now} holds: it is secured again")
         return False
     away = [
         proof for proof in _proofs_of(recorded) if proof.way == DUMP and not Path(proof.facts["directory"]).is_dir()

@@ -12,6 +12,7 @@ import psycopg
 from pgrehearse.errors import NoWayBack, ServerUnreachable
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect, scrub
+from pgrehearse.postgres.identity import read_identity
 from pgrehearse.postgres.pooler import require_session
 from pgrehearse.progress import Progress
 from pgrehearse.release.anchor import write_anchor
@@ -119,6 +120,9 @@ def _take_back(
         tell(f"{fenced.told}; taking the promotion back lifts it")
     with ExitStack() as stack:
         session = stack.enter_context(connect(request.production, verb="rollback"))
+        if not dry_run and read_identity(session).in_recovery:
+            message = f"{request.production.address} is a standby: nothing can be taken back there"
+            raise NoWayBack(message, remedy="Nothing was done.  Give the primary's address.")
         name = f"promote {request.promotion.key}"
         lease: Lease | None = None
         held_by: str | None = None

@@ -1,0 +1,94 @@
+"""A promotion that goes on where another server, or another machine, has taken over."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.promoting import rehearse_folder, request_for, run_promotion
+from tests.support.replication import start_replicating, start_sibling
+
+from pgrehearse.errors import BackupDamaged, GateClosed
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.postgres.connect import Connection, connect, fetch_value
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.release.recoverability import DUMP, Proof
+
+pytestmark = pytest.mark.pg("== 18")
+
+PLAN = "ALTER TABLE t ADD COLUMN note text;"
+TABLE = "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)"
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Iterator[ReleaseLedger]:
+    with ReleaseLedger.open(tmp_path / "ledger.db") as opened:
+        yield opened
+
+
+class Backups:
+    """Proofs of dumps whose directories are there; the run that made the first one stops behind it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.made: list[Path] = []
+        self._directory = directory
+
+    def secure(self) -> tuple[Proof, ...]:
+        made = self._directory / f"backup-{len(self.made)}"
+        made.mkdir()
+        self.made.append(made)
+        return (Proof(way=DUMP, summary="dump", facts={"backup": made.name, "directory": str(made)}),)
+
+    def stop_first(self, _proofs: object) -> None:
+        if len(self.made) == 1:
+            raise BackupDamaged("stopped here")
+
+
+def test_a_backup_that_is_on_another_machine_is_made_again(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger
+) -> None:
+    connection.execute(TABLE.encode())
+    receipt, source = rehearse_folder(tmp_path, database, uat, PLAN)
+    request, backups = request_for(database, receipt, source), Backups(tmp_path)
+    for _ in range(2):  # the second time the first one's is there, and asked for
+        with pytest.raises(BackupDamaged):
+            run_promotion(request, releases, secure=backups.secure, require=backups.stop_first)
+    assert len(backups.made) == 1
+    backups.made[0].rmdir()
+    told: list[str] = []
+    promotion = run_promotion(request, releases, secure=backups.secure, require=backups.stop_first, told=told)
+    assert f"the backup backup-0 is not in {backups.made[0]} here: another is made" in told
+    assert [proof["facts"]["backup"] for proof in promotion.proofs] == ["backup-1"]
+
+
+def test_a_standby_is_refused_and_what_took_over_is_secured_anew(
+    uat: LocalServer, tmp_path: Path, releases: ReleaseLedger
+) -> None:
+    primary = start_replicating(18)
+    standby = None
+    try:
+        production = primary.conninfo()
+        with connect(production, verb="test") as session:
+            session.execute(TABLE.encode())
+        receipt, source = rehearse_folder(tmp_path, production, uat, PLAN)
+        standby = start_sibling(primary, standby=True)
+        after = request_for(standby.conninfo(), receipt, source)
+        with pytest.raises(GateClosed, match="is a standby: nothing can be promoted to it"):
+            run_promotion(after, releases)
+        assert releases.entries() == ()
+        backups = Backups(tmp_path)
+        with pytest.raises(BackupDamaged):
+            run_promotion(
+                request_for(production, receipt, source), releases, secure=backups.secure, require=backups.stop_first
+            )
+        with connect(standby.conninfo(), verb="test") as session:
+            assert fetch_value(session, "SELECT pg_catalog.pg_promote(true, 30)")
+        told: list[str] = []
+        done = run_promotion(after, releases, secure=backups.secure, require=backups.stop_first, told=told)
+        assert "what was secured on timeline 1 is not what timeline 2 holds: it is secured again" in told
+        assert [proof["facts"]["backup"] for proof in done.proofs] == ["backup-1"]
+        assert len(releases.entries(kind="promotion-begun")) == 1
+    finally:
+        for server in (standby, primary):
+            if server is not None:
+                server.wipe()
