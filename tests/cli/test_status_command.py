@@ -61,6 +61,9 @@ def test_pending_is_well_and_check_makes_it_a_no(database: Conninfo, folder: Pat
     assert "prd: db against pgrehearse.migrations" in done.stdout
     assert "1 to rehearse: `pgrehearse run`" in done.stdout
     assert status(folder, "--check", url=database.text).returncode == 1
+    (folder / "pgrehearse.toml").unlink()
+    done = status(folder, "env:PRD_URL", "db", url=database.text)
+    assert "1 to rehearse: `pgrehearse run --source env:PRD_URL --migrations db`" in done.stdout
 
 
 @pytest.mark.pg("== 18")

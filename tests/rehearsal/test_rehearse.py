@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.support.schemas import validate_answer
 
+from pgrehearse.errors import CloneFailed
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
@@ -203,6 +204,23 @@ def test_a_role_that_may_not_create_namespaces_can_rehearse_what_needs_progress(
     assert receipt.document["grade"]["full"] is False
     assert "may not create the migration ledger" in receipt.document["grade"]["why_not"][0]
     connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+@pytest.mark.pg("== 18")
+def test_an_event_trigger_that_refuses_an_administrators_ledger_is_told(
+    tmp_path: Path, connection: Connection, database: Conninfo
+) -> None:
+    role = f"owner_{database.database}"
+    connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
+    connection.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {role}")
+    connection.execute("""
+        CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'only by ticket'; END $$;
+        CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('CREATE SCHEMA') EXECUTE FUNCTION refuse();
+    """)
+    (tmp_path / "m.sql").write_text("CREATE TABLE t (id int);")
+    with pytest.raises(CloneFailed, match=r"refuses to make pgrehearse\.migrations: only by ticket \(PL/pgSQL"):
+        run(tmp_path, database, None, files=(tmp_path / "m.sql",), role=role)
+    connection.execute(f"DROP EVENT TRIGGER refuse; DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 # --- what is not measured is never a yes ---------------------------------------------------------------------------

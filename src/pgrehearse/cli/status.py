@@ -133,5 +133,9 @@ def _show(status: "Status", database: "ResolvedDatabase", *, show_all: bool, is_
     if status.is_well and is_quiet:
         console.print()
         pending = len(status.pending.migrations)
-        well = "All is well" + (f"; {pending} to rehearse: `pgrehearse run`." if pending else ", nothing is pending.")
+        run = "pgrehearse run"
+        if database.environment is None:
+            source = database.label if database.label.startswith("env:") else "URL"
+            run += f" --source {source} --migrations {status.path}"
+        well = "All is well" + (f"; {pending} to rehearse: `{run}`." if pending else ", nothing is pending.")
         console.print(Text(well, style="green"))

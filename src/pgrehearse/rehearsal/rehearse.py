@@ -5,9 +5,11 @@
 
 import getpass
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 
+import psycopg
 from psycopg import sql
 
 from pgrehearse.clones.pair import ClonePair, make_pair
@@ -15,7 +17,14 @@ from pgrehearse.data.loss import compare_data
 from pgrehearse.data.proof import Proof
 from pgrehearse.data.sizes import read_table_sizes
 from pgrehearse.data.untouched import read_baseline
-from pgrehearse.errors import CloneLost, CommitOutcomeUnknown, ConnectionLost, MigrationFailed, UnreadableSql
+from pgrehearse.errors import (
+    CloneFailed,
+    CloneLost,
+    CommitOutcomeUnknown,
+    ConnectionLost,
+    MigrationFailed,
+    UnreadableSql,
+)
 from pgrehearse.hazards.allow import read_allows
 from pgrehearse.hazards.trace import Tracer
 from pgrehearse.ledger import ReleaseLedger
@@ -237,7 +246,7 @@ def _prepare_ledger(pair: ClonePair, seen: Seen) -> None:
         if fetch_value(session, MAY_CREATE_SCHEMA):
             return
         missing = not ledger.exists(session)
-    with pair.session("clone", "apply") as admin, admin.transaction():
+    with pair.session("clone", "apply") as admin, _told_when_refused(ledger.table), admin.transaction():
         ledger.create(admin)
         ProgressTable(ledger=ledger.table).create(admin)
         for namespace in {ledger.place.namespace, OWN_NAMESPACE} if missing else {OWN_NAMESPACE}:
@@ -247,6 +256,21 @@ def _prepare_ledger(pair: ClonePair, seen: Seen) -> None:
     lowered = f"role {pair.role} may not create the migration ledger {ledger.table} in production"
     if missing and lowered not in seen.lowered:
         seen.lowered.append(lowered)
+
+
+@contextmanager
+def _told_when_refused(table: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.OperationalError:
+        raise  # the line was cut, or a lock was not to be had
+    except psycopg.Error as error:  # an event trigger of the team's, most likely
+        context = (error.diag.context or "").partition("\n")[0]
+        raise CloneFailed(
+            f"the clone refuses to make {table}: {str(error.diag.message_primary or error).strip()}"
+            f"{f' ({context})' if context else ''}",
+            remedy=f"Let what refuses it (an event trigger: \\dy in psql) allow {table}: production has it too.",
+        ) from error
 
 
 def _compare(pair: ClonePair, seen: Seen, progress: Progress) -> None:
