@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 import pytest
+from tests.support.applying import rows, wait_until
 from tests.support.drizzle_kit import DrizzleKit, apply_pending, dump, read
 
 from pgrehearse.migrations.observer import NoObserver, Running
@@ -19,6 +20,9 @@ pytestmark = pytest.mark.pg("== 18")  # the circle itself is tested on all major
 WAITING = """
 SELECT count(*) FROM pg_locks
 WHERE relation = 'drizzle.__drizzle_migrations'::regclass AND NOT granted AND mode = 'AccessShareLock'
+"""
+OURS = """
+SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pgrehearse:migrate%'
 """
 EFFECTS = "SELECT array_agg(what ORDER BY what) FROM effects"
 WAIT_S = 40
@@ -167,6 +171,7 @@ def test_killed_between_files_the_rerun_completes_and_drizzle_agrees(
         timeout=WAIT_S,
     )
     assert killed.returncode == -signal.SIGKILL
+    wait_until(lambda: not rows(connection, OURS))  # the server notices when it next looks at the line
     status = read(database, kit)
     assert [each.state.value for each in status.migrations][:killed_in] == ["applied"] * killed_in
     assert status.counts["applied"] == killed_in

@@ -62,10 +62,14 @@ def byte_proxy(server: LocalServer) -> Iterator[Conninfo]:
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     target = f"{server.socket_directory}/.s.PGSQL.5432"
-    threading.Thread(target=_accept, args=(listener, target), daemon=True).start()
+    accepting = threading.Thread(target=_accept, args=(listener, target), daemon=True)
+    accepting.start()
     try:
         yield server.conninfo().replaced(host="localhost", hostaddr="127.0.0.1", port=port, gssencmode="disable")
     finally:
+        # close() alone leaves accept() waiting, which may go on with whatever socket has the file's number next.
+        listener.shutdown(socket.SHUT_RDWR)
+        accepting.join()
         listener.close()
 
 
