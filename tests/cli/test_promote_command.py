@@ -104,7 +104,7 @@ def tamper_with_the_receipt(shop: Shop, digest: str) -> tuple[str, ...]:
         (body,) = ledger.execute(
             "SELECT body FROM entries WHERE kind = 'receipt' AND subject = ?", (digest,)
         ).fetchone()
-        changed = re.sub(r'"sha256":"[0-9a-f]', '"sha256":"0', body)
+        changed = re.sub(r'"sha256":"([0-9a-f])', lambda digit: f'"sha256":"{"0" if digit[1] != "0" else "1"}', body)
         ledger.execute("UPDATE entries SET body = ? WHERE kind = 'receipt' AND subject = ?", (changed, digest))
     ledger.close()
     return (digest[:12],)
@@ -125,7 +125,8 @@ def approval_by_hand(shop: Shop, digest: str) -> tuple[str, ...]:
     behind_the_triggers(
         shop,
         "INSERT INTO entries (at, kind, subject, body, digest) "
-        "SELECT at, kind, subject, body, 'f' || substr(digest, 2) FROM entries WHERE kind = 'approval'",
+        "SELECT at, kind, subject, body, iif(digest LIKE 'f%', 'e', 'f') || substr(digest, 2) "
+        "FROM entries WHERE kind = 'approval'",
     )
     return (digest[:12],)
 
