@@ -18,6 +18,7 @@ from pgrehearse.migrations.limits import Limits, TransactionMode
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.migrations.observer import NoObserver, Observer
+from pgrehearse.migrations.run_segments import run_segments
 from pgrehearse.migrations.runner import Runner, Settings
 from pgrehearse.migrations.runner_lock import take_turn
 from pgrehearse.migrations.segments import PendingFile, compile_segments
@@ -101,7 +102,7 @@ def _apply(settings: Settings, files: Sequence[PendingFile], resolve: Mapping[st
             with runner:
                 pending = find_pending(runner, files, resolve)
                 settings.observer.under_lock(guard, pending.files)
-                runner.run(pending.files)
+                run_segments(runner, pending.files)
             require_recorded(runner, guard, pending.files, pending.recorded)
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted; {runner.state()}") from None

@@ -1,21 +1,16 @@
 """A statement that refuses a transaction: its start is committed before it runs, its end afterwards."""
 
-from __future__ import annotations
-
 from itertools import count
-from typing import TYPE_CHECKING
 
 from pgrehearse.errors import Interrupted, StateUnknown
 from pgrehearse.migrations import failure
 from pgrehearse.migrations.execution import Refused, run_statement
+from pgrehearse.migrations.ledger_wall import Executor
 from pgrehearse.migrations.recording import commit, record
 from pgrehearse.migrations.resume import CONCURRENT_KINDS, Outcome, find_kept_invalid, read_facts, settle
+from pgrehearse.migrations.runner import Runner
 from pgrehearse.migrations.segments import Part, Segment
 from pgrehearse.migrations.statements import Statement
-
-if TYPE_CHECKING:  # the two tell one story; only this one's types look back
-    from pgrehearse.migrations.ledger_wall import Executor
-    from pgrehearse.migrations.runner import Runner
 
 # After an error these leave nothing behind; a DO or CALL that commits, or CONCURRENTLY, may.
 _MAY_COMMIT = frozenset({"DoStmt", "CallStmt"})

@@ -1,10 +1,7 @@
 """A segment's end: its rows, its COMMIT, and what became of a COMMIT whose answer was lost."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import errors, sql
@@ -19,14 +16,12 @@ from pgrehearse.errors import (
 )
 from pgrehearse.migrations import failure
 from pgrehearse.migrations.execution import Refused, describe, run_statement
+from pgrehearse.migrations.ledger_wall import Executor
 from pgrehearse.migrations.observer import StatementError
+from pgrehearse.migrations.runner import Runner
 from pgrehearse.migrations.segments import Part, Segment, SegmentKind
 from pgrehearse.migrations.session_state import become_recorder, leaves_session_clean
 from pgrehearse.migrations.statements import Statement
-
-if TYPE_CHECKING:  # the runner calls this; only the types look back
-    from pgrehearse.migrations.ledger_wall import Executor
-    from pgrehearse.migrations.runner import Runner
 
 _BACKEND_LIVES = "SELECT 1 FROM pg_catalog.pg_stat_activity WHERE pid = %s"
 
