@@ -88,7 +88,7 @@ def _fits(major: int, *conditions: str) -> bool:
 def _no_second_run() -> Iterator[None]:
     """A rehearsal in a test runs its plan beside traffic only where the test asks for it: each would take a second."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pgrehearse.project.DEFAULT_CONTENTION", "off")
+        patch.setattr("pgrehearse.rehearsing.DEFAULT_CONTENTION", "off")
         yield
 
 

@@ -3,77 +3,41 @@
 The command line, and a program that imports pgrehearse, call these functions and show what they return.
 """
 
-import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pgrehearse.clones.kept import KeptClone
-from pgrehearse.clones.pair import CopyOptions, make_pair
+from pgrehearse.clones.pair import make_pair
 from pgrehearse.clones.record import recorded_clones
 from pgrehearse.config import Config, ResolvedDatabase, find_config, load_config, resolve_database
-from pgrehearse.config_sections import Application, Clone, Environment, Migrations, Queries, Rehearsal
-from pgrehearse.data.proof import Proof
+from pgrehearse.config_sections import Environment, Migrations
 from pgrehearse.errors import ConfigurationError, MalformedConninfo, NothingPending, ProtectedEnvironment
-from pgrehearse.hazards.finding import Level
-from pgrehearse.hazards.suppress import Accepted
 from pgrehearse.ledger import ReleaseLedger
-from pgrehearse.migrations.limits import Limits, TransactionMode
+from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migrate import NOT_COMPARED, Migrated, migrate
 from pgrehearse.migrations.migration import Plan
 from pgrehearse.migrations.sources.find import ad_hoc_source, open_source
 from pgrehearse.migrations.sources.source import Source
-from pgrehearse.migrations.standing import Resolution
 from pgrehearse.migrations.status import Status, read_status
 from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress, Silent
-from pgrehearse.queries.application import read_application
-from pgrehearse.queries.asked import ApplicationAsked, QueriesAsked
-from pgrehearse.queries.compare import QueryLimits
-from pgrehearse.queries.comparison import Thresholds
-from pgrehearse.queries.statistics_view import ORIGIN as STATISTICS
-from pgrehearse.rehearsal.checks import scrubbed_environment
-from pgrehearse.rehearsal.contention import ContentionLevel
 from pgrehearse.rehearsal.receipt import ENTRY_KIND, Receipt, find_receipt
 from pgrehearse.rehearsal.rehearse import rehearse as rehearse_request
-from pgrehearse.rehearsal.request import Request, TeamChecks
+from pgrehearse.rehearsing import RehearsalOptions, Rehearsing
+from pgrehearse.waits import limits_of, read_resolutions
+
+# What others take from here; `rehearsing` and `waits` are its own rooms.
+__all__ = ["MigrateOptions", "Project", "RehearsalOptions", "limits_of", "read_resolutions", "rehearse", "utc_now"]
 
 LEDGER_WITHOUT_CONFIG = ".pgrehearse/ledger.db"
-DEFAULT_JOBS = 2
-NO_WORKLOAD = "none"
-DEFAULT_CONTENTION = ContentionLevel.LIGHT.value
-DEFAULT_STATEMENT_TIMEOUT_S = 3600.0  # of one statement on a clone: a migration that never ends must end
 
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RehearsalOptions:
-    """What `pgrehearse run` was asked for; None: as the configuration has it."""
-
-    source: str | None = None  # an environment's name, env:VARIABLE, or a URL
-    target: str | None = None
-    folder: Path | None = None
-    files: tuple[Path, ...] = ()
-    transaction: str | None = None
-    role: str | None = None
-    level: str = "error"
-    keep: bool = False
-    samples: int = 0
-    jobs: int | None = None
-    statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S
-    way_back: bool = True
-    workload: str | None = None  # "pg_stat_statements", "none", or a file of statements or a log
-    proof: str | None = None
-    application: Path | None = None  # a file of the running application's statements
-    application_role: str | None = None
-    contention: str | None = None  # "off", "light" or "heavy"
-    contention_script: Path | None = None  # for pgbench
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +194,7 @@ class Project:
         origin, plan = self._plan(options, source)
         if not plan.migrations:
             raise NothingPending(f"nothing to rehearse: {source.label} has every migration of {origin.display}")
-        request = self._request(options, source, target, origin, plan)
+        request = self._rehearsing(source).request(options, target=target, origin=origin, plan=plan)
         with self.releases() as releases:
             return rehearse_request(request, releases=releases, now=utc_now, progress=progress)
 
@@ -253,11 +217,20 @@ class Project:
                 ledger=releases,
                 now=utc_now,
                 progress=(progress or Silent()).step,
-                **self._copying(copied, role=role, jobs=jobs, keep=True),
+                **self._rehearsing(copied).copying(role=role, jobs=jobs, keep=True),
             ) as pair:
                 pass
             recorded = next(clone for clone in recorded_clones(releases) if clone.id == pair.id)
         return KeptClone(pair=pair, recorded=recorded)
+
+    def _rehearsing(self, source: ResolvedDatabase) -> Rehearsing:
+        return Rehearsing(
+            config=self.config,
+            source=source,
+            environment=self.environment(source),
+            protected=self.protected(),
+            unguarded=self._protected_without_address(),
+        )
 
     def _plan(self, options: RehearsalOptions, source: ResolvedDatabase) -> tuple[Source, Plan]:
         if options.files:
@@ -267,111 +240,6 @@ class Project:
         origin.require_whole()
         return origin, self.status(source, origin).pending
 
-    def _request(
-        self,
-        options: RehearsalOptions,
-        source: ResolvedDatabase,
-        target: ResolvedDatabase | None,
-        origin: Source,
-        plan: Plan,
-    ) -> Request:
-        return Request(
-            source=source.conninfo,
-            environment=source.environment,
-            target=target.conninfo if target else None,
-            plan=plan,
-            ledger=origin.ledger,
-            mode=TransactionMode(options.transaction or self._migrations.transaction),
-            level=Level(options.level),
-            copying=self._copying(source, role=options.role, jobs=options.jobs, keep=options.keep or self._clone.keep),
-            unguarded=self._protected_without_address(),
-            samples=options.samples,
-            statement_timeout_ms=round(options.statement_timeout_s * 1000),
-            production_timeout_ms=self._production_timeout_ms(source),
-            checks=self._checks([source, *([target] if target else [])]),
-            way_back=options.way_back,
-            queries=self._queries(options),
-            application=self._application(options),
-            proof=Proof(options.proof or (self.config.rehearsal.proof if self.config else "touched")),
-            contention=ContentionLevel(options.contention or self._rehearsal.contention or DEFAULT_CONTENTION),
-            contention_script=self._contention_script(options),
-            waits=self._waits(source),
-            accepted=self.config.accepted_findings() if self.config else Accepted(),
-        )
-
-    def _contention_script(self, options: RehearsalOptions) -> Path | None:
-        """The command line's file counts from the working directory, the configuration's from its file."""
-        named = self._rehearsal.contention_script
-        configured = self.config.located(named) if self.config is not None and named is not None else None
-        script = options.contention_script or configured
-        if script is not None and not script.is_file():
-            raise ConfigurationError(
-                f"the traffic script {script.name} is no file",
-                remedy="Name a script of pgbench's: SQL, \\set, \\sleep.",
-            )
-        return None if script is None else script.resolve()
-
-    def _waits(self, source: ResolvedDatabase) -> Limits:
-        """As a promotion to it would wait."""
-        environment = self.environment(source)
-        return Limits() if environment is None else _limited(
-            Limits(), environment.lock_timeout_s, environment.max_block_s
-        )  # fmt: skip
-
-    def _production_timeout_ms(self, source: ResolvedDatabase) -> int | None:
-        configured = self.config.environments.get(source.environment) if self.config and source.environment else None
-        if configured is None or configured.statement_timeout_s is None:
-            return None
-        return round(configured.statement_timeout_s * 1000)
-
-    def _queries(self, options: RehearsalOptions) -> QueriesAsked:
-        """The command line's workload counts from the working directory, the configuration's from its file."""
-        configured = self.config.queries if self.config else Queries()
-        limits = QueryLimits(
-            thresholds=Thresholds(cost_factor=configured.cost_factor, rows_factor=configured.rows_factor),
-            execute_worst=configured.execute_worst,
-            time_limit_s=configured.time_limit_s,
-        )
-        workload = options.workload or configured.workload
-        role = options.application_role or (self.config.application.role if self.config else None)
-        if workload in (None, STATISTICS, NO_WORKLOAD):
-            return QueriesAsked(left_out=workload == NO_WORKLOAD, insisted=workload == STATISTICS, limits=limits)
-        file = Path(workload) if options.workload or self.config is None else self.config.located(workload)
-        if not file.is_file():
-            raise ConfigurationError(
-                f"the workload {workload} is no file",
-                remedy=f"Name a file of statements or a log, {STATISTICS}, or {NO_WORKLOAD}.",
-            )
-        return QueriesAsked(file=file, insisted=True, role=role, limits=limits)
-
-    def _application(self, options: RehearsalOptions) -> ApplicationAsked | None:
-        """The command line's file counts from the working directory, the configuration's from its file."""
-        configured = self.config.application if self.config else Application()
-        named = options.application or configured.statements
-        if named is None:
-            return None
-        file = Path(named) if options.application or self.config is None else self.config.located(str(named))
-        queries = self.config.queries if self.config else Queries()
-        return ApplicationAsked(
-            file=file.name,
-            statements=read_application(file),
-            role=options.application_role or configured.role,
-            time_limit_s=queries.time_limit_s,
-        )
-
-    def _copying(self, source: ResolvedDatabase, *, role: str | None, jobs: int | None, keep: bool) -> CopyOptions:
-        clone = self._clone
-        return CopyOptions(
-            work_directory=self.config.located(clone.directory) if self.config and clone.directory else None,
-            jobs=jobs or clone.jobs or DEFAULT_JOBS,
-            same_server_allowed=clone.same_server,
-            source_protected=source.protected_as_source,
-            protected=self.protected(),
-            create_roles=clone.create_roles,
-            role=role or self._migrations.role or self._migrator(source),
-            keep=keep,
-        )
-
     def migrate_conninfo(self, database: ResolvedDatabase) -> Conninfo:
         """The address that migrations of this database log in with."""
         configured = (
@@ -380,41 +248,6 @@ class Project:
             else None
         )
         return configured or database.conninfo
-
-    def _migrator(self, database: ResolvedDatabase) -> str | None:
-        """The user of that address where it is another's; None: the URL's own, whoever that turns out to be."""
-        conninfo = self.migrate_conninfo(database)
-        return conninfo.parameters.get("user") if conninfo is not database.conninfo else None
-
-    @property
-    def _clone(self) -> Clone:
-        return self.config.clone if self.config else Clone()
-
-    @property
-    def _rehearsal(self) -> Rehearsal:
-        return self.config.rehearsal if self.config else Rehearsal()
-
-    @property
-    def _migrations(self) -> Migrations:
-        return self.config.migrations if self.config else Migrations()
-
-    def _checks(self, databases: Iterable[ResolvedDatabase]) -> TeamChecks:
-        config = self.config
-        if config is None:
-            return TeamChecks(environment=self._scrubbed(databases))
-        return TeamChecks(
-            directory=config.located(config.checks.directory),
-            command=config.checks.command,
-            working_directory=config.directory,
-            url_variable=config.checks.url_variable,
-            environment=self._scrubbed(databases),
-        )
-
-    def _scrubbed(self, databases: Iterable[ResolvedDatabase]) -> dict[str, str]:
-        environments = self.config.environments.values() if self.config else ()
-        names = [environment.url_env for environment in environments if environment.url_env]
-        conninfos = [*(database.conninfo for database in databases), *self.protected()]
-        return scrubbed_environment(os.environ, names=names, databases=conninfos)
 
     def _protected_name(self) -> str:
         protected = self._protected_names()
@@ -426,48 +259,6 @@ class Project:
             else "which database? no protected environment is configured",
             remedy="Name one: an environment, env:VARIABLE, or a postgresql:// URL.",
         )
-
-
-def read_resolutions(given: Iterable[str]) -> dict[str, Resolution]:
-    """VERSION:ANSWER by version; raises `ConfigurationError`."""
-    found = {}
-    for text in given:
-        version, colon, answer = text.rpartition(":")
-        if not colon or answer not in {each.value for each in Resolution}:
-            raise ConfigurationError(
-                f"--resolve {text}: expected VERSION:applied, VERSION:again or VERSION:edited",
-                remedy="applied: the statement's effect is there; again: run it again.",
-            )
-        found[version] = Resolution(answer)
-    return found
-
-
-class Waits(Protocol):
-    """What a command says about waiting; None: as the configuration, or the default, has it."""
-
-    @property
-    def lock_timeout_s(self) -> float | None: ...
-    @property
-    def max_block_s(self) -> float | None: ...
-    @property
-    def wait_s(self) -> float | None: ...
-
-
-def limits_of(options: Waits, environment: Environment | None) -> Limits:
-    """What the command line says, else what the environment's configuration says, else the defaults."""
-    limits = Limits()
-    if environment is not None:
-        limits = _limited(limits, environment.lock_timeout_s, environment.max_block_s)
-        if environment.statement_timeout_s is not None:
-            limits = replace(limits, statement_timeout_ms=round(environment.statement_timeout_s * 1000))
-    limits = _limited(limits, options.lock_timeout_s, options.max_block_s)
-    return limits if options.wait_s is None else replace(limits, wait_s=options.wait_s)
-
-
-def _limited(limits: Limits, lock_timeout_s: float | None, max_block_s: float | None) -> Limits:
-    if lock_timeout_s is not None:
-        limits = replace(limits, lock_timeout_ms=round(lock_timeout_s * 1000))
-    return limits if max_block_s is None else replace(limits, max_block_s=max_block_s)
 
 
 def rehearse(

@@ -16,6 +16,7 @@ from pgrehearse.project import Project, RehearsalOptions
 from pgrehearse.rehearsal.query_findings import find_unmeasured_queries
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.rehearsal.render import render_markdown, render_text
+from pgrehearse.rehearsing import queries_asked
 
 SHOP = """
 CREATE TABLE users (id int PRIMARY KEY, email text, age int);
@@ -92,13 +93,13 @@ def test_a_workload_that_nobody_named_and_is_not_there_is_only_told(insisted: bo
 def test_the_command_line_is_heard_before_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "app.sql").write_text(STATEMENTS)
     (tmp_path / "pgrehearse.toml").write_text('[queries]\nworkload = "app.sql"\nexecute_worst = 0\nrows_factor = 3')
-    project = Project.open(None, start=tmp_path)
-    configured = project._queries(RehearsalOptions())
+    config = Project.open(None, start=tmp_path).config
+    configured = queries_asked(RehearsalOptions(), config)
     assert (configured.file, configured.insisted) == (tmp_path / "app.sql", True)
     assert (configured.limits.execute_worst, configured.limits.thresholds.rows_factor) == (0, 3)
-    left_out = project._queries(RehearsalOptions(workload="none"))
+    left_out = queries_asked(RehearsalOptions(workload="none"), config)
     assert (left_out.file, left_out.left_out, left_out.insisted) == (None, True, False)
-    nothing = Project(directory=tmp_path, config=None)._queries(RehearsalOptions())
+    nothing = queries_asked(RehearsalOptions(), None)
     assert (nothing.file, nothing.left_out, nothing.insisted) == (None, False, False)
 
 
