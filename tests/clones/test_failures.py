@@ -15,6 +15,7 @@ import pytest
 from psycopg import sql
 from tests.support.making_pairs import start_making
 
+from pgrehearse.clones.dump_restore import failure_of
 from pgrehearse.errors import CloneFailed, CloneImpossible, PgRehearseError, SourceUnreadable
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.binaries import require_server
@@ -140,28 +141,26 @@ def test_a_user_who_may_not_read_everything(
     source = production.conninfo(str(shop.database), user="shop_app", password="app-secret")
     error = refusal(pair_of(source, clean_uat.conninfo(), create_roles=True))
     assert isinstance(error, SourceUnreadable)
-    assert "permission denied" in str(error)
+    assert "no SELECT on sequence shop.customers_id_seq" in str(error)
     with connect(shop, verb="test") as owner:
         owner.execute("ALTER TABLE shop.customers ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
     error = refusal(pair_of(shop, clean_uat.conninfo(), create_roles=True))
     assert "row-level security" in str(error)
     assert "BYPASSRLS" in error.remedy
-    assert states(ledger) == ["clone-intended", "clone-dropped"] * 2
+    assert states(ledger) == []
 
 
-@pytest.mark.pg(">= 15")
-def test_a_sequence_that_the_user_may_not_read(database: Conninfo, server: LocalServer, pair_of: MakePair) -> None:
-    """pg_dump tells it otherwise since 18."""
-    reader = f"{database.database}_reader"
-    with connect(database, verb="test") as session:
-        session.execute("CREATE TABLE counted (id serial PRIMARY KEY)")
-        session.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'x'").format(sql.Identifier(reader)))
-        session.execute(sql.SQL("GRANT SELECT ON counted TO {}").format(sql.Identifier(reader)))
-        try:
-            error = refusal(pair_of(server.conninfo(str(database.database), user=reader, password="x"), None))
-        finally:
-            session.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(reader)))
-            session.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(reader)))
+@pytest.mark.parametrize(
+    "said",
+    [
+        "pg_dump: error: query failed: ERROR:  permission denied for sequence counted_id_seq",
+        # since 18
+        'pg_dump: error: failed to get data for sequence "counted_id_seq"; user may lack SELECT privilege on it',
+    ],
+)
+def test_a_dump_that_may_not_read_a_sequence_says_what_to_grant(said: str) -> None:
+    """Where rights were taken away after they were asked for."""
+    error = failure_of("pg_dump", said, 1, Conninfo.parse("host=h dbname=d"))
     assert isinstance(error, SourceUnreadable)
     assert "counted_id_seq" in str(error)
     assert "pg_read_all_data" in error.remedy

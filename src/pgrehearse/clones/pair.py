@@ -24,6 +24,7 @@ from pgrehearse.clones.place import Place, SourceRoles, private_place, target_pl
 from pgrehearse.clones.roles import read_roles
 from pgrehearse.clones.server_settings import read_server_settings
 from pgrehearse.clones.snapshot import NO_TIMEOUTS, exported_snapshot
+from pgrehearse.clones.source_rights import read_unreadable
 from pgrehearse.clones.template import CloneNames
 from pgrehearse.clones.transfer import DUMP, Transfer, dump, ms_since, restore
 from pgrehearse.errors import CloneFailed, ConfigurationError
@@ -253,6 +254,7 @@ def _make(request: _Request, making: Making, path: SessionPath, not_asked: tuple
     with exported_snapshot(request.source) as snapshot:
         progress(f"reading {request.source.address} in one snapshot")
         identity = read_identity(snapshot.connection)
+        read_unreadable(snapshot.connection).require_none(request.source.address)
         needs = preflight.read_needs(snapshot.connection, identity)
         outward = inert.read_outward(snapshot.connection)
         invalid = read_invalid_indexes(snapshot.connection)
