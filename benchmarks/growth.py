@@ -193,7 +193,7 @@ def draw(found: Sequence[Measured]) -> str:
         path = " ".join(f"{at:.1f},{height:.1f}" for at, height in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{at:.1f}" cy="{height:.1f}" r="3.5" fill="{colour}"/>' for at, height in points]
-        parts.append(f'<text x="{MARGIN + 10}" y="{16 + 14 * position}" fill="{colour}">{name}</text>')
+        parts.append(f'<text x="{MARGIN + 10}" y="{12 + 14 * position}" fill="{colour}">{name}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
