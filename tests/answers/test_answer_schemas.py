@@ -65,7 +65,7 @@ LINT = {
             "locks": {"public.users": "AccessExclusiveLock"},
         }
     ],
-    "not_visible": [{"file": "drizzle/0007_drop.sql", "line": 5, "reason": "a DO block"}],
+    "not_visible": [{"file": "drizzle/0007_drop.sql", "line": 5, "reason": "a DO block", "fault": False}],
     "suppressed": [{"finding": FINDING, "by": "comment", "reason": "nothing reads it"}],
     "unused_allows": [{"file": "drizzle/0007_drop.sql", "line": 1, "hazard": "truncate", "reason": "none left"}],
 }

@@ -31,6 +31,10 @@ REMADE = """
 SWALLOWED = """
     DO $$ BEGIN ALTER TABLE crm.dup ADD UNIQUE (a); EXCEPTION WHEN OTHERS THEN RAISE NOTICE 'no'; END $$
 """
+SAME_KEY = """
+    UPDATE crm."Line Item" SET "invoiceNo" = 2 WHERE "Id" = 1;
+    ALTER TABLE crm."Line Item" ADD COLUMN y int;
+"""
 COPIED = """
     ALTER TABLE crm.invoice ADD COLUMN memo_text text;
     UPDATE crm.invoice SET memo_text = memo;
@@ -91,6 +95,9 @@ def test_the_text_tells(text: str, hazard: str) -> None:
         "UPDATE crm.invoice i SET memo = 'none' WHERE i.memo IS NULL",
         "ALTER TABLE crm.audit ADD COLUMN z int DEFAULT '5', ADD COLUMN y text DEFAULT 'abc'",
         "DROP FUNCTION f(int); CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 2'",
+        "ALTER TYPE crm.addr_t RENAME ATTRIBUTE zip TO postcode",
+        "ALTER TABLE bare.thing SET LOGGED",
+        "SELECT lo_unlink(oid) FROM pg_largeobject_metadata",
         REMADE,
     ],
 )
@@ -157,6 +164,11 @@ RUNS = [
     "BEGIN; DROP TABLE bare.thing; ROLLBACK;",
     "CREATE TABLE r PARTITION OF region FOR VALUES IN ('za')",
     "CREATE OR REPLACE FUNCTION crm.rate(p int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT p * 3'",
+    "CREATE AGGREGATE crm.mysum (int) (sfunc = int4pl, stype = int); DROP AGGREGATE crm.mysum(int)",
+    "DROP PROCEDURE crm.purge_invoices()",
+    "DROP TABLE crm.vacant",
+    "ALTER TABLE crm.vacant ADD COLUMN w int NOT NULL",
+    SAME_KEY,
     REMADE,
     SWALLOWED,
 ]
@@ -182,6 +194,9 @@ def test_a_catalog_tells_what_is_lost_all_the_same(shop: Model) -> None:
     same_name = "ALTER TABLE crm.invoice DROP COLUMN memo, ADD COLUMN memo varchar(10)"
     assert "drop-column" in told(lint(same_name, own(shop)), Level.ERROR)
     assert "drop-column" in told(lint(COPIED, own(shop)), Level.ERROR)
+    other_key = SAME_KEY.replace("= 2", "= 3")  # its check waits for the COMMIT
+    assert "pending-trigger-events" in told(lint(other_key, own(shop)), Level.ERROR)
+    assert "large-objects-lost" in told(lint("SELECT lo_unlink(4711)", own(shop)), Level.ERROR)
     assert "revoke" in told(lint("DROP OWNED BY app_user", own(shop)), Level.ERROR)
     shorter = lint("ALTER TABLE crm.customer ALTER contact TYPE varchar(200)", own(shop))
     assert "change-column-type" in told(shorter, Level.ERROR)

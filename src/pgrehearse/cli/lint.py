@@ -75,7 +75,8 @@ def command(
     `pgrehearse explain HAZARD` says more about one.
 
     Exit code 0: no finding at or over --level.  1: there is one.  2: a file, or a comment
-    `-- pgrehearse: …` in it, cannot be read.  4: the database of --against cannot be reached.
+    `-- pgrehearse: …` in it, cannot be read.  3: a fault in lint kept it from judging all.  4: the database of
+    --against cannot be reached.
     """
     if as_json and shape not in (None, "json"):
         raise click.UsageError(f"--json and --format {shape} exclude each other")
@@ -93,7 +94,9 @@ def command(
         _print(judged, "json" if as_json else shape or "text", Level(level))
         if written is not None:
             click.echo(f"note: {_count(written, 'finding')} written to the baseline", err=True)
-        return 1 if judged.result.reaches(Level(level)) else 0
+        if judged.result.reaches(Level(level)):
+            return 1
+        return 3 if judged.result.faults else 0
 
 
 @contextmanager

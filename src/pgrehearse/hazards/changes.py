@@ -319,6 +319,14 @@ def _function(tree: Node, situation: Situation, text: str) -> None:
     overloads.append(made)
 
 
+def _define(tree: Node, situation: Situation) -> None:
+    """CREATE AGGREGATE; what other kinds of CREATE … (…) make is not followed."""
+    if tree["kind"] == "OBJECT_AGGREGATE":
+        name = situation_name(name_of(tree["defnames"]), situation)
+        made = Function(name=name, kind="a", language="internal", made_in=situation.file)
+        situation.model.functions.setdefault(name, []).append(made)
+
+
 def _trigger(tree: Node, situation: Situation) -> None:
     relation = situation.relation(relation_of(tree["relation"]))
     relation.triggers[tree["trigname"]] = Trigger(
@@ -404,6 +412,7 @@ _RULES: dict[str, Callable[[Node, Situation], None]] = {
     "CreateSeqStmt": _sequence,
     "AlterSeqStmt": _alter_sequence,
     "CreateSchemaStmt": _namespace,
+    "DefineStmt": _define,
     "CreatePolicyStmt": _policy,
     "VariableSetStmt": set_variable,
     "ConstraintsSetStmt": set_constraints,

@@ -6,7 +6,7 @@ not known.  Row security hides rows, so a table under it is never asked.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -116,6 +116,15 @@ class DataQuestions:
 
         Columns of other tables in its FROM are read too; a sub-select, a function of the user's: None.
         """
+        return self._update_makes(update, table, sql.SQL("({old} IS NOT NULL AND {old} IS DISTINCT FROM ({new}))"))
+
+    def update_changes(self, update: str, table: RelationName, columns: Collection[str]) -> bool | None:
+        """Whether an UPDATE would give one of these columns another value, or one where there was none."""
+        return self._update_makes(update, table, sql.SQL("({old} IS DISTINCT FROM ({new}))"), columns)
+
+    def _update_makes(
+        self, update: str, table: RelationName, change: sql.SQL, columns: Collection[str] | None = None
+    ) -> bool | None:
         node: Any = parse_sql(update)[0].stmt
         if node.withClause is not None or any(target.val is None for target in node.targetList):
             return None
@@ -128,13 +137,20 @@ class DataQuestions:
                 return None
             old = sql.SQL("{}.{}").format(sql.Identifier(target), sql.Identifier(each.name))
             new = _literal(_deparsed(each.val))
-            changed.append(sql.SQL("({} IS NOT NULL AND {} IS DISTINCT FROM ({}))").format(old, old, new))
+            if columns is None or each.name in columns:
+                changed.append(change.format(old=old, new=new))
+        if not changed:
+            return False
         sources = [_literal(_deparsed(source)) for source in (node.relation, *(node.fromClause or ()))]
         where = _literal(_deparsed(node.whereClause)) if node.whereClause is not None else sql.SQL("true")
         query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE ({}) AND ({}))").format(
             sql.SQL(", ").join(sources), where, sql.SQL(" OR ").join(changed)
         )
         return self._ask(query, [table])
+
+    def has_large_objects(self) -> bool | None:
+        """Whether there is any large object at all."""
+        return self._ask(sql.SQL("SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)").format(), [])
 
     def delete_finds(self, delete: str, table: RelationName) -> bool | None:
         """Whether a DELETE, as a file wrote it, would find a row."""

@@ -2,7 +2,8 @@
 
 goose (``-- +goose Down``), sql-migrate (``-- +migrate Down``), dbmate (``-- migrate:down``), node-pg-migrate
 (``-- Down Migration``) and tern (``---- create above / drop below ----``) keep the way back in the same file;
-psql's commands and the data behind COPY … FROM STDIN are no SQL; Flyway fills in ``${names}``.
+psql's commands and the data behind COPY … FROM STDIN are no SQL; Flyway fills in ``${names}``, psql ``:names``: what
+stands for one here is a name like ``x____x`` of the same width, and what it names is not known.
 Liquibase's formatted SQL keeps its way back in comments (``--rollback``), so nothing is to be done there.
 """
 
@@ -39,6 +40,7 @@ class Foreign:
     content: bytes
     passed_over: Sequence[tuple[int, str]]
     refuses_transaction: bool
+    placeholders: frozenset[str] = frozenset()  # what stands in `content` for names that a tool fills in
 
 
 def blank_foreign(content: bytes) -> Foreign | None:
@@ -53,11 +55,41 @@ def blank_foreign(content: bytes) -> Foreign | None:
         changed = _COPY_DATA.sub(lambda match: match[1] + _blank(match[2]), changed)
     if b"\\" in changed:
         changed = _blank_psql(changed, passed_over)
+    placeholders: frozenset[str] = frozenset()
     if b"${" in changed:
-        changed = _PLACEHOLDER.sub(lambda match: b"x" + b"_" * (len(match[0]) - 2) + b"x", changed)
+        placeholders = frozenset(_stand_in(len(each)).decode() for each in _PLACEHOLDER.findall(changed))
+        changed = _PLACEHOLDER.sub(lambda match: _stand_in(len(match[0])), changed)
     if changed is content and not refuses:
         return None
-    return Foreign(content=changed, passed_over=tuple(passed_over), refuses_transaction=refuses)
+    return Foreign(
+        content=changed, passed_over=tuple(passed_over), refuses_transaction=refuses, placeholders=placeholders
+    )
+
+
+def with_stand_ins(content: bytes) -> tuple[bytes, frozenset[str]] | None:
+    """``:name``, ``:'name'`` and ``:"name"`` that psql is given from outside; None where there is none.  Pure.
+
+    Only for what cannot be read otherwise: JSON_OBJECT and slices of arrays have colons of their own.
+    """
+    if not _PSQL_VARIABLE.search(content):
+        return None
+    hidden = _inside_literals(content, but_behind=b":")
+    found: set[str] = set()
+
+    def fill(match: re.Match[bytes]) -> bytes:
+        if hidden[match.start()]:
+            return match[0]
+        quote = b"" if match["plain"] else match[0][1:2]
+        stand_in = _stand_in(len(match[0]) - 1 - len(quote) * 2)
+        found.add(stand_in.decode())
+        return b" " + quote + stand_in + quote
+
+    changed = _PSQL_VARIABLE.sub(fill, content)
+    return (changed, frozenset(found)) if found else None
+
+
+def _stand_in(width: int) -> bytes:
+    return b"x" if width < 2 else b"x" + b"_" * (width - 2) + b"x"
 
 
 def _blank(piece: bytes) -> bytes:
@@ -132,9 +164,11 @@ _LITERAL = re.compile(
 )
 
 
-def _inside_literals(content: bytes) -> bytearray:
-    """1 for every byte inside a string, a quoted name, a dollar-quoted body or a comment."""
+def _inside_literals(content: bytes, but_behind: bytes | None = None) -> bytearray:
+    """1 for every byte inside a string, a quoted name, a dollar-quoted body or a comment, but for those behind it."""
     hidden = bytearray(len(content))
     for match in _LITERAL.finditer(content):
+        if but_behind is not None and content[match.start() - 1 : match.start()] == but_behind:
+            continue
         hidden[match.start() : match.end()] = b"\1" * (match.end() - match.start())
     return hidden

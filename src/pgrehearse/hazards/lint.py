@@ -5,13 +5,16 @@ taken to be where the model finds them, else in ``public``, or where the file's 
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
+from pgrehearse.errors import PgRehearseError
 from pgrehearse.hazards.bodies import look_inside
 from pgrehearse.hazards.catalogue import CATALOGUE
 from pgrehearse.hazards.changes import apply_statement
-from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level
+from pgrehearse.hazards.finding import Evidence, Finding, Level
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.kinds import why_not_visible
 from pgrehearse.hazards.model import Model, Relation
@@ -21,6 +24,16 @@ from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.hazards.statement_locks import find_locks, locks_are_known
 from pgrehearse.hazards.tree import Node
+from pgrehearse.hazards.weighing import (
+    BY_SIZE,
+    as_the_file_leaves_it,
+    at_once,
+    certain_to_fail,
+    kept_of,
+    size_text,
+    that_remains,
+    unless_caught,
+)
 from pgrehearse.hazards.written import Written
 from pgrehearse.migrations.expectations import parse_expectations
 from pgrehearse.migrations.limits import TransactionMode
@@ -30,24 +43,13 @@ from pgrehearse.migrations.statements import DRIZZLE_KINDS, TransactionNeed
 from pgrehearse.postgres.locks import LockMode, strongest
 
 _CONTROL = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, TransactionNeed.ROLLS_BACK})
-_UNDONE = frozenset({
-    HazardClass.DATA_LOSS, HazardClass.BREAKS_RUNNING_APP, HazardClass.REWRITES_TABLE, HazardClass.GUARANTEE_LOST,
-    HazardClass.HARD_TO_UNDO,
-})  # fmt: skip
-# What makes a finding an error; others only wait.
-_GRAVE = frozenset({
-    HazardClass.DATA_LOSS, HazardClass.BREAKS_RUNNING_APP, HazardClass.REWRITES_TABLE, HazardClass.FAILS,
-    HazardClass.GUARANTEE_LOST,
-})  # fmt: skip
-_BY_SIZE = frozenset({HazardClass.REWRITES_TABLE, HazardClass.SCANS_UNDER_LOCK, HazardClass.DATA_LOSS})
 _YOUNGER_GRAMMAR = frozenset({"NOT ENFORCED", "GENERATED … VIRTUAL"})
+_PLACEHOLDER = "what its placeholder stands for"
 _MAKES_ANYTHING = frozenset({"CreateExtensionStmt", "DefineStmt", "ImportForeignSchemaStmt", "LoadStmt"})
 _NO_DDL = frozenset({
     "SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CopyStmt", "TransactionStmt",
     "VariableSetStmt", "ConstraintsSetStmt",
 })  # fmt: skip
-_FEW_ROWS = 100  # a table that small is read in less time than its lock takes
-_SMALL_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ class NotVisible:
     file: str
     line: int
     reason: str
+    fault: bool = False  # lint itself failed there: what it would have said is not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,11 @@ class LintResult:
         """Whether any finding is at or over this level."""
         return any(finding.level.reaches(level) for finding in self.findings)
 
+    @property
+    def faults(self) -> tuple[NotVisible, ...]:
+        """Where lint itself failed: the answer is no clean one then, whatever the findings."""
+        return tuple(each for each in self.not_visible if each.fault)
+
     def as_json(self) -> dict[str, Any]:
         """As `lint.schema.json` has it."""
         return {
@@ -96,7 +104,10 @@ class LintResult:
                 }
                 for statement in self.statements
             ],
-            "not_visible": [{"file": each.file, "line": each.line, "reason": each.reason} for each in self.not_visible],
+            "not_visible": [
+                {"file": each.file, "line": each.line, "reason": each.reason, "fault": each.fault}
+                for each in self.not_visible
+            ],
         }
 
 
@@ -113,6 +124,7 @@ def lint_files(
     `one_plan`: the files are known to be all pending, so what one makes is new to the others too; a `model` that
     was read from a database implies it.  `transaction`: how the files are wrapped, `auto` where not known.
     `as_executed`: nothing that a tool would leave out (its way back, psql's commands) is left out.
+    What a rule of ours fails on is told as not visible (`NotVisible.fault`), and the rest is judged all the same.
     Raises `UnreadableSql` (exit 2) for what the parser cannot read, and for a line `-- pgrehearse: expect …`
     that cannot be read.
     """
@@ -125,11 +137,16 @@ def lint_files(
     )
     reader = _Reader(situation, transaction or TransactionMode.AUTO, as_executed=as_executed)
     for migration in migrations:
-        parsed = parse_file(migration, as_executed=as_executed)
-        if parsed.plain:
-            # One that cannot be read is a mistake, as SQL would be.
-            parse_expectations(migration, tuple(each.statement for each in parsed.statements))
-        reader.read(migration, parsed)
+        try:
+            parsed = parse_file(migration, as_executed=as_executed)
+            if parsed.plain:
+                # One that cannot be read is a mistake, as SQL would be.
+                parse_expectations(migration, tuple(each.statement for each in parsed.statements))
+            reader.read(migration, parsed)
+        except PgRehearseError:
+            raise
+        except Exception as fault:
+            reader.give_up(migration, 1, fault)
     return LintResult(
         files=tuple(reader.files),
         findings=tuple(reader.findings),
@@ -193,7 +210,15 @@ class _Reader:
             seen.append(written)
             if written.kind == "TransactionStmt":
                 self._keep_savepoint(tree, savepoints, len(found))
-            locks = self._statement(written, found, each, migration)
+            told = len(found)
+            named = any(placeholder in written.text for placeholder in parsed.placeholders)
+            try:
+                with situation.by_the_text() if named else nullcontext():
+                    locks = self._statement(written, found, each, migration)
+            except Exception as fault:
+                del found[told:], self._transactions[told:]  # half an answer is none
+                locks = {}
+                self.give_up(migration, each.statement.line, fault)
             self.statements.append(
                 LintedStatement(
                     file=migration.path,
@@ -205,17 +230,33 @@ class _Reader:
         found = [
             (kept, at)
             for number, ((hit, at), transaction) in enumerate(zip(found, self._transactions, strict=True))
-            if (kept := _that_remains(hit) if transaction in self._failed or number in self._undone else hit)
-            is not None
+            if (kept := that_remains(hit) if transaction in self._failed or number in self._undone else hit) is not None
         ]
         if all(each.kind in _NO_DDL for each in seen):
             found = [each for each in found if each[0].hazard != "dml-in-migration"]
-        found.extend((hit, parsed.statements[at]) for hit, at in predict_file(seen, situation, migration))
-        self.findings.extend(
-            self._finding(kept, migration, at)
-            for hit, at in found
-            if (kept := _as_the_file_leaves_it(hit, situation)) is not None
-        )
+        try:
+            found.extend((hit, parsed.statements[at]) for hit, at in predict_file(seen, situation, migration))
+            self.findings.extend(
+                self._finding(kept, migration, at)
+                for hit, at in found
+                if (kept := as_the_file_leaves_it(hit, situation)) is not None
+            )
+        except Exception as fault:
+            self.give_up(migration, 1, fault)
+
+    def give_up(self, migration: Migration, line: int, fault: Exception) -> None:
+        """A mistake of ours: it costs neither the other statements nor the other files their answer.
+
+        What the statement would have changed is not known, so names are not missed from here on, nor rows asked.
+        """
+        import traceback  # only here: it takes as long as a small file
+
+        at = traceback.extract_tb(fault.__traceback__)[-1]
+        where = f"{PurePath(at.filename).name}:{at.lineno}"
+        reason = f"fault in lint ({type(fault).__name__} at {where}), please report it; the rehearsal sees what it does"
+        self.not_visible.append(NotVisible(file=migration.path, line=line, reason=reason, fault=True))
+        self.situation.blind = True
+        self.situation.model.data = None
 
     def _keep_savepoint(self, tree: Node, savepoints: dict[str, int], hits: int) -> None:
         """SAVEPOINT, and what a ROLLBACK TO takes back."""
@@ -281,20 +322,22 @@ class _Reader:
         for part in parts:
             locks = {} if refused(part, situation) else find_locks(part.kind, part.tree, situation)
             hits = list(predict(part, situation))
+            if situation.model is situation.by_placeholder:
+                hits = [hit if hit.certain else replace(hit, unsure=_PLACEHOLDER) for hit in hits]
             if not part.caught:
-                hits = _at_once(hits, situation)
+                hits = at_once(hits, situation)
             if any(hit.names.get("command") in _YOUNGER_GRAMMAR for hit in hits if hit.hazard == "statement-refused"):
                 locks = {}  # a syntax error there
             if situation.model.data is not None and part.text:
-                hits = _unless_caught(hits, settle(hits, part.text, situation), part)
-            if situation.in_block and not part.conditional and _certain_to_fail(hits, situation):
+                hits = unless_caught(hits, settle(hits, part.text, situation), part)
+            if situation.in_block and not part.conditional and certain_to_fail(hits, situation):
                 self._failed.add(situation.transaction)
             hits += behind_locks(part, situation, locks)
             for hit in hits:
                 if hit.relation is not None and hit.relation != (resolved := situation.resolve(hit.relation)):
                     hit = replace(hit, relation=resolved)  # now: what it names may change with search_path
                 key = (hit.hazard, hit.relation, str(hit.names))
-                if key not in told and (kept := _kept(hit, situation)) is not None:
+                if key not in told and (kept := kept_of(hit, situation)) is not None:
                     told.add(key)
                     found.append((kept, at))
                     self._transactions.append(situation.transaction)
@@ -343,144 +386,6 @@ class _Reader:
         return f" ({hit.unsure or 'only a catalog can tell'}: lint with --against tells)"
 
     def _known(self, hit: Hit) -> Relation | None:
-        if hit.relation is None or not _BY_SIZE & set(hit.classes or CATALOGUE[hit.hazard].classes):
+        if hit.relation is None or not BY_SIZE & set(hit.classes or CATALOGUE[hit.hazard].classes):
             return None
         return self.situation.sizes.get(self.situation.resolve(hit.relation))
-
-
-def _at_once(hits: Iterable[Hit], situation: Situation) -> list[Hit]:
-    """A statement that is certain to fail does nothing else: where a catalog shows it, only that is told."""
-    found = list(hits)
-    fails = (HazardClass.FAILS,)
-    return [replace(hit, classes=fails) for hit in _certain_to_fail(found, situation)] or found
-
-
-def _certain_to_fail(hits: Iterable[Hit], situation: Situation) -> list[Hit]:
-    if not situation.model.complete:
-        return []
-    return [
-        hit
-        for hit in hits
-        if hit.certain
-        and hit.level is None
-        and HazardClass.FAILS in (hit.classes or CATALOGUE[hit.hazard].classes)
-        and CATALOGUE[hit.hazard].level is Level.ERROR
-        and not _harmless(hit, situation)
-    ]
-
-
-def _unless_caught(hits: list[Hit], settled: list[Hit], part: Written) -> list[Hit]:
-    """Where an EXCEPTION block catches the error, the file goes on, and does the rest."""
-    failing = [hit for hit in settled if hit not in hits]
-    if not (part.caught and failing):
-        return settled
-    unsure = "whether its EXCEPTION block catches the error"
-    return [*hits, *(replace(hit, certain=False, unsure=unsure) for hit in failing)]
-
-
-def _that_remains(hit: Hit) -> Hit | None:
-    """Of a statement whose transaction fails: its locks and its reading, but none of its effects."""
-    classes = hit.classes or CATALOGUE[hit.hazard].classes
-    if HazardClass.FAILS in classes:
-        return hit
-    return _without(hit, classes, _UNDONE)
-
-
-def _harmless(hit: Hit, situation: Situation) -> bool:
-    """It fails by rows, and the table has none, or is not known to have any."""
-    if hit.relation is None:
-        return False
-    relation = situation.relation(hit.relation)
-    return _kept(hit, situation) is None or (hit.by_rows and relation.is_empty is not False)
-
-
-def size_text(relation: Relation) -> str:
-    """``41 GB, 12,000,000 rows``"""
-    size = float(relation.size_bytes or 0)
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if size < 10_000 or unit == "TB":
-            break
-        size /= 1024
-    shown = f"{size:,.0f} {unit}"
-    return shown if relation.rows is None or relation.rows < 0 else f"{shown}, some {relation.rows:,.0f} rows"
-
-
-def _kept(hit: Hit, situation: Situation) -> Hit | None:
-    """The hit as far as it concerns anybody.
-
-    Nobody uses what the same file made; what it perhaps made may hold rows, but that it is busy is not likely.
-    A table without rows loses nothing and takes no time; what breaks the application breaks it all the same.
-    """
-    hazard = CATALOGUE[hit.hazard]
-    major = situation.model.server_major
-    if major is not None and ((hazard.since or 0) > major or (hazard.until or major) < major):
-        return None
-    if hit.relation is None or hit.even_new:
-        return hit
-    resolved = situation.resolve(hit.relation)
-    table = situation.model.index_tables.get(resolved)
-    relation = situation.model.relations.get(table or resolved)
-    if relation is None:
-        return hit
-    classes = hit.classes or hazard.classes
-    if situation.is_new(relation):
-        return None
-    if table is not None and situation.is_recent(relation.indexes[resolved.name].made_in):
-        return None
-    if relation.perhaps_made and situation.is_recent(relation.made_in) and HazardClass.DATA_LOSS not in classes:
-        return None
-    if situation.has_no_rows(relation):
-        return _without(hit, classes, _BY_SIZE | ({HazardClass.FAILS} if hit.by_rows else set()))
-    if (
-        situation.model.complete
-        and relation.rows is not None
-        and 0 <= relation.rows < _FEW_ROWS
-        and (relation.size_bytes or 0) < _SMALL_BYTES
-    ):
-        return _without(hit, classes, {HazardClass.SCANS_UNDER_LOCK})
-    return hit
-
-
-def _without(hit: Hit, classes: tuple[HazardClass, ...], gone: Iterable[HazardClass]) -> Hit | None:
-    left = tuple(each for each in classes if each not in set(gone))
-    if left == classes:
-        return hit
-    level = hit.level if _GRAVE & set(left) or hit.level is Level.INFO else _at_most_warning(hit)
-    return replace(hit, classes=left, level=level) if left else None
-
-
-def _at_most_warning(hit: Hit) -> Level:
-    level = hit.level or CATALOGUE[hit.hazard].level
-    return Level.WARNING if level is Level.ERROR else level
-
-
-def _as_the_file_leaves_it(hit: Hit, situation: Situation) -> Hit | None:
-    """A later statement of the same file may give back what an earlier one took."""
-    relation = hit.relation
-    if hit.hazard == "drop-function" and hit.names["object"] in {each.written for each in situation.made_again}:
-        unsure = "whether what it answers, and who may call it, is the same"
-        return replace(hit, certain=False, unsure=unsure)
-    if relation is None:
-        return hit
-    match hit.hazard:
-        case "rename-table" if relation in situation.bridges:
-            return None  # a view under the old name keeps the application's statements working
-        case "drop-view" if relation in situation.bridges and relation in situation.dropped_views:
-            return _made_again(hit, relation, situation)
-        case "enable-row-security" if situation.relation(relation).policies:
-            unsure = "whether its policies let the application's rows through"
-            return replace(hit, certain=False, unsure=unsure)
-    return hit
-
-
-def _made_again(hit: Hit, name: RelationName, situation: Situation) -> Hit | None:
-    before, now = situation.dropped_views[name], situation.relation(name).columns.keys()
-    if before and now and not before <= now:
-        return hit
-    columns_stay, rights_stay = bool(before and now), name in situation.granted
-    if columns_stay and rights_stay:
-        return None
-    unsure = "whether the application has its rights on the one that is made again"
-    if not columns_stay:
-        unsure += " and finds its columns there"
-    return replace(hit, certain=False, unsure=unsure)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pgrehearse.errors import UnreadableSql
-from pgrehearse.hazards.foreign_formats import blank_foreign
+from pgrehearse.hazards.foreign_formats import blank_foreign, with_stand_ins
 from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.statements import SplitStatement, Statement, split_with_trees
 
@@ -63,6 +63,7 @@ class ParsedFile:
     passed_over: Sequence[tuple[int, str]] = ()  # line and what stands there that is not SQL
     refuses_transaction: bool = False  # the file says that its tool must not wrap it
     plain: bool = True  # nothing was passed over: this is what a server would be sent
+    placeholders: frozenset[str] = frozenset()  # stand in the statements for names that a tool fills in
 
 
 def parse_file(migration: Migration, *, as_executed: bool = False) -> ParsedFile:
@@ -71,18 +72,25 @@ def parse_file(migration: Migration, *, as_executed: bool = False) -> ParsedFile
     ``as_executed``: the bytes are sent as they stand, so nothing that a tool would leave out is left out.
     Cost: 0.3 s per MB.  Raises `UnreadableSql` (exit 2).
     """
-    if not as_executed:
-        foreign = blank_foreign(migration.content)
-        if foreign is not None:
-            split = split_with_trees(foreign.content, path=migration.path, kind=migration.kind)
-            return ParsedFile(
-                statements=_parsed(split),
-                passed_over=foreign.passed_over,
-                refuses_transaction=foreign.refuses_transaction,
-                plain=False,
-            )
-    split = split_with_trees(migration.content, path=migration.path, kind=migration.kind)
-    return ParsedFile(statements=_parsed(split))
+    foreign = blank_foreign(migration.content) if not as_executed else None
+    content = foreign.content if foreign is not None else migration.content
+    placeholders = foreign.placeholders if foreign is not None else frozenset()
+    filled = None
+    try:
+        split = split_with_trees(content, path=migration.path, kind=migration.kind)
+    except UnreadableSql:
+        filled = with_stand_ins(content) if not as_executed else None
+        if filled is None:
+            raise
+        split = split_with_trees(filled[0], path=migration.path, kind=migration.kind)
+        placeholders |= filled[1]
+    return ParsedFile(
+        statements=_parsed(split),
+        passed_over=foreign.passed_over if foreign is not None else (),
+        refuses_transaction=foreign is not None and foreign.refuses_transaction,
+        plain=foreign is None and filled is None,
+        placeholders=placeholders,
+    )
 
 
 def parse_text(text: str) -> list[tuple[str, Node]]:

@@ -63,6 +63,8 @@ def note_touched(text: str, situation: Situation, *, may_do_anything: bool) -> N
     if may_do_anything or _changes_rows_in_with(node):
         model.data = None
     elif isinstance(node, _ROWS_CHANGED):
+        if isinstance(node, ast.UpdateStmt):
+            _note_unchanged_keys(node, text, situation, model.data)
         targets = node.relations if isinstance(node, ast.TruncateStmt) else [node.relation]
         for target in targets:
             _touch(situation, target)
@@ -77,6 +79,20 @@ def note_touched(text: str, situation: Situation, *, may_do_anything: bool) -> N
             model.touched.add(
                 RelationName(situation.resolve(RelationName.of_range(node.relation)).namespace, node.newname)
             )
+
+
+def _note_unchanged_keys(node: Any, text: str, situation: Situation, data: DataQuestions) -> None:
+    """A key that an UPDATE sets to the value that it has is not checked, so nothing waits for the COMMIT.
+
+    Source: RI_FKey_pk_upd_check_required, RI_FKey_fk_upd_check_required in ri_triggers.c.
+    """
+    relation = _asked_about(node.relation, situation)
+    updated = situation.updated.get(relation.name) if relation is not None else None
+    if relation is None or not updated:
+        return
+    keys = [*relation.constraints.values(), *(key for _, key in situation.model.referencing(relation.name))]
+    if any(key.initially_deferred for key in keys) and data.update_changes(text, relation.name, updated) is False:
+        updated.clear()
 
 
 def _changes_rows_in_with(node: Any) -> bool:
@@ -310,6 +326,8 @@ def _asked(hit: Hit, node: Any, text: str, situation: Situation, data: DataQuest
             loses = data.update_loses(text, relation.name) if relation is not None else None
             if loses is not None:
                 return replace(hit, certain=True) if loses else None
+        case "large-objects-lost", _:
+            return None if not hit.certain and data.has_large_objects() is False else hit
         case "drop-column", ast.AlterTableStmt():
             relation = _asked_about(node.relation, situation)
             column = _dropped_column(hit, node)

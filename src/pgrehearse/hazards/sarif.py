@@ -37,7 +37,12 @@ def as_sarif(judged: Judged) -> dict[str, Any]:
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
-        "invocations": [{"executionSuccessful": True, "toolExecutionNotifications": list(_notifications(judged))}],
+        "invocations": [
+            {
+                "executionSuccessful": not judged.result.faults,
+                "toolExecutionNotifications": list(_notifications(judged)),
+            }
+        ],
         "results": results,
     }
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
@@ -51,7 +56,7 @@ def as_github(judged: Judged) -> Iterator[str]:
         yield f"::{_COMMANDS[finding.level]} {place}::{_escaped(text)}"
     for hidden in judged.result.not_visible:
         place = _github_place(hidden.file, hidden.line, None, "not visible to lint")
-        yield f"::notice {place}::{_escaped(hidden.reason)}"
+        yield f"::{'error' if hidden.fault else 'notice'} {place}::{_escaped(hidden.reason)}"
     for allow in judged.unused_allows:
         place = _github_place(allow.file, allow.line, None, "unused allow")
         yield f"::warning {place}::{_escaped(f'allows {allow.hazard}, which is not found there')}"
@@ -91,7 +96,8 @@ def _result(finding: Finding, rules: dict[str, int]) -> dict[str, Any]:
 def _notifications(judged: Judged) -> Iterator[dict[str, Any]]:
     for hidden in judged.result.not_visible:
         text = f"not visible to lint: {hidden.reason}"
-        yield {"level": "note", "message": {"text": text}, "locations": [_location(hidden.file, hidden.line, None)]}
+        level = "error" if hidden.fault else "note"
+        yield {"level": level, "message": {"text": text}, "locations": [_location(hidden.file, hidden.line, None)]}
     for allow in judged.unused_allows:
         text = f"allows {allow.hazard}, which is not found there"
         yield {"level": "warning", "message": {"text": text}, "locations": [_location(allow.file, allow.line, None)]}

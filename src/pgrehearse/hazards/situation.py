@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pgrehearse.hazards.model import Index, Model, Relation, RelationKind
@@ -55,6 +56,7 @@ class Situation:
     bridges: set[RelationName] = field(default_factory=set)  # views that the file made under the old name of a table
     dropped_views: dict[RelationName, frozenset[str]] = field(default_factory=dict)  # by this file, with their columns
     sizes: dict[RelationName, Relation] = field(default_factory=dict)  # as they were before the files
+    by_placeholder: Model | None = None  # what the files did to what only a placeholder names
 
     def __post_init__(self) -> None:
         if self.model.complete:
@@ -73,6 +75,27 @@ class Situation:
             each.clear()
         self.altered_last = None
         self.told_lock_timeout = False
+
+    @contextmanager
+    def by_the_text(self) -> Iterator[None]:
+        """For a statement whose names a tool fills in: no catalog tells what they are.
+
+        It may have made, dropped or changed anything, so names are not missed from here on, nor rows asked.
+        """
+        known = self.model
+        if not known.complete:
+            yield
+            return
+        if self.by_placeholder is None:
+            self.by_placeholder = Model(
+                server_major=known.server_major, timezone=known.timezone, search_path=known.search_path
+            )
+        self.model = self.by_placeholder
+        try:
+            yield
+        finally:
+            self.model, self.by_placeholder = known, self.model
+            self.blind, known.data = True, None
 
     # --- names ---------------------------------------------------------------------------------------------
 

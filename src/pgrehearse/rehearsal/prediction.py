@@ -67,6 +67,10 @@ def predict_plan(seen: Seen, readable: Sequence[Migration]) -> tuple[Finding, ..
 def _predict(seen: Seen, readable: Sequence[Migration], model: Model | None) -> tuple[Finding, ...]:
     request = seen.request
     result = lint_files(readable, one_plan=True, model=model, transaction=request.mode, as_executed=True)
+    for fault in result.faults:  # what the plan did was seen all the same
+        missing = Unmeasured(what=f"what lint says of {fault.file}:{fault.line}", reason=fault.reason, decisive=False)
+        if missing not in seen.unmeasured:
+            seen.unmeasured.append(missing)
     found = without_accepted(result, readable, request.accepted).result.findings
     return tuple(finding for finding in found if finding.level is not Level.INFO)
 

@@ -270,7 +270,12 @@ def _of_table(
             word = "SET LOGGED" if subtype == "AT_SetLogged" else "SET UNLOGGED"
             if relation.unlogged is not (subtype == "AT_SetUnLogged"):
                 yield Hit(
-                    hazard="set-logged-unlogged", relation=table, names=names | {"command": word}, classes=REWRITE
+                    hazard="set-logged-unlogged",
+                    relation=table,
+                    names=names | {"command": word},
+                    classes=REWRITE,
+                    certain=subtype == "AT_SetUnLogged" or relation.unlogged is not None,  # most are logged
+                    unsure="whether it is so already",
                 )
         case "AT_SetTableSpace":
             if not (relation.knows and situation.model.complete and _same_tablespace(relation, command["name"])):

@@ -175,7 +175,7 @@ def _drop_one(
             )
         case _ if removed in _BREAKING and not _is_recent(situation, removed, name):
             if not (removed in TYPES and cascade):
-                if removed in FUNCTIONS and not situation.model.complete:
+                if removed in FUNCTIONS:  # no catalog tells, either
                     certain, unsure = False, "whether the application calls it"
                 yield Hit(hazard=_BREAKING[removed], relation=relation, names=names, certain=certain, unsure=unsure)
         case _ if removed not in _BREAKING:

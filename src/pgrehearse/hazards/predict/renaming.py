@@ -12,6 +12,7 @@ from pgrehearse.hazards.written import Written
 
 _COLUMNS_OF = frozenset({"OBJECT_TABLE", "OBJECT_FOREIGN_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW"})
 _VIEWS = frozenset({"OBJECT_VIEW", "OBJECT_MATVIEW"})
+_SPELLED_OUT = "whether a statement of the application spells it out"
 _QUIET = frozenset({
     "OBJECT_TABCONSTRAINT", "OBJECT_INDEX", "OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY", "OBJECT_DOMCONSTRAINT",
     "OBJECT_STATISTIC_EXT",
@@ -30,7 +31,7 @@ def rename(written: Written, situation: Situation) -> Iterator[Hit]:
         if known_type is None or not situation.is_recent(known_type.made_in):
             attribute = f"{relation.written}.{quoted(tree['subname'])}"
             names = {"kind": "ATTRIBUTE", "object": attribute, "new": quoted(new)}
-            yield Hit(hazard="rename-other", relation=None, names=names)
+            yield Hit(hazard="rename-other", relation=None, names=names, certain=False, unsure=_SPELLED_OUT)
         return
     if relation is not None:
         exists = situation.exists(relation)

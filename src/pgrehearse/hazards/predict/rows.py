@@ -237,4 +237,11 @@ def _sequences(written: Written, situation: Situation) -> Iterator[Hit]:
 def _large_objects(written: Written) -> Iterator[Hit]:
     """Functions that remove a large object, or cut it."""
     if any(name.name in _LARGE_OBJECTS_GO for name in functions_in(written.tree)):
-        yield Hit(hazard="large-objects-lost", relation=None, names={"oid": "<the oid of each>"})
+        once = written.kind == "SelectStmt" and not {"fromClause", "whereClause"} & written.tree.keys()
+        yield Hit(
+            hazard="large-objects-lost",
+            relation=None,
+            names={"oid": "<the oid of each>"},
+            certain=once,
+            unsure=None if once else "whether there is such a large object",
+        )
