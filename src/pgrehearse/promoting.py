@@ -14,11 +14,11 @@ from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.sources.find import ad_hoc_source
 from pgrehearse.migrations.sources.source import Source
 from pgrehearse.policies import Policies
-from pgrehearse.postgres.connect import connect
+from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.progress import Progress
 from pgrehearse.project import Project, limits_of, read_resolutions, utc_now
+from pgrehearse.rehearsal.person import read_person
 from pgrehearse.rehearsal.receipt import Receipt, find_receipt
-from pgrehearse.release.approval import read_person
 from pgrehearse.release.examine import judge_unrehearsed
 from pgrehearse.release.gate import Gate
 from pgrehearse.release.history import find_unfinished
@@ -88,6 +88,14 @@ class Promoting:
                         return judge_chain(releases, session)
                     return self.releasing.examine_rest(releases, database, receipt, sources, session).gate
 
+            def again(session: Connection) -> Gate:
+                if receipt is None:
+                    return judge_chain(releases, session)
+                return self.releasing.examine_again(releases, database, receipt, session)
+
+            def approved() -> Gate:
+                return Gate() if receipt is None else self.releasing.examine_again(releases, database, receipt, None)
+
             def secure_ways() -> Sequence[Proof]:
                 with connect(database.conninfo, verb="gate") as session:
                     ways = choose_ways(policy, read_database_size(session))
@@ -98,7 +106,9 @@ class Promoting:
                 releases=releases,
                 now=utc_now,
                 nonce=lambda: secrets.token_hex(8),
-                around=Around(gate=gate, rest=rest, secure=secure_ways, require=require_proofs),
+                around=Around(
+                    gate=gate, rest=rest, again=again, approved=approved, secure=secure_ways, require=require_proofs
+                ),
                 progress=progress,
                 tell=tell,
             )

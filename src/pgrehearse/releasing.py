@@ -17,9 +17,10 @@ from pgrehearse.migrations.sources.find import ad_hoc_source
 from pgrehearse.migrations.sources.source import Source
 from pgrehearse.migrations.status import Status, read_status
 from pgrehearse.policies import Policies
-from pgrehearse.postgres.connect import Connection, connect, fetch_value
+from pgrehearse.postgres.connect import Connection, connect, fetch_clock, fetch_value
 from pgrehearse.postgres.identity import same_database
 from pgrehearse.project import Project, utc_now
+from pgrehearse.rehearsal.person import read_person
 from pgrehearse.rehearsal.receipt import ENTRY_KIND, Receipt, find_receipt
 from pgrehearse.release.anchor import judge_anchors
 from pgrehearse.release.approval import (
@@ -27,11 +28,10 @@ from pgrehearse.release.approval import (
     Approval,
     approve,
     read_approvals,
-    read_person,
     standing_since,
     withdraw,
 )
-from pgrehearse.release.examine import examine, examine_rest, judge_plan
+from pgrehearse.release.examine import examine, examine_again, examine_rest, judge_plan
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
 from pgrehearse.release.history import find_promoted
 from pgrehearse.release.lineage import database_key
@@ -268,6 +268,23 @@ class Releasing:
             role=self._migrating_role(database, session),
         )
         return Examined(receipt=receipt, approvals=approvals, gate=gate.joined(chain), ways=())
+
+    def examine_again(
+        self, releases: ReleaseLedger, database: ResolvedDatabase, receipt: Receipt, session: Connection | None
+    ) -> Gate:
+        """Whether it would still be open as regards people, time and the release ledger; see `examine_again`.
+
+        Without a ``session`` of production's the approvals alone are asked, in two queries of the release ledger.
+        """
+        chain = Gate() if session is None else judge_chain(releases, session)
+        if not chain.is_open:
+            return chain
+        return examine_again(
+            receipt,
+            approvals=standing_since(read_approvals(releases, receipt.digest), releases, receipt.digest),
+            policy=self.policies.gate(database),
+            at=None if session is None else fetch_clock(session),
+        )
 
     def judge_restore_of(
         self, database: ResolvedDatabase, document: Mapping[str, Any] | None, ways: Sequence[str]

@@ -16,9 +16,9 @@ from pgrehearse.policies import Policies
 from pgrehearse.postgres.connect import connect
 from pgrehearse.progress import Progress
 from pgrehearse.project import Project, limits_of, utc_now
+from pgrehearse.rehearsal.person import read_person
 from pgrehearse.rehearsal.receipt import Receipt, find_receipt
 from pgrehearse.release.anchor import judge_anchors
-from pgrehearse.release.approval import read_person
 from pgrehearse.release.history import PromotionRecord, find_promotion, read_promotions
 from pgrehearse.release.interrupted_rollback import record_swaps
 from pgrehearse.release.lease import describe, hold_lease

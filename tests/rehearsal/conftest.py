@@ -99,7 +99,8 @@ def document() -> dict[str, Any]:
         "timings": {"dump_ms": 12.5},
         "receipt": {
             "recipe": "pgrehearse-receipt-1", "tool_version": "0.1.0", "created_at": "2026-01-01",
-            "rehearsed_by": "ann", "level": "error", "source_kind": "sql-folder",
+            "rehearsed_by": "ann", "rehearser": {"login": "ann", "host": "laptop", "git": None},
+            "level": "error", "source_kind": "sql-folder",
             "plan_digest": DIGEST, "files": [], "statement_rows": [None], "commits": [],
             "settings": {"TimeZone": "UTC"},
             "schema_objects": {"recipe": "pgrehearse-schema-1", "before": "e30=", "after": "e30="},

@@ -11,9 +11,10 @@ import pytest
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.rehearsal.person import Person
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.release.anchor import judge_anchors, write_anchor
-from pgrehearse.release.approval import Person, approve, read_approvals, standing_since, withdraw
+from pgrehearse.release.approval import approve, read_approvals, standing_since, withdraw
 from pgrehearse.release.gate import ReasonKind
 
 pytestmark = pytest.mark.pg("== 18")

@@ -9,10 +9,10 @@ import pytest
 
 from pgrehearse.errors import ApprovalRefused
 from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.rehearsal.person import Person
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.release.approval import (
     Accepted,
-    Person,
     accepted_names,
     approve,
     judge_approvals,
@@ -144,3 +144,19 @@ def test_a_lowered_grade_is_told_with_its_reasons() -> None:
     lowered = receipt(grade={"full": False, "why_not": ["masked", "another major"]})
     (reason,) = judge_grade(lowered.document)
     assert reason.details == ("masked", "another major")
+
+
+def test_the_rehearser_does_not_count_under_another_login_with_the_same_git_identity(ledger: ReleaseLedger) -> None:
+    rehearser = {"login": "ann", "host": "laptop", "git": "Ann <ann@example.org>"}
+    one = receipt(receipt={"rehearsed_by": "ann", "rehearser": rehearser, "level": "error"})
+
+    def counted(*by: Person) -> int:
+        for each in by:
+            yes(ledger, one, each)
+        standing = read_approvals(ledger, one.digest)
+        reasons = judge_approvals(one.document, standing, needed=9, by_another=True)
+        return int(reasons[0].message.split()[2])
+
+    deploy = Person(login="deploy", host="runner", git="Ann E. <Ann@Example.org>")  # the address tells, not the name
+    assert counted(Person(login="ann", host="another", git=None), deploy) == 0
+    assert counted(Person(login="eve", host="runner", git="Eve <eve@example.org>"), BEN) == 2

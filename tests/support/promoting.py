@@ -105,6 +105,8 @@ def run_promotion(
     *,
     gate: Callable[[], Gate] = Gate,
     rest: Callable[[], Gate] = Gate,
+    again: Callable[[object], Gate] = lambda _session: Gate(),
+    approved: Callable[[], Gate] = Gate,
     secure: Callable[[], tuple[Proof, ...]] = lambda: (),
     require: Callable[[Sequence[Proof]], None] = lambda _proofs: None,
     told: list[str] | None = None,
@@ -115,7 +117,7 @@ def run_promotion(
         releases=releases,
         now=utc_now,
         nonce=lambda: secrets.token_hex(4),
-        around=Around(gate=gate, rest=rest, secure=secure, require=require),
+        around=Around(gate=gate, rest=rest, again=again, approved=approved, secure=secure, require=require),
         progress=Silent(),
         tell=(told if told is not None else []).append,
     )

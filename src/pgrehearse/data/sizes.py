@@ -10,10 +10,13 @@ from pgrehearse.errors import DataNotCompared
 from pgrehearse.postgres.connect import Connection, fetch_value
 
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '10s'"
-# A table that was never analysed has reltuples -1; live rows are counted by the cumulative statistics.
+# A table that was never analysed has reltuples -1; live rows are counted by the cumulative statistics, which a failover
+# or a crash loses: they know of no rows then, though the table has pages.
 SIZES = """
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
-       CASE WHEN c.reltuples >= 0 THEN c.reltuples::pg_catalog.int8 ELSE COALESCE(s.n_live_tup, 0) END,
+       CASE WHEN c.reltuples >= 0 THEN c.reltuples::pg_catalog.int8
+            WHEN s.n_live_tup > 0 OR pg_catalog.pg_relation_size(c.oid) = 0 THEN COALESCE(s.n_live_tup, 0) END,
+       c.reltuples >= 0,
        pg_catalog.pg_total_relation_size(c.oid),
        COALESCE(s.n_tup_ins + s.n_tup_upd + s.n_tup_del, 0)
 FROM pg_catalog.pg_class c
@@ -29,11 +32,12 @@ ORDER BY 1
 class TableSize:
     """One table, a leaf of a partitioned one, or a materialized view."""
 
-    rows: int  # the planner's estimate
+    rows: int | None  # the server's estimate; None: it has none
     size_bytes: int  # with indexes and TOAST
     writes: int  # rows inserted, updated and deleted since the server's statistics were last reset
+    is_analysed: bool = True  # rows are ANALYZE's, which outlives a failover, not the cumulative statistics'
 
-    def as_json(self) -> dict[str, int]:
+    def as_json(self) -> dict[str, int | None]:
         return {"rows": self.rows, "size_bytes": self.size_bytes, "writes": self.writes}
 
     @classmethod
@@ -49,8 +53,8 @@ def read_table_sizes(connection: Connection) -> dict[str, TableSize]:
         with connection.transaction():
             connection.execute(LOCK_TIMEOUT)
             return {
-                name: TableSize(rows=rows, size_bytes=size, writes=writes)
-                for name, rows, size, writes in connection.execute(SIZES)
+                name: TableSize(rows=rows, size_bytes=size, writes=writes, is_analysed=is_analysed)
+                for name, rows, is_analysed, size, writes in connection.execute(SIZES)
             }
     except psycopg.errors.LockNotAvailable as error:
         raise DataNotCompared(

@@ -39,6 +39,7 @@ from pgrehearse.rehearsal.intent import Intent
 from pgrehearse.rehearsal.judge import Unmeasured, decide, find_all
 from pgrehearse.rehearsal.made_again import find_fates, hold_against_schema
 from pgrehearse.rehearsal.moments import Moment
+from pgrehearse.rehearsal.person import Person
 from pgrehearse.rehearsal.query_findings import find_query_findings, find_unmeasured_queries
 from pgrehearse.rehearsal.receipt import RECIPE, Receipt, files_of
 from pgrehearse.rehearsal.request import Request
@@ -67,7 +68,7 @@ class Seen:
     request: Request
     statements: Mapping[str, tuple[Statement, ...]]  # by version
     started_at: datetime
-    rehearsed_by: str
+    rehearser: Person
     source_schema: Schema | None = None
     settings: dict[str, str] = field(default_factory=dict)
     table_sizes: dict[str, TableSize] = field(default_factory=dict)  # the source's
@@ -203,7 +204,8 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                 "recipe": RECIPE,
                 "tool_version": __version__,
                 "created_at": now.isoformat(),
-                "rehearsed_by": seen.rehearsed_by,
+                "rehearsed_by": seen.rehearser.login,
+                "rehearser": seen.rehearser.as_json(),
                 "level": request.level.value,
                 "source_kind": request.plan.migrations[0].kind.value,
                 "plan_digest": request.plan.digest,

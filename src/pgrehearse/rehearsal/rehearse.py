@@ -3,7 +3,6 @@
 `rehearse` is the story; what it saw becomes a document in `document.py`, the verdict comes from `judge.py`.
 """
 
-import getpass
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -53,6 +52,7 @@ from pgrehearse.rehearsal.integrity import rehearse_integrity
 from pgrehearse.rehearsal.intent import plan_failed
 from pgrehearse.rehearsal.moments import Moments
 from pgrehearse.rehearsal.own_namespace import find_own_changes
+from pgrehearse.rehearsal.person import read_person
 from pgrehearse.rehearsal.plan_session import PlanSession
 from pgrehearse.rehearsal.prediction import predict_plan, read_pristine_model
 from pgrehearse.rehearsal.read_intent import read_intent
@@ -83,7 +83,8 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
     the verdict ``failed``.
     """
     statements, unparsed = _read_files(request.plan)
-    seen = Seen(request=request, statements=statements, started_at=now(), rehearsed_by=getpass.getuser())
+    rehearser = read_person(request.checks.working_directory)
+    seen = Seen(request=request, statements=statements, started_at=now(), rehearser=rehearser)
     readable = [migration for migration in request.plan.migrations if migration.version not in unparsed]
     # Before the clone is made, so that a mistake is told at once.
     read_allows(readable)

@@ -8,6 +8,7 @@ import psycopg
 
 from pgrehearse.errors import (
     CommitOutcomeUnknown,
+    GateClosed,
     ImagesNotKept,
     NotAsRehearsed,
     PgRehearseError,
@@ -25,7 +26,8 @@ from pgrehearse.release.promotion import (
 )
 from pgrehearse.release.promotion_run import APPLY, Run
 from pgrehearse.release.rows import ROWS_DIFFER, RowsDiffer
-from pgrehearse.release.standing import read_standing
+from pgrehearse.release.standing import Standing, read_standing
+from pgrehearse.release.still_open import StillOpen
 from pgrehearse.release.watch import StatementCompared, Watch, compare_statements
 from pgrehearse.release.written import RefuseUnseenChanges, seen_retyped, seen_tables, seen_unchanged, tolerated_by
 from pgrehearse.rollback.image import Image, find_images
@@ -56,7 +58,10 @@ class _Commits(NoObserver):
             self._run.tell(problem)
 
 
-def apply_watched(run: Run, images: Sequence[Image]) -> tuple[Applied, tuple[StatementCompared, ...]]:
+def apply_watched(
+    run: Run, images: Sequence[Image], standing: Standing
+) -> tuple[Applied, tuple[StatementCompared, ...]]:
+    """``standing``: what was applied when the gate was asked."""
     request = run.request
 
     def look(verb: str = "watch") -> Connection:
@@ -86,7 +91,8 @@ def apply_watched(run: Run, images: Sequence[Image]) -> tuple[Applied, tuple[Sta
                 seen=seen_tables(run.rehearsed),
             )
             observers = [RefreshImages(images), watch, tracer, SettleImages(images, last=last), unseen]
-        observers.append(_Commits(run))
+        still_open = StillOpen(run, standing)
+        observers = [still_open, *observers, _Commits(run)]
         may_use = run.rehearsed.may_draw_from if run.rehearsed is not None else (lambda _name, _owner: True)
         stays = TellsWhatStays(Observers(*observers), look, may_use=may_use, tell=run.tell)
         stack.callback(stays.close)
@@ -120,7 +126,7 @@ def apply_watched(run: Run, images: Sequence[Image]) -> tuple[Applied, tuple[Sta
         try:
             run.steps.run(APPLY, "applying", work)
         except PgRehearseError as error:
-            _after_failure(run, error)
+            _after_failure(run, error, none_is_ours=still_open.met_another)
             raise
         statements = (
             compare_statements(run.rehearsed, tracer.statements)
@@ -130,13 +136,13 @@ def apply_watched(run: Run, images: Sequence[Image]) -> tuple[Applied, tuple[Sta
     return done[0], statements
 
 
-def _after_failure(run: Run, error: PgRehearseError) -> None:
+def _after_failure(run: Run, error: PgRehearseError, *, none_is_ours: bool) -> None:
     """A refusal before anything was committed ends the promotion; whatever else can be gone on with."""
-    if isinstance(error, CommitOutcomeUnknown) or not isinstance(error, (NotAsRehearsed, ImagesNotKept)):
+    if isinstance(error, CommitOutcomeUnknown) or not isinstance(error, (GateClosed, NotAsRehearsed, ImagesNotKept)):
         return
     try:
         standing = read_standing(run.session, run.request, run.tell)
-        if not standing.begun:
+        if none_is_ours or not standing.begun:
             drop_images(run.session, find_images(run.session, id=run.steps.id))
             run.steps.end("refused", {"error": type(error).__name__, "message": str(error)})
             return

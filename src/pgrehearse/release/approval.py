@@ -1,16 +1,13 @@
 """Approval: a named person's yes to one receipt digest, kept in the release ledger."""
 
-import getpass
-import socket
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from pgrehearse.errors import ApprovalRefused
 from pgrehearse.ledger import Entry, ReleaseLedger
+from pgrehearse.rehearsal.person import Person
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.release.gate import Reason, ReasonKind, names_to_accept
 from pgrehearse.release.lineage import find_taken_back
@@ -18,27 +15,6 @@ from pgrehearse.release.promotion import BEGUN
 
 APPROVED = "approval"
 WITHDRAWN = "approval-withdrawn"
-GIT_TIMEOUT_S = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
-    """Who, as far as this machine knows: a claim, not a proof."""
-
-    login: str
-    host: str
-    git: str | None  # "Ann Example <ann@example.org>"
-
-    def as_json(self) -> dict[str, Any]:
-        return {"login": self.login, "host": self.host, "git": self.git}
-
-    def __str__(self) -> str:
-        return self.git or f"{self.login} on {self.host}"
-
-    @property
-    def at_host(self) -> str:
-        """Who, and on which machine."""
-        return f"{self.git or self.login} on {self.host}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,26 +47,6 @@ class Approval:
             "remark": self.remark,
             "accepted": [each.as_json() for each in self.accepted],
         }
-
-
-def read_person(directory: Path) -> Person:
-    """The login name, the host's name, and git's identity in that directory where there is one."""
-    return Person(login=getpass.getuser(), host=socket.gethostname(), git=_git_identity(directory))
-
-
-def _git_identity(directory: Path) -> str | None:
-    found = []
-    for key in ("user.name", "user.email"):
-        try:
-            done = subprocess.run(
-                ["git", "config", "--get", key], cwd=directory, capture_output=True, text=True,
-                timeout=GIT_TIMEOUT_S, check=False,
-            )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        found.append(done.stdout.strip())
-    name, email = found
-    return f"{name} <{email}>" if name and email else name or email or None
 
 
 def approve(
@@ -133,7 +89,7 @@ def withdraw(
     Raises `ApprovalRefused` if there is none, `LedgerDamaged` where none counts anyway.
     """
     ledger.verify()
-    if not any(_same(approval.by, by) for approval in read_approvals(ledger, receipt.digest)):
+    if not any(approval.by.is_same(by) for approval in read_approvals(ledger, receipt.digest)):
         raise ApprovalRefused(
             f"{by} has not approved receipt {receipt.digest[:12]}", remedy="There is nothing to undo."
         )
@@ -155,8 +111,8 @@ def standing_approvals(entries: Iterable[Entry]) -> tuple[Approval, ...]:
     for entry in entries:
         if entry.kind not in (APPROVED, WITHDRAWN):
             continue
-        by = _person(entry.body["by"])
-        standing = [each for each in standing if not _same(each.by, by)]
+        by = Person.from_json(entry.body["by"])
+        standing = [each for each in standing if not each.by.is_same(by)]
         if entry.kind == APPROVED:
             standing.append(
                 Approval(
@@ -174,12 +130,14 @@ def standing_approvals(entries: Iterable[Entry]) -> tuple[Approval, ...]:
 def judge_approvals(
     document: Mapping[str, Any], approvals: Sequence[Approval], *, needed: int, by_another: bool
 ) -> list[Reason]:
-    """Enough people; with ``by_another`` the one who rehearsed does not count."""
-    rehearser = document["receipt"]["rehearsed_by"]
-    counting = [each for each in approvals if not (by_another and each.by.login == rehearser)]
+    """Enough people; with ``by_another`` the one who rehearsed does not count, by login or by git identity."""
+    receipt = document["receipt"]
+    rehearser = receipt["rehearsed_by"]
+    person = Person.from_json(receipt["rehearser"]) if "rehearser" in receipt else None  # older ones have none
+    counting = [each for each in approvals if not (by_another and _rehearsed(each.by, rehearser, person))]
     if len(counting) >= needed:
         return []
-    other = f" other than {rehearser}, who ran the rehearsal" if by_another else ""
+    other = f" other than {person or rehearser}, who ran the rehearsal" if by_another else ""
     return [
         Reason(
             kind=ReasonKind.APPROVAL,
@@ -190,18 +148,14 @@ def judge_approvals(
     ]
 
 
+def _rehearsed(by: Person, login: str, rehearser: Person | None) -> bool:
+    """One login on whatever machine counts as one person here."""
+    return by.login == login or (rehearser is not None and by.is_same(rehearser))
+
+
 def accepted_names(approvals: Iterable[Approval]) -> tuple[str, ...]:
     """Every finding that somebody's standing approval accepts."""
     return tuple(dict.fromkeys(each.finding for approval in approvals for each in approval.accepted))
-
-
-def _person(body: Mapping[str, Any]) -> Person:
-    return Person(login=body["login"], host=body["host"], git=body["git"])
-
-
-def _same(one: Person, other: Person) -> bool:
-    """One login of one machine is one person whatever git says there; so is one git identity on two machines."""
-    return (one.login, one.host) == (other.login, other.host) or (one.git is not None and one.git == other.git)
 
 
 def standing_since(approvals: Sequence[Approval], releases: ReleaseLedger, digest: str) -> tuple[Approval, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pgrehearse.postgres.identity import read_identity
 from pgrehearse.rehearsal.checks import CheckVerdict, run_before_checks
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.release.approval import Approval, accepted_names, judge_approvals
-from pgrehearse.release.freshness import Bounds, judge_freshness, judge_identity, read_production
+from pgrehearse.release.freshness import Bounds, judge_age, judge_freshness, judge_identity, read_production
 from pgrehearse.release.gate import Gate, Reason, ReasonKind, judge_grade, judge_verdict
 from pgrehearse.release.preconditions import (
     PreconditionResult,
@@ -135,6 +136,19 @@ def examine_rest(
     spared = [reason for reason in reasons if half and (not left.whole or reason.kind is ReasonKind.AGE)]
     told += [f"IN SPITE OF THE GATE, for {half} is half-way: {each.kind.value}: {each.message}" for each in spared]
     return Gate.of([reason for reason in reasons if reason not in spared], told)
+
+
+def examine_again(receipt: Receipt, *, approvals: Sequence[Approval], policy: GatePolicy, at: datetime | None) -> Gate:
+    """What people and time change of the gate's answer: approvals, what they accept, and the receipt's age.
+
+    ``at``: production's clock now, None where the age does not count any more.  Pure.
+    """
+    document = receipt.document
+    reasons = judge_verdict(document, accepted_names(approvals))
+    reasons += judge_approvals(document, approvals, needed=policy.approvals, by_another=policy.approved_by_another)
+    if at is not None:
+        reasons += judge_age(document, at, policy.bounds)
+    return Gate.of(reasons)
 
 
 def _judge_seal(receipt: Receipt) -> Reason | None:

@@ -102,15 +102,12 @@ def judge_identity(document: Mapping[str, Any], now: ProductionNow, *, role: str
     return reasons
 
 
-def judge_freshness(
-    document: Mapping[str, Any], now: ProductionNow, bounds: Bounds, touched: Iterable[str]
-) -> tuple[list[Reason], list[str]]:
-    """Age, settings that matter, and the size of what the plan touches; told: what moved within the bounds."""
-    reasons = []
+def judge_age(document: Mapping[str, Any], at: datetime, bounds: Bounds) -> list[Reason]:
+    """Whether the clone was taken not too long before ``at``, by production's clock."""
     taken_at = datetime.fromisoformat(document["source"]["taken_at"])
-    age = now.at - taken_at
+    age = at - taken_at
     if age > bounds.max_age or age < -timedelta(minutes=5):
-        reasons.append(
+        return [
             Reason(
                 kind=ReasonKind.AGE,
                 message=f"the clone was taken {_hours(age)} ago, and the limit is {_hours(bounds.max_age)}"
@@ -118,7 +115,15 @@ def judge_freshness(
                 else f"the clone was taken {_hours(-age)} in the future by production's clock",
                 remedy="Rehearse again.",
             )
-        )
+        ]
+    return []
+
+
+def judge_freshness(
+    document: Mapping[str, Any], now: ProductionNow, bounds: Bounds, touched: Iterable[str]
+) -> tuple[list[Reason], list[str]]:
+    """Age, settings that matter, and the size of what the plan touches; told: what moved within the bounds."""
+    reasons = judge_age(document, now.at, bounds)
     then = document["receipt"]["settings"]
     differing = [
         f"{name}: {then.get(name)} then, {now.settings.get(name)} now"
@@ -154,16 +159,25 @@ def _compare_sizes(
     then = {name: TableSize.from_json(size) for name, size in document["receipt"]["table_sizes"].items()}
     for name in sorted(set(touched) & set(then) & set(now.sizes)):
         old, new = then[name], now.sizes[name]
-        rows, size, writes = new.rows - old.rows, new.size_bytes - old.size_bytes, new.writes - old.writes
-        text = f"{name}: {rows:+,} rows by the server's estimate, {size:+,} bytes, {max(writes, 0):,} writes"
+        rows, size, writes = _rows_between(old, new), new.size_bytes - old.size_bytes, new.writes - old.writes
+        shown = "rows not known (never analysed, statistics lost)" if rows is None else f"{rows:+,} rows by estimate"
+        since = f"{writes:,} writes" if writes >= 0 else "writes not known (statistics reset)"
+        text = f"{name}: {shown}, {size:+,} bytes, {since}"
         if (
-            abs(rows) > max(bounds.spared_rows, bounds.max_change * old.rows)
+            (rows is not None and abs(rows) > max(bounds.spared_rows, bounds.max_change * (old.rows or 0)))
             or abs(size) > max(bounds.spared_bytes, bounds.max_change * old.size_bytes)
         ):  # fmt: skip
             refused.append(text)
-        elif rows or size or writes > 0:
+        elif rows is None or rows or size or writes:
             told.append(f"changed since the clone was taken, within the bounds: {text}")
     return refused, told
+
+
+def _rows_between(old: TableSize, new: TableSize) -> int | None:
+    """None where one side has no estimate, or only what the statistics have counted since they were lost."""
+    if old.rows is None or new.rows is None or (new.writes < old.writes and not new.is_analysed):
+        return None
+    return new.rows - old.rows
 
 
 def _is_behind(then: str | None, now: str | None) -> bool:

@@ -58,6 +58,16 @@ class Gate:
     def is_open(self) -> bool:
         return not self.reasons
 
+    @property
+    def why_not(self) -> str:
+        """Every reason with its details and its remedy, for people."""
+        lines = [f"the gate is closed, for {len(self.reasons)} reason{'s' if len(self.reasons) > 1 else ''}:"]
+        for reason in self.reasons:
+            lines.append(f"  {reason.kind.value}: {reason.message}")
+            lines += [f"    {detail}" for detail in reason.details]
+            lines.append(f"    {reason.remedy}")
+        return "\n".join(lines)
+
     def joined(self, other: "Gate") -> "Gate":
         """Both together, the reasons in the order of their kinds."""
         return Gate.of([*self.reasons, *other.reasons], [*self.told, *other.told])

@@ -41,6 +41,7 @@ from pgrehearse.release.promotion_run import APPLY, GATE, IMAGES, VERIFY, Around
 from pgrehearse.release.safeguards import keep_images, secure_first
 from pgrehearse.release.standing import Standing, is_begun, is_half_way, read_standing
 from pgrehearse.release.steps import Steps
+from pgrehearse.release.still_open import KEPT, REST_REMEDY
 from pgrehearse.release.under_way import unfinished_reason
 from pgrehearse.release.verify import Verified, verify
 from pgrehearse.release.watch import Rehearsed
@@ -48,11 +49,6 @@ from pgrehearse.release.write_fence import find_standing, past_fence, write_fenc
 from pgrehearse.release.written_meanwhile import read_writes
 from pgrehearse.rollback.image import find_images
 from pgrehearse.rollback.images import drop_images
-
-REST_REMEDY = (
-    "Then `pgrehearse resume` goes on; or take back what is applied: `pgrehearse rollback`; or, where no file is "
-    "half-way, rehearse what is left anew."
-)
 
 PRIMARY_REMEDY = "Nothing was written.  Give the address of the primary, after a failover of the new one."
 
@@ -159,7 +155,7 @@ def _promote(run: Run, lease: Lease, standing: Standing, *, raise_fence: bool) -
         for sentence in sentences:
             run.tell(sentence)
         run.progress.step("applying")
-        applied, statements = apply_watched(run, images)
+        applied, statements = apply_watched(run, images, standing)
     position = read_position(run.session)
     verified = Verified(differences=(), counts=())
     if run.rehearsed is not None:
@@ -225,7 +221,7 @@ def _find_own(
         if found.receipt == digest and found.plan == plan:
             return found, None
         if is_half_way(session, request, found):
-            raise GateClosed(_as_text(Gate.of([unfinished_reason(found)])))
+            raise GateClosed(Gate.of([unfinished_reason(found)]).why_not)
         if is_begun(session, request, found):
             return None, found.id
         releases.append(ENDED, found.id, {"outcome": "abandoned"}, now())
@@ -265,7 +261,7 @@ def _pass_gate(run: Run) -> Mapping[str, Any]:
     if not gate.is_open:
         run.steps.note(GATE, "closed", gate.as_json())
         run.steps.end("refused", gate.as_json())
-        raise GateClosed(_as_text(gate))
+        raise GateClosed(gate.why_not)
     return gate.as_json()
 
 
@@ -276,14 +272,5 @@ def _pass_gate_for_the_rest(run: Run) -> Mapping[str, Any]:
         run.tell(line)
     if not gate.is_open:
         run.steps.note(GATE, "closed", gate.as_json())
-        raise GateClosed("what is applied stays, and nothing more is begun; " + _as_text(gate), remedy=REST_REMEDY)
+        raise GateClosed(KEPT + gate.why_not, remedy=REST_REMEDY)
     return gate.as_json()
-
-
-def _as_text(gate: Gate) -> str:
-    lines = [f"the gate is closed, for {len(gate.reasons)} reason{'s' if len(gate.reasons) > 1 else ''}:"]
-    for reason in gate.reasons:
-        lines.append(f"  {reason.kind.value}: {reason.message}")
-        lines += [f"    {detail}" for detail in reason.details]
-        lines.append(f"    {reason.remedy}")
-    return "\n".join(lines)

@@ -27,6 +27,8 @@ class Around:
 
     gate: Callable[[], Gate]
     rest: Callable[[], Gate]  # the gate of what is left, where something is applied already
+    again: Callable[[Connection], Gate]  # of that what people and time change, in a session under the lock
+    approved: Callable[[], Gate]  # whether the approvals still stand; of the release ledger alone
     secure: Callable[[], Sequence[Proof]]  # make and prove what takes it back
     require: Callable[[Sequence[Proof]], None]  # that what was proved is still there, byte for byte
 
