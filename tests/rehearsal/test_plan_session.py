@@ -148,7 +148,9 @@ def test_leaving_the_role_inside_a_block_that_then_fails_is_not_measured(
 def test_a_plan_that_asks_who_logged_in_is_of_less_than_full_grade(
     rehearse: Rehearse, connection: Connection, role: str
 ) -> None:
-    connection.execute("CREATE TABLE log (who text DEFAULT session_user)")
+    connection.execute(
+        "CREATE TABLE log (who text DEFAULT session_user, n int, more int GENERATED ALWAYS AS (n + 1) STORED)"
+    )
     connection.execute(f"CREATE TABLE t (id int); ALTER TABLE t OWNER TO {role}".encode())
     grade = rehearse("ALTER TABLE t ADD COLUMN v int;", role=role)["grade"]
     assert grade["why_not"] == ["a default of log asks for session_user, which on the clone is a login of our own"]

@@ -15,7 +15,8 @@ ORDER BY n.nspname COLLATE pg_catalog."C", c.relname COLLATE pg_catalog."C";
 -- A default that makes something else of the number (a text, a multiple) is not compared with it.  A default
 -- names no column, so it is turned into text as of no table: else it takes as long as the table has columns, squared.
 WITH defaults AS (
-    SELECT d.oid, d.adrelid, d.adnum, pg_catalog.pg_get_expr(d.adbin, 0) AS expression
+    SELECT d.oid, d.adrelid, d.adnum,
+           CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, 0) END AS expression
     FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
     WHERE a.attgenerated = '' AND d.adrelid >= 16384
       AND pg_catalog.strpos(

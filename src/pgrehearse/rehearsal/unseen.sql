@@ -39,8 +39,9 @@ UNION ALL
 SELECT 'a default of ' || d.adrelid::pg_catalog.regclass::pg_catalog.text
 FROM pg_catalog.pg_attrdef d
 JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) d.adrelid AND a.attnum OPERATOR(pg_catalog.=) d.adnum
-WHERE a.attgenerated OPERATOR(pg_catalog.=) ''
-  AND pg_catalog.pg_get_expr(d.adbin, 0) OPERATOR(pg_catalog.~*) '\msession_user\M'
+-- CASE, since the server may print before it looks which columns are generated, and fails at those.
+WHERE CASE WHEN a.attgenerated OPERATOR(pg_catalog.=) ''
+           THEN pg_catalog.pg_get_expr(d.adbin, 0) OPERATOR(pg_catalog.~*) '\msession_user\M' END
 UNION ALL SELECT 'a policy of ' || p.polrelid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_policy p
 WHERE pg_catalog.concat(pg_catalog.pg_get_expr(p.polqual, p.polrelid), pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid))
       OPERATOR(pg_catalog.~*) '\msession_user\M'
