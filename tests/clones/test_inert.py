@@ -21,6 +21,7 @@ from pgrehearse.postgres.local_server import LocalServer
 from .conftest import MakePair
 
 CANARY = "canary-7f3b"
+COUNTED = "foreign-data wrapper postgres_fdw"
 OUTWARD = f"""
 CREATE FOREIGN DATA WRAPPER faraway;
 CREATE SERVER elsewhere FOREIGN DATA WRAPPER faraway OPTIONS (host 'prod.example', dbname 'billing', secret '{CANARY}');
@@ -102,16 +103,29 @@ def test_postgres_fdw_and_file_fdw_point_nowhere_and_views_on_them_are_not_refre
             "CREATE VIEW between AS SELECT i FROM there; CREATE MATERIALIZED VIEW cached AS SELECT i FROM between;"
             "CREATE MATERIALIZED VIEW fine AS SELECT i FROM here;"
             "CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;"
-            "CREATE FOREIGN TABLE lines (line text) SERVER files OPTIONS (program 'echo ran')"
+            "CREATE FOREIGN TABLE lines (line text) SERVER files OPTIONS (program 'echo ran');"
+            "CREATE FUNCTION swallows() RETURNS int LANGUAGE plpgsql AS $$ BEGIN "
+            "RETURN (SELECT max(i) FROM public.there); EXCEPTION WHEN OTHERS THEN RETURN 0; END $$;"
+            "CREATE MATERIALIZED VIEW quiet AS SELECT swallows() AS i;"
+            "CREATE TABLE parted (i int) PARTITION BY LIST (i);"
+            "CREATE TABLE part PARTITION OF parted FOR VALUES IN (1);"
+            "CREATE FOREIGN TABLE far_part PARTITION OF parted FOR VALUES IN (2) SERVER loop "
+            "OPTIONS (table_name 'here');"
+            "INSERT INTO parted VALUES (1)"
         )
         assert session.execute("SELECT i FROM cached, lines").fetchall() == [(1,)]
     with pair_of(database, None) as pair:
         assert {each.kind for each in pair.switched_off} == {
-            "user mapping", "materialized view", "foreign server", "foreign table", "function",
+            "user mapping", "materialized view", "foreign server", "foreign table", "foreign-data wrapper", "function",
         }  # fmt: skip
         assert pair.not_measured == (
             "materialized view public.cached is not populated on the clone: it reads a foreign table",
+            "materialized view public.quiet is not populated on the clone: filling it calls foreign-data wrapper "
+            "postgres_fdw, which reaches beyond the database",
+            "public.parted has no statistics of its own on the clone: a foreign table is among its partitions or "
+            "children",
         )
+        assert _definitions(pair.pristine) == _definitions(pair.clone)
         with connect(pair.clone, verb="test") as session:
             assert session.execute("SELECT i FROM fine").fetchall() == [(1,)]
             assert session.execute("SELECT ispopulated FROM pg_matviews WHERE matviewname = 'cached'").fetchone() == (
@@ -124,6 +138,21 @@ def test_postgres_fdw_and_file_fdw_point_nowhere_and_views_on_them_are_not_refre
             assert ("host=/nonexistent/pgrehearse",) in options
             options = session.execute("SELECT unnest(ftoptions) FROM pg_foreign_table").fetchall()
             assert "program" not in str(options)
+            analyzed = session.execute("SELECT DISTINCT tablename FROM pg_stats WHERE schemaname = 'public'").fetchall()
+            assert sorted(analyzed) == [("fine",), ("here",), ("part",)]
+            for read in (
+                "SELECT * FROM there",
+                "INSERT INTO there VALUES (1)",
+                "SELECT * FROM lines",
+                "TRUNCATE there",
+            ):
+                with pytest.raises(psycopg.errors.Error) as caught:
+                    session.execute(read.encode())
+                assert caught.value.sqlstate == SWITCHED_OFF
+            before = read_calls(session)[COUNTED]
+            assert session.execute("SELECT swallows(), swallows()").fetchone() == (0, 0)
+            assert read_calls(session)[COUNTED] == before + 2
+            session.execute("ALTER FOREIGN TABLE there ADD COLUMN j int; DROP FOREIGN TABLE there CASCADE")
 
 
 def _definitions(database: Conninfo) -> list[str]:

@@ -3,6 +3,10 @@
 A function of an extension is replaced where it is: its row in pg_proc gets another body, so that its oid, signature,
 rights and membership stay, and neither a dump nor a comparison of schemas sees a difference.  An error can be caught
 by what called the function, so each call first moves a sequence on, which no ROLLBACK takes back.
+
+The handler of a foreign-data wrapper is such a function: the server calls it before it plans to read or write a foreign
+table (GetFdwRoutine of foreign.c), and keeps what it returned for the session only if it did return.  PL/pgSQL has no
+function that returns fdw_handler, so a replaced one returns void, which nobody looks at then.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -40,6 +44,8 @@ NAMESPACE = "information_schema"
 COUNTER_PREFIX = "pgrehearse_calls_"
 IS_SUPERUSER = "SELECT pg_catalog.current_setting('is_superuser') = 'on'"
 TO_ANOTHER_SERVER = "reaches another server"
+BEYOND_DATABASE = "reaches beyond the database"  # a file of the server's machine, too
+WRAPPER = "foreign-data wrapper "  # how its handler is named; the name of any other function has no space unquoted
 
 CREATE_COUNTER = "CREATE SEQUENCE IF NOT EXISTS {counter}"
 GRANT_COUNTER = "GRANT USAGE ON SEQUENCE {counter} TO PUBLIC"
@@ -62,6 +68,7 @@ class OutwardFunction:
     oid: int
     name: str  # several may share it
     of: str  # its extension or library
+    does: str = TO_ANOTHER_SERVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +85,9 @@ class MadeInert:
 
     def switched_off(self) -> tuple[SwitchedOff, ...]:
         return tuple(
-            SwitchedOff(kind="function", name=name, how="raises an error where it is called")
+            SwitchedOff(kind=WRAPPER.strip(), name=name.removeprefix(WRAPPER), how="raises an error where it is used")
+            if name.startswith(WRAPPER)
+            else SwitchedOff(kind="function", name=name, how="raises an error where it is called")
             for name in dict.fromkeys(each.name for each in self.functions)
         )
 
@@ -92,19 +101,27 @@ class MadeInert:
 
 
 def switch_off_functions(session: Connection) -> MadeInert:
-    """Replace every function of an outward extension that is not replaced yet.  Two queries where there is none.
+    """Replace every function of an outward extension, and every foreign-data wrapper's handler, that is not yet.
+
+    Two small queries where there is none.
 
     Changes pg_proc in the session's database, within its transaction if it is in one.
     """
     rows = session.execute(QUERIES["outward"], (list(OUTWARD_FUNCTIONS), list(OUTWARD_FUNCTIONS.values()))).fetchall()
     found = tuple(OutwardFunction(oid=oid, name=name, of=of) for oid, name, of in rows)
+    handlers = session.execute(QUERIES["handlers"]).fetchall()
+    found += tuple(
+        OutwardFunction(oid=oid, name=f"{WRAPPER}{name}", of=of, does=BEYOND_DATABASE) for oid, name, of in handlers
+    )
     if not found:
         return MadeInert()
     if not _may_replace(session):
         return MadeInert(left=found)
     with session.transaction():
         for each in found:
-            _replace(session, each.oid, each.name, TO_ANOTHER_SERVER)
+            _replace(session, each.oid, each.name, each.does)
+            if each.name.startswith(WRAPPER):
+                session.execute(QUERIES["return_void"], (each.oid,))
     return MadeInert(functions=found)
 
 
@@ -203,7 +220,8 @@ def refresh_matviews(
             now = read_calls(session)
             if reached := sorted(each for each, calls in now.items() if calls != called.get(each, 0)):
                 session.execute(refresh + sql.SQL(" WITH NO DATA"))
-                empty[name] = f"filling it calls {', '.join(reached)}, which {TO_ANOTHER_SERVER}"
+                does = BEYOND_DATABASE if any(each.startswith(WRAPPER) for each in reached) else TO_ANOTHER_SERVER
+                empty[name] = f"filling it calls {', '.join(reached)}, which {does}"
             del waiting[name]
         if len(waiting) == before:
             if not empty:

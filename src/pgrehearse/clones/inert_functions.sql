@@ -16,6 +16,21 @@ WHERE ((e.extname = x.name AND p.proname OPERATOR(pg_catalog.~) ('^(' || x.funct
                     AND pg_catalog.strpos(p.prosrc, c.relname) > 0)
 ORDER BY 2;
 
+-- name: handlers
+-- Those of every foreign-data wrapper that are not replaced yet.
+SELECT p.oid::pg_catalog.int8, pg_catalog.string_agg(pg_catalog.quote_ident(w.fdwname), ', ' ORDER BY w.fdwname),
+       COALESCE(max(e.extname)::pg_catalog.text, pg_catalog.regexp_replace(max(p.probin), '^.*/|\.so$', '', 'g'))
+FROM pg_catalog.pg_foreign_data_wrapper w
+JOIN pg_catalog.pg_proc p ON p.oid = w.fdwhandler AND p.prorettype = 'pg_catalog.fdw_handler'::pg_catalog.regtype
+LEFT JOIN pg_catalog.pg_depend d
+       ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e'
+      AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+GROUP BY p.oid ORDER BY 2;
+
+-- name: return_void
+UPDATE pg_catalog.pg_proc SET prorettype = 'pg_catalog.void'::pg_catalog.regtype WHERE oid = %s;
+
 -- name: row
 SELECT p.prolang::pg_catalog.int8, p.prosrc, p.probin, p.prosupport::pg_catalog.oid::pg_catalog.int8,
        p.proparallel::pg_catalog.text

@@ -8,6 +8,7 @@ from pathlib import Path
 from pgrehearse.clones import inert, inert_functions, preflight
 from pgrehearse.clones.dump_restore import Restoring, read_contents, start_dump
 from pgrehearse.clones.place import Place
+from pgrehearse.clones.planner_statistics import analyze_copy
 from pgrehearse.clones.snapshot import Snapshot
 from pgrehearse.postgres.binaries import require_client
 from pgrehearse.postgres.connect import Connection, fetch_value
@@ -93,7 +94,7 @@ def restore(transfer: Transfer, outward: inert.Outward) -> Restored:
         restore_ms = ms_since(started)
         transfer.progress("analyzing")
         started = time.monotonic()
-        session.execute("ANALYZE")
+        not_analyzed = analyze_copy(session)
         return Restored(
             switched_off=switched_off,
             not_measured=(
@@ -102,6 +103,7 @@ def restore(transfer: Transfer, outward: inert.Outward) -> Restored:
                     f"materialized view {'.'.join(name)} is not populated on the clone: {why}"
                     for name, why in empty.items()
                 ),
+                *not_analyzed,
             ),
             lowered=preflight.compare_locales(transfer.needs.locale, preflight.read_locale(session)),
             size_bytes=fetch_value(session, "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"),

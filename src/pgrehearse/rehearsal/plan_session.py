@@ -12,6 +12,7 @@ from psycopg import sql
 
 from pgrehearse.clones.inert_functions import (
     SWITCHED_OFF,
+    WRAPPER,
     Replaced,
     put_back,
     read_calls,
@@ -44,6 +45,7 @@ from pgrehearse.rehearsal.unseen import (
 LOGIN_REMEDY = "give --target a login as that role itself, or leave --target out for a private local server"
 INSUFFICIENT_PRIVILEGE = "42501"
 UNDEFINED_OBJECT = "42704"
+WRONG_OBJECT_TYPE = "42809"
 FOREIGN_DATA_CLASSES = frozenset({"08", "HV"})  # connection exception, foreign data wrapper error
 FOREIGN_KINDS = frozenset({"user mapping", "foreign server", "foreign table"})  # of `SwitchedOff`
 TRACK_FUNCTIONS = "ALTER DATABASE {} SET track_functions TO 'all'"
@@ -53,8 +55,11 @@ _LEAVES_ROLE = r"session[\s_]+authorization|discard\s+all|\yrole\s*(=|\yto\y)?\s
 _TAKES_ROLE = r"|\yset\s+(local\s+|session\s+)?role\y|'role'\s*,"
 _SESSION_USER = re.compile(r"\bsession_user\b", re.IGNORECASE)
 _CREATES_FUNCTIONS = frozenset(
-    {"CreateFunctionStmt", "AlterFunctionStmt", "AlterOwnerStmt", "CreateExtensionStmt", "AlterExtensionStmt", "DoStmt"}
-)
+    {
+        "CreateFunctionStmt", "AlterFunctionStmt", "AlterOwnerStmt", "CreateExtensionStmt", "AlterExtensionStmt",
+        "DoStmt", "CreateFdwStmt", "AlterFdwStmt",
+    }
+)  # fmt: skip
 # In one of our own names, so that nothing of the plan can be told by it.
 SHARED_SERVER = "reaches beyond its database, or may do so unseen as a powerful role of a shared server"
 _CONTROL = frozenset({TransactionNeed.BEGINS, TransactionNeed.COMMITS, TransactionNeed.ROLLS_BACK})
@@ -129,6 +134,8 @@ class PlanSession(NoObserver):
         if failure.sqlstate == SWITCHED_OFF or (called := self._outward_calls()):
             names = "something" if failure.sqlstate == SWITCHED_OFF else ", ".join(called)
             return f"{names} that is switched off on a clone was called, and may be why"
+        if failure.sqlstate == WRONG_OBJECT_TYPE and "fdw_handler" in str(failure):
+            return "the handlers of foreign-data wrappers are switched off on a clone, and none takes them for its own"
         if foreign := self._foreign_behind(failure):
             return f"{foreign} of production is switched off on a clone, and may be why"
         if self._login is not None and failure.sqlstate == INSUFFICIENT_PRIVILEGE and self._changes_user():
@@ -221,8 +228,10 @@ class PlanSession(NoObserver):
 
     def _tell_outward_calls(self) -> None:
         for name in self._outward_calls():
-            reason = f"the plan called {name}(), which is switched off on a clone: what it would have done was not seen"
-            self.unmeasured.append(Unmeasured(what=f"what {name}() does elsewhere", reason=reason, decisive=True))
+            did = f"used {name}" if name.startswith(WRAPPER) else f"called {name}()"
+            what = did.partition(" ")[2]
+            reason = f"the plan {did}, which is switched off on a clone: what it would have done was not seen"
+            self.unmeasured.append(Unmeasured(what=f"what {what} does elsewhere", reason=reason, decisive=True))
         for extension, place in self._not_switched_off.items():
             reason = f"its functions reach outward, and only a superuser may switch them off; {place} made it here"
             self.unmeasured.append(Unmeasured(what=f"extension {extension}", reason=reason, decisive=True))

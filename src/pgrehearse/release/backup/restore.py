@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pgrehearse.clones import inert_functions
 from pgrehearse.clones.dump_restore import ContentsEntry, Restoring, read_contents
+from pgrehearse.clones.planner_statistics import analyze_copy
 from pgrehearse.errors import BackupRefused
 from pgrehearse.postgres.binaries import require_client
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
@@ -99,7 +100,10 @@ def restore_dump(
             empty, _ = inert_functions.refresh_matviews(session, outward.populated_matviews, functions)
             session.execute("RESET search_path")
         progress.step("analyzing")
-        session.execute("ANALYZE")
+        if inert:
+            analyze_copy(session)
+        else:
+            session.execute("ANALYZE")
     return tuple(
         f"materialized view {namespace}.{name}: not compared, since the copy could not fill it: {why}"
         for (namespace, name), why in empty.items()
