@@ -10,10 +10,12 @@ import itertools
 import operator
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from tests.support.built_without import BUILT_WITHOUT
 
@@ -24,6 +26,8 @@ from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 
 MAJORS = (15, 16, 18)
+# No autovacuum in the middle of a test: it takes locks, and moves what is counted and seen of rows.
+UNDISTURBED = {"autovacuum_naptime": "1d"}
 COMPARISONS = {">=": operator.ge, "<=": operator.le, "==": operator.eq, "<": operator.lt, ">": operator.gt}
 
 _servers: dict[int, LocalServer | str] = {}
@@ -97,7 +101,7 @@ def server(server_major: int) -> LocalServer:
     """A running private server of this major; a superuser ``postgres``; shared, so make your own databases."""
     if server_major not in _servers:
         try:
-            _servers[server_major] = LocalServer.create(require_server(server_major))
+            _servers[server_major] = LocalServer.create(require_server(server_major), settings=UNDISTURBED)
         except MissingBinaries as error:
             _servers[server_major] = str(error)
     found = _servers[server_major]
@@ -110,7 +114,7 @@ def server(server_major: int) -> LocalServer:
 def uat(server_major: int, server: LocalServer) -> LocalServer:
     """A second server of the same major, to clone onto."""
     if server_major not in _uats:
-        _uats[server_major] = LocalServer.create(server.binaries)
+        _uats[server_major] = LocalServer.create(server.binaries, settings=UNDISTURBED)
     return _uats[server_major]
 
 
@@ -121,8 +125,21 @@ def database(server: LocalServer) -> Iterator[Conninfo]:
     with connect(server.conninfo(), verb="test") as admin:
         admin.execute(f"CREATE DATABASE {name}")
     yield server.conninfo(name)
+    drop_database(server, name)
+
+
+def drop_database(server: LocalServer, name: str) -> None:
+    """Whoever is in it; the server itself waits only five seconds for those to end."""
+    deadline = time.monotonic() + 60
     with connect(server.conninfo(), verb="test") as admin:
-        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        while True:
+            try:
+                admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            except psycopg.errors.ObjectInUse:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pgrehearse.migrations.sources.find import open_source
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 
-SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'"
+SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'"
 
 
 @pytest.mark.pg(">= 15")
@@ -38,14 +38,14 @@ def test_an_orphan_that_holds_the_ledger_is_ended_when_asked(
         session.execute("BEGIN")
         source.ledger.lock(session)
         try:
-            session.execute("SELECT pg_sleep(60)")
+            session.execute("SELECT pg_sleep(600)")
         except psycopg.errors.AdminShutdown as error:
             ended.append(error)
         session.close()
 
     thread = threading.Thread(target=orphan)
     thread.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while connection.execute(SLEEPING).fetchone() != (1,):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -53,8 +53,8 @@ def test_an_orphan_that_holds_the_ledger_is_ended_when_asked(
     with pytest.raises(LedgerUnreadable):
         migrate(database, source, protected=(), limits=Limits(wait_s=0.3), tell=told.append)
     assert any("waiting" in line for line in told)
-    migrate(database, source, protected=(), limits=Limits(wait_s=20), end_orphan=True, tell=told.append)
-    thread.join(20)
+    migrate(database, source, protected=(), limits=Limits(wait_s=120), end_orphan=True, tell=told.append)
+    thread.join(120)
     assert len(ended) == 1
     assert any("ending pid" in line for line in told)
     assert connection.execute("SELECT count(*) FROM drizzle.__drizzle_migrations").fetchone() == (1,)

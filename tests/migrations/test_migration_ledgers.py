@@ -206,7 +206,7 @@ def test_many_makers_at_once_make_one_table(connection: Connection, database: Co
     def make() -> None:
         try:
             with connect(database, verb="test", autocommit=False) as session:
-                barrier.wait(20)
+                barrier.wait(120)
                 JOURNAL.create(session)
         except BaseException as error:
             failures.append(error)
@@ -215,7 +215,7 @@ def test_many_makers_at_once_make_one_table(connection: Connection, database: Co
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert failures == []
     assert connection.execute(COLUMNS).fetchall() == SHAPE_031
 

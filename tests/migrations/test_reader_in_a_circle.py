@@ -23,7 +23,7 @@ PLAN = Plan.of(
     )
     for number, content in enumerate([b"CREATE TABLE t (a int);", b"CREATE INDEX CONCURRENTLY i ON t (a);"])
 )  # fmt: skip
-WAIT_S = 20
+WAIT_S = 120
 
 
 class Reader(NoObserver):

@@ -40,10 +40,9 @@ def test_a_commit_that_is_refused_leaves_no_row(database: Conninfo, connection: 
 def test_nothing_is_committed_once_the_turn_is_lost(database: Conninfo, connection: Connection) -> None:
     lose = f"""
     CREATE TABLE b (id int);
-    SELECT pg_terminate_backend(pid) FROM pg_locks
+    SELECT pg_terminate_backend(pid, 120000) FROM pg_locks
      WHERE locktype = 'advisory' AND classid = {NAMESPACE} AND objid = {TURN} AND granted
        AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
-    SELECT pg_sleep(0.2);
     """
     with pytest.raises(ConnectionLost, match=r"terminat|closed|lost"):
         run_plan(database, plan_of("CREATE TABLE a (id int);", lose, "CREATE TABLE c (id int);"))

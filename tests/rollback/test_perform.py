@@ -1,7 +1,6 @@
 """Going back: one transaction, all of it or nothing; what was written since is kept, and told."""
 
 import threading
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +23,7 @@ from pgrehearse.errors import ConnectionLost, RunnerBusy, WayBackFailed
 from pgrehearse.migrations.ledger_wall import Executor
 from pgrehearse.migrations.migration import Plan, SourceKind
 from pgrehearse.migrations.runner_lock import take_turn
-from pgrehearse.migrations.watchdog import Watchdog
+from pgrehearse.migrations.watchdog import Blocked, Watchdog
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.rollback.aside import Added, find_added
@@ -115,7 +114,7 @@ def test_who_waits_behind_the_way_back_for_too_long_ends_it_with_nothing_changed
     before = dump_text(database)
     drop = "ALTER TABLE public.t DROP COLUMN b;"
     tarry = (
-        "SELECT pg_catalog.pg_sleep(4), pg_catalog.nextval('public.reached');"  # what it draws no ROLLBACK gives back
+        "SELECT pg_catalog.pg_sleep(300), pg_catalog.nextval('public.reached');"  # what it draws no ROLLBACK gives back
     )
     statements = (drop, tarry) if slow != "putting rows back" else (drop,)
     if slow == "a statement after the first request":
@@ -129,7 +128,16 @@ def test_who_waits_behind_the_way_back_for_too_long_ends_it_with_nothing_changed
 
         monkeypatch.setattr(Watchdog, "_cancel", cancel_again)
     if slow == "putting rows back":  # between two statements, where no cancel request reaches it
-        monkeypatch.setattr(perform_module, "_forget", lambda *_: time.sleep(3))
+        seen: list[object] = []
+        look = Watchdog._find_blocked
+
+        def look_and_note(self: Watchdog, ours: list[int], patience_s: float) -> Blocked | None:
+            found = look(self, ours, patience_s)
+            seen.extend([found] if found is not None else ())
+            return found
+
+        monkeypatch.setattr(Watchdog, "_find_blocked", look_and_note)
+        monkeypatch.setattr(perform_module, "_forget", lambda *_: wait_until(lambda: seen))
     waited: list[object] = []
 
     def wait() -> None:
@@ -143,7 +151,7 @@ def test_who_waits_behind_the_way_back_for_too_long_ends_it_with_nothing_changed
         WayBackFailed, match=r"pid \d+ \(pgrehearse:reader, postgres\) waited .* on t: SELECT"
     ) as caught:
         go_back(database, plan, *statements, limits=replace(QUICK, max_block_s=0.5))
-    thread.join(20)
+    thread.join(120)
     assert "--max-block" in caught.value.remedy
     assert waited == [(9,)]
     assert dump_text(database) == before

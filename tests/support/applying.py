@@ -20,7 +20,7 @@ from pgrehearse.migrations.statements import Statement
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 
-QUICK = Limits(lock_timeout_ms=150, attempts=3, backoff_s=0.05, max_block_s=None, wait_s=20)
+QUICK = Limits(lock_timeout_ms=150, attempts=3, backoff_s=0.05, max_block_s=None, wait_s=120)
 DRIZZLE = SourceKind.DRIZZLE_JOURNAL
 FOLDER = SourceKind.SQL_FOLDER
 BOTH = pytest.mark.parametrize("kind", [FOLDER, DRIZZLE], ids=["own-ledger", "drizzle"])
@@ -123,7 +123,7 @@ def rows(connection: Connection, query: str) -> list[tuple[Any, ...]]:
     return connection.execute(query).fetchall()
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 15) -> None:
+def wait_until(condition: Callable[[], object], timeout_s: float = 120) -> None:
     """Until it holds; fails the test otherwise."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -130,7 +130,7 @@ def kill_after(pid: int, seconds: float) -> None:
     wait_for(pid)
 
 
-def kill_when(pid: int, condition: Callable[[], object], timeout_s: float = 20) -> bool:
+def kill_when(pid: int, condition: Callable[[], object], timeout_s: float = 120) -> bool:
     """Kill it as soon as the condition holds; False when it came to its end before."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -165,7 +165,7 @@ class PauseBefore(NoObserver):
             os.read(self._go[0], 1)
 
     def wait_until_paused(self) -> None:
-        ready, _, _ = select.select([self._paused[0]], [], [], 20)
+        ready, _, _ = select.select([self._paused[0]], [], [], 120)
         assert ready, "the child never came to the statement"
 
     def let_go(self) -> None:

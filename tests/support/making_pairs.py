@@ -43,7 +43,7 @@ def main() -> None:
         ),
     ):
         print(READY, flush=True)
-        time.sleep(60)
+        time.sleep(600)
 
 
 if __name__ == "__main__":

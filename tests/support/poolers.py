@@ -41,7 +41,7 @@ def pgbouncer(server: LocalServer, *, pool_mode: str, pool_size: int = 5) -> Ite
     )  # fmt: skip
     try:
         address = Conninfo.parse(f"host={directory} port=6432 user=postgres dbname=postgres")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while True:
             try:
                 psycopg.connect(address.text).close()
