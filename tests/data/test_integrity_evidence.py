@@ -30,6 +30,7 @@ CREATE TABLE logs (id int, at int NOT NULL) PARTITION BY RANGE (at);
 CREATE TABLE logs_1 PARTITION OF logs FOR VALUES FROM (0) TO (100);
 CREATE TABLE rooms (id int PRIMARY KEY, during int4range, EXCLUDE USING gist (during WITH &&));
 CREATE MATERIALIZED VIEW totals AS SELECT user_id, sum(total) AS total FROM orders GROUP BY 1;
+CREATE VIEW mails AS SELECT id, mail FROM users;
 CREATE TABLE calm (id int PRIMARY KEY, v int NOT NULL UNIQUE CHECK (v > 0), user_id int REFERENCES users);
 INSERT INTO users (mail) SELECT 'u' || n || '@example.com' FROM generate_series(1, 50) n;
 INSERT INTO orders (user_id, total) SELECT n % 50 + 1, n FROM generate_series(1, 300) n;
@@ -49,6 +50,7 @@ BENIGN = (
     "ALTER TABLE orders VALIDATE CONSTRAINT user_again",
     "ALTER TABLE orders DROP CONSTRAINT cheap; ALTER TABLE orders ADD CONSTRAINT cheap CHECK (total < 2000)",
     "REFRESH MATERIALIZED VIEW totals",
+    "CREATE OR REPLACE VIEW mails AS SELECT u.id, u.mail, u.mail LIKE 'a%' AS a FROM users u WHERE u.mail IS NOT NULL",
     "CREATE TABLE logs_2 (LIKE logs); INSERT INTO logs_2 VALUES (1, 150); "
     "ALTER TABLE logs ATTACH PARTITION logs_2 FOR VALUES FROM (100) TO (200)",
     "INSERT INTO rooms VALUES (99, '[5000,5001)'), (100, NULL), (101, 'empty'), (102, 'empty')",
@@ -60,9 +62,10 @@ BENIGN = (
     "CREATE OR REPLACE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'",
     "ALTER TYPE state ADD VALUE 'sent'; ALTER TYPE state RENAME VALUE 'paid' TO 'settled'",
     "ALTER TABLE calm DROP CONSTRAINT odd; UPDATE calm SET v = -v + 1000",
-    "DROP MATERIALIZED VIEW totals; CREATE MATERIALIZED VIEW totals AS SELECT sum(total) FROM orders",
+    "DROP MATERIALIZED VIEW totals; CREATE MATERIALIZED VIEW totals AS "
+    "SELECT o.user_id, sum(o.total) AS total FROM orders o GROUP BY o.user_id",
     "CREATE TABLE copied AS TABLE orders; DROP TABLE orders CASCADE; ALTER TABLE copied RENAME TO orders",
-    "CREATE MATERIALIZED VIEW totals AS SELECT sum(total) FROM orders",
+    "CREATE MATERIALIZED VIEW totals AS SELECT user_id, sum(total) AS total FROM orders GROUP BY 1",
     "ALTER TABLE users RENAME COLUMN mail TO email; ALTER TABLE users RENAME TO people",
 )  # fmt: skip
 

@@ -249,6 +249,22 @@ PLANTED = (
         oracle="SELECT count(*) FROM ((TABLE m EXCEPT ALL TABLE v) UNION ALL (TABLE v EXCEPT ALL TABLE m)) d",
     ),
     Planted(
+        name="a view that shows fewer rows, over a table that gains some",
+        given=SHOP + "; CREATE VIEW v AS SELECT id, note FROM calm",
+        migration=["CREATE OR REPLACE VIEW v AS SELECT id, note FROM calm WHERE id <= 40",
+                   "INSERT INTO calm VALUES (101, 1, 'x')"],
+        hazard="query-result-changes", relation="public.v", weight=Weight.WARNING,
+        oracle="SELECT count(*) FROM (SELECT id, note FROM calm EXCEPT ALL TABLE v) d",
+    ),
+    Planted(
+        name="a view that shows other values, without a column that it had",
+        given=SHOP + "; CREATE VIEW v AS SELECT id, note, parent_id FROM calm",
+        migration=["DROP VIEW v",
+                   "CREATE VIEW v AS SELECT id, CASE WHEN id > 95 THEN 'y' ELSE note END AS note FROM calm"],
+        hazard="query-result-changes", relation="public.v", weight=Weight.WARNING,
+        oracle="SELECT 2 * count(*) FROM calm WHERE id > 95",
+    ),
+    Planted(
         name="a materialized view that cannot be read any more",
         given=SHOP + "; CREATE MATERIALIZED VIEW m AS SELECT * FROM child",
         migration=["REFRESH MATERIALIZED VIEW m WITH NO DATA"],

@@ -16,6 +16,7 @@ from pgrehearse.data.integrity.promises import Key, Promise, PromiseKind, find_p
 from pgrehearse.data.integrity.sessions import IntegritySessions
 from pgrehearse.data.integrity.told import broken_promise
 from pgrehearse.data.integrity.verdicts import BrokenPromise, Integrity, IntegrityCheck, Unmeasured, check_of, count
+from pgrehearse.data.integrity.views import check_views
 from pgrehearse.data.session import Sessions
 from pgrehearse.errors import DataNotCompared
 
@@ -75,6 +76,7 @@ def examine_integrity(
         for name, question in (
             ("indexes", lambda: check_indexes(after, before, changes, sessions, progress)),
             ("materialized views", lambda: check_matviews(changes, sessions, progress)),
+            ("views", lambda: check_views(changes, sessions, progress)),
             ("large objects", lambda: (*check_large_objects(changes, sessions), ())),
             ("collation versions", lambda: check_collations(sessions)),
         ):

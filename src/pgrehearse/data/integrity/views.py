@@ -1,0 +1,154 @@
+"""Views that were defined anew: whether they show the rows that they showed, over the very same tables.
+
+Nobody's row is lost by that, so the comparison of tables cannot see it; who reads the view finds fewer, or others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from pgrehearse.data.integrity.bypass import Changes
+from pgrehearse.data.integrity.dependencies import PG_CLASS, Node
+from pgrehearse.data.integrity.measure import Progress, condition
+from pgrehearse.data.integrity.sessions import IntegritySessions
+from pgrehearse.data.integrity.verdicts import BrokenPromise, IntegrityCheck, Unmeasured, Weight, check_of, count
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.named_queries import named_queries
+
+QUERIES = named_queries(__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    oid: int
+    namespace: str
+    relname: str
+    name: str
+    materialized: bool
+    query: str
+    columns: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        return "materialized view" if self.materialized else "view"
+
+
+def check_views(
+    changes: Changes, sessions: IntegritySessions, progress: Progress
+) -> tuple[IntegrityCheck | None, tuple[BrokenPromise, ...], tuple[Unmeasured, ...]]:
+    """Those of another definition whose old query and new one give different rows of the clone.
+
+    Columns that came are not looked at, those that went are told.  Cost: a run of the old and of the new query of
+    each view that was defined anew.  None: there is no such view.
+    """
+    before = _read(sessions.pristine_catalog)
+    by_oid, by_name = {each.oid: each for each in before}, {each.name: each for each in before}
+    pairs = [
+        (then, now)
+        for now in _read(sessions.clone_catalog)
+        if (then := by_oid.get(now.oid) or by_name.get(now.name)) is not None
+        and (then.query, then.columns) != (now.query, now.columns)
+    ]
+    if not pairs:
+        return None, (), ()
+    broken: list[BrokenPromise] = []
+    unmeasured: list[Unmeasured] = []
+    for done, (then, now) in enumerate(pairs):
+        progress(now.name, done, len(pairs))
+        found = _compare(then, now, changes, sessions)
+        if isinstance(found, Unmeasured):
+            unmeasured.append(found)
+        elif found is not None:
+            broken.append(found)
+    detail = f"{count(len(pairs), 'view')} defined anew; {len(broken):,} of them show other rows or columns"
+    found_all = (tuple(broken), tuple(unmeasured))
+    return check_of("views", detail, *found_all), *found_all
+
+
+def _compare(
+    then: _View, now: _View, changes: Changes, sessions: IntegritySessions
+) -> BrokenPromise | Unmeasured | None:
+    columns = [name for name in then.columns if name in now.columns]
+    missing = [name for name in then.columns if name not in now.columns]
+    calls = changes.calls(changes.reached(Node(PG_CLASS, now.oid)))
+    try:
+        clone = sessions.clone(calls_routines=calls)
+        try:
+            gone, come, rows = _shown_rows(clone, then, now, columns)
+        except psycopg.ProgrammingError:
+            # What the old query names is not there any more, a renamed table for one.
+            pristine = sessions.pristine(calls_routines=calls)
+            if _all_shown(pristine, then, columns) == _all_shown(clone, now, columns):
+                gone, come, rows = 0, 0, 0
+            else:
+                raise
+    except psycopg.Error as error:
+        return Unmeasured(
+            what=f"whether {now.kind} {now.name} shows the rows that it showed",
+            reason=f"asking its old query and its new one failed: {condition(error)}",
+            decisive=False,
+        )
+    return _other_rows(now, gone, come, rows, missing) if gone or come or missing else None
+
+
+def _other_rows(now: _View, gone: int, come: int, rows: int, missing: Sequence[str]) -> BrokenPromise:
+    told = []
+    if gone or come:
+        told.append(f"of {count(rows, 'row')} of its old query it shows {gone:,} no more, and {come:,} others")
+    if missing:
+        told.append(f"it has no {', '.join(missing)} any more")
+    return BrokenPromise(
+        hazard="query-result-changes",
+        weight=Weight.WARNING,
+        relation=now.name,
+        promise=f"{now.kind} {now.name}",
+        what=f"{now.kind} {now.name} is defined anew: {'; '.join(told)}",
+        remedy="If readers are not ready for that, give what is new a name of its own.",
+        rows=gone + come,
+        readers_fail=True,
+    )
+
+
+def _read(session: Connection) -> list[_View]:
+    return [
+        _View(
+            oid=oid, namespace=namespace, relname=relname, name=name, materialized=materialized, query=query,
+            columns=tuple(columns),
+        )
+        for oid, namespace, relname, name, materialized, query, columns in session.execute(QUERIES["views"])
+    ]  # fmt: skip
+
+
+def _shown_rows(session: Connection, then: _View, now: _View, columns: Sequence[str]) -> tuple[int, int, int]:
+    query = sql.SQL(QUERIES["shown_rows"]).format(columns=_list(columns), before=_query(then), after=_query(now))
+    gone, come, rows = _ask(session, query)
+    return gone, come, rows
+
+
+def _all_shown(session: Connection, view: _View, columns: Sequence[str]) -> tuple[Any, ...]:
+    return _ask(session, sql.SQL(QUERIES["all_shown"]).format(columns=_list(columns), query=_query(view)))
+
+
+def _list(columns: Sequence[str]) -> sql.Composable:
+    return sql.SQL(", ").join(sql.Identifier("shown", name) for name in columns)
+
+
+def _query(view: _View) -> sql.Composable:
+    """Its text as the server prints it; of a materialized view too, for what it holds may be old on both sides."""
+    return sql.SQL(view.query.rstrip().removesuffix(";"))
+
+
+def _ask(session: Connection, query: sql.Composed) -> tuple[Any, ...]:
+    with session.transaction():
+        # Sums of floats in parallel differ in their last digits from one run to the next.
+        session.execute("SET LOCAL max_parallel_workers_per_gather = 0")
+        session.execute("SET LOCAL extra_float_digits = 0")
+        # The indexes of the tables below may be needed to come to an end.
+        session.execute("SET LOCAL enable_indexscan = on")
+        session.execute("SET LOCAL enable_bitmapscan = on")
+        row = session.execute(query).fetchone()
+    assert row is not None
+    return tuple(row)
