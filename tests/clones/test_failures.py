@@ -6,15 +6,15 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from psycopg import sql
 from tests.support.making_pairs import start_making
 
+from pgrehearse.clones import dump_restore
 from pgrehearse.clones.dump_restore import failure_of
 from pgrehearse.errors import CloneFailed, CloneImpossible, PgRehearseError, SourceUnreadable
 from pgrehearse.ledger import ReleaseLedger
@@ -56,25 +56,19 @@ def test_the_source_dropped_in_the_middle(
 @pytest.mark.pg("== 18")
 @pytest.mark.parametrize("program", ["pg_dump", "pg_restore"])
 def test_a_killed_child(
-    clean_uat: LocalServer, shop: Conninfo, pair_of: MakePair, ledger: ReleaseLedger, program: str
-) -> None:
-    ended = threading.Event()
+    clean_uat: LocalServer, shop: Conninfo, pair_of: MakePair, ledger: ReleaseLedger, program: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    start = vars(dump_restore)["start_child"]
 
-    def kill() -> None:
-        while not ended.is_set():
-            for child in psutil.Process().children():
-                with contextlib.suppress(psutil.Error):
-                    if child.name() == program and "--list" not in child.cmdline():
-                        child.kill()
-                        return
+    def start_and_kill(arguments: Sequence[str], **more: Any) -> "subprocess.Popen[bytes]":
+        process = start(arguments, **more)
+        if Path(arguments[0]).name == program:
+            process.kill()
+        return process
 
-    thread = threading.Thread(target=kill)
-    thread.start()
-    try:
-        error = refusal(pair_of(shop, clean_uat.conninfo(), create_roles=True))
-    finally:
-        ended.set()
-        thread.join()
+    monkeypatch.setattr(dump_restore, "start_child", start_and_kill)
+    error = refusal(pair_of(shop, clean_uat.conninfo(), create_roles=True))
     assert "killed by SIGKILL" in str(error)
     assert error.exit_code == 3
     assert states(ledger) == ["clone-intended", "clone-dropped"]
@@ -304,11 +298,20 @@ def test_many_tables(clean_uat: LocalServer, database: Conninfo, pair_of: MakePa
 
 @pytest.mark.pg("== 18")
 def test_no_password_is_ever_in_a_process_list_nor_in_the_ledger(
-    production: LocalServer, clean_uat: LocalServer, shop: Conninfo, pair_of: MakePair, tmp_path: Path
-) -> None:
+    production: LocalServer, clean_uat: LocalServer, shop: Conninfo, pair_of: MakePair, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What is started is noted as it is started; /proc is looked at all the time, for what they start in turn."""
     secrets = [production._password, clean_uat._password, "owner-secret"]
-    seen: set[str] = set()
+    started: list[str] = []
     exposed: list[str] = []
+    start = vars(dump_restore)["start_child"]
+
+    def note(arguments: Sequence[str], **more: Any) -> "subprocess.Popen[bytes]":
+        started.append("\0".join(arguments))
+        return start(arguments, **more)
+
+    monkeypatch.setattr(dump_restore, "start_child", note)
     ended = threading.Event()
 
     def watch() -> None:
@@ -316,7 +319,6 @@ def test_no_password_is_ever_in_a_process_list_nor_in_the_ledger(
             for file in Path("/proc").glob("[0-9]*/cmdline"):
                 with contextlib.suppress(OSError):
                     line = file.read_bytes().decode(errors="replace")
-                    seen.add(Path(line.partition("\0")[0]).name)
                     exposed.extend(line for secret in secrets if secret in line)
             time.sleep(0.005)
 
@@ -330,8 +332,9 @@ def test_no_password_is_ever_in_a_process_list_nor_in_the_ledger(
     finally:
         ended.set()
         thread.join()
-    assert {"pg_dump", "pg_restore"} <= seen
+    assert {"pg_dump", "pg_restore"} <= {Path(line.partition("\0")[0]).name for line in started}
     assert exposed == []
+    assert not [line for line in started if any(secret in line for secret in secrets)]
     written = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert written
     assert not [secret for secret in secrets if secret.encode() in written]

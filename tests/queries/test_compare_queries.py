@@ -260,10 +260,13 @@ def test_the_worst_are_run_with_values_of_the_data(make_copies: Making) -> None:
 @pytest.mark.pg("== 18")
 def test_a_run_that_does_not_end_is_told_as_such(make_copies: Making) -> None:
     copies = make_copies("DROP INDEX users_email; CREATE OR REPLACE FUNCTION f() RETURNS bool LANGUAGE plpgsql AS "
-                         "$$ BEGIN PERFORM pg_sleep(5); RETURN true; END $$",
+                         "$$ BEGIN PERFORM pg_sleep(300); RETURN true; END $$",
         more="CREATE FUNCTION f() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$",
     )  # fmt: skip
-    found = run_one(copies, "SELECT id FROM users WHERE email = $1 AND f()", time_limit_s=0.2)
+    for time_limit_s in (0.2, 5, 60):  # a busy machine may not be through with the fast one in the first
+        found = run_one(copies, "SELECT id FROM users WHERE email = $1 AND f()", time_limit_s=time_limit_s)
+        if found.executed is not None and found.executed.before_ms is not None:
+            break
     assert found.verdict is QueryVerdict.SLOWER
     assert found.executed is not None
     assert found.executed.before_ms is not None

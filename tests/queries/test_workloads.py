@@ -116,7 +116,7 @@ def test_what_cannot_be_read_is_told_and_the_transaction_goes_on(counting: Local
 
 
 def wait_for(path: Path, text: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while text not in path.read_text():
         assert time.monotonic() < deadline, f"{path.name} never got {text}"
         time.sleep(0.05)

@@ -16,24 +16,42 @@ from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.project import Project, RehearsalOptions
 
-ENDED = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE %s AND pid <> pg_backend_pid()"
-DEADLINE_S = 60
+RUNNING = "SELECT pid FROM pg_stat_activity WHERE query LIKE %s AND state = 'active' AND pid <> pg_backend_pid()"
+LET_GO = "pgrehearse-test-let-go"
+# Runs until somebody of that name is on the server, whom everybody there can see, from whatever database.
+UNTIL_LET_GO = f"""
+CREATE FUNCTION until_let_go() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+    WHILE NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE application_name = '{LET_GO}') LOOP
+        PERFORM pg_catalog.pg_stat_clear_snapshot(), pg_catalog.pg_sleep(0.01);
+    END LOOP;
+END $$
+"""
+DEADLINE_S = 240
 
 
 @contextmanager
 def ending(server: LocalServer, statement: str, *, nth: int = 1) -> Iterator[None]:
-    """Meanwhile the n-th session that runs this very statement is ended by the server."""
+    """Meanwhile the n-th session that runs this very statement is ended by the server; the ones before are let go."""
     over = threading.Event()
 
     def watch() -> None:
-        left, deadline = nth, time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + DEADLINE_S
         with connect(server.conninfo(), verb="test") as session:
-            while left and not over.is_set() and time.monotonic() < deadline:
-                wanted = ENDED if left == 1 else ENDED.replace("pg_terminate_backend(pid)", "pid")
-                if session.execute(wanted.encode(), (f"{statement}%",)).fetchall():
-                    left -= 1
-                    time.sleep(1.0)  # longer than the statement takes
-                time.sleep(0.02)
+
+            def wait(*, running: bool) -> int | None:
+                while not over.is_set() and time.monotonic() < deadline:
+                    row = session.execute(RUNNING, (f"{statement}%",)).fetchone()
+                    if (row is not None) == running:
+                        return row[0] if row else None
+                    time.sleep(0.01)
+                return None
+
+            for _ in range(nth - 1):
+                wait(running=True)
+                session.execute(f"SET application_name = '{LET_GO}'")
+                wait(running=False)
+                session.execute("RESET application_name")
+            session.execute("SELECT pg_terminate_backend(%s)", (wait(running=True),))
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -65,7 +83,8 @@ def test_a_connection_that_is_lost_in_the_way_back_disproves_nothing(
     database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path
 ) -> None:
     connection.execute("CREATE TABLE t (a int)")
-    statement = f"SELECT pg_sleep(0.5), '{tmp_path.name}'"
+    connection.execute(UNTIL_LET_GO)
+    statement = f"SELECT until_let_go(), '{tmp_path.name}'"
     (tmp_path / "m.sql").write_text(f"ALTER TABLE t ADD b int;\n{statement}")
     options = RehearsalOptions(
         source=database.text, target=uat.conninfo().text, files=(tmp_path / "m.sql",), contention="off"

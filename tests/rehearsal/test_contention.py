@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from rich.console import Console
+from tests.support.applying import wait_until
 from tests.support.schemas import validate_answer
 
 from pgrehearse.clones.guards import NOT_ASKED
@@ -130,8 +131,8 @@ def test_a_rehearsal_tells_what_others_feel(shop: Conninfo, role: str, uat: Loca
     assert "Contention (light)\n  6 sessions: the plan took " in text.getvalue()
     assert "| public.users | write |" in render_markdown(document)
     with connect(uat.conninfo(), verb="test") as admin:
-        left = fetch_value(admin, "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ 'traffic|watch'")
-    assert left == 0
+        left = "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ 'traffic|watch'"
+        wait_until(lambda: fetch_value(admin, left) == 0)  # a session that was closed takes a moment to end
 
 
 @pytest.mark.pg("== 18")
@@ -233,7 +234,7 @@ def test_a_script_meets_what_a_plan_locks(
         ScriptTraffic(run_of, database, server_major=server.binaries.major) as script,
         connect(database, verb="test") as plan,
     ):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while not fetch_value(connection, "SELECT count(*) FROM b WHERE v = 1"):
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -243,7 +244,7 @@ def test_a_script_meets_what_a_plan_locks(
         )
         plan.execute("LOCK TABLE a IN ACCESS EXCLUSIVE MODE; ROLLBACK")  # the script's sessions wait for b
         ended = time.time()
-        script.finish(at_most_s=20)
+        script.finish(at_most_s=120)
         assert script.problem is None
         found = script.figures(begun_at=begun, ended_at=ended)
     assert (found.what, found.kind) == ("app.sql", TrafficKind.SCRIPT)
@@ -254,7 +255,7 @@ def test_a_script_meets_what_a_plan_locks(
     broken = ScriptRun(script=tmp_path / "broken.sql", clients=1, per_second=10, seconds=1)
     broken.script.write_text("SELECT nothing FROM nowhere;")
     with ScriptTraffic(broken, database, server_major=server.binaries.major) as script:
-        script.finish(at_most_s=20)
+        script.finish(at_most_s=120)
         assert script.problem is not None
 
 

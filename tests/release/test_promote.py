@@ -3,8 +3,8 @@
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -309,14 +309,14 @@ def test_of_two_promoters_at_once_one_is_refused_and_told_who_since_when_doing_w
 
         def slow() -> tuple[()]:
             inside.set()
-            assert go_on.wait(20)
+            assert go_on.wait(120)
             return ()
 
         thread = threading.Thread(
             target=lambda: run_promotion(request_for(database, receipt, source), mine, secure=slow)
         )
         thread.start()
-        assert inside.wait(20)
+        assert inside.wait(120)
         with pytest.raises(LeaseHeld, match=r"ann on here is at it since 20\d\d-.* UTC: making it recoverable"):
             run_promotion(request_for(database, receipt, source, holder="bob"), theirs)
         go_on.set()
@@ -341,10 +341,14 @@ with ReleaseLedger.open(sys.argv[1]) as ledger:
 
 
 @NEWEST
-def test_a_lease_is_seen_from_another_process_and_kept_alive(uat: LocalServer) -> None:
+def test_a_lease_is_seen_from_another_process_and_kept_alive(uat: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgrehearse.release.lease.BEATS_PER_TTL", 3000)
     with ledger_database(uat) as address, ReleaseLedger.open(address) as ledger:
-        with hold_lease(ledger, "promote x", "ann", token="a", ttl_s=0.6) as lease:
-            time.sleep(1.5)  # kept alive beyond its length
+        with hold_lease(ledger, "promote x", "ann", token="a", ttl_s=300) as lease:
+            first, wanted = ledger.read_lease("promote x"), timedelta(seconds=0.3)
+            assert first is not None
+            until = first.until
+            wait_until(lambda: (row := ledger.read_lease("promote x")) is not None and row.until - until > wanted)
             lease.renew("applying")
             run = [sys.executable, "-c", TAKE, address.as_url()]
             said = subprocess.run(run, capture_output=True, text=True, check=True).stdout

@@ -4,24 +4,23 @@ The moments lie inside the steps that `test_swap` kills between.  Every text tha
 that each can be looked for: in the database, or in what was exported.
 """
 
-import contextlib
 import os
 import signal
+import subprocess
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import psutil
 import pytest
 from psycopg import sql
 from tests.support.restoring import rows, run
 from tests.support.swapping import databases, now, properties_of
 
+from pgrehearse.clones import dump_restore
 from pgrehearse.errors import DatabaseFenced, RestoreRefused
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import connect
@@ -75,15 +74,15 @@ def _patch(module: ModuleType, name: str, call: int, *, first: bool) -> None:
 
 def while_it_loads() -> None:
     """As soon as there is a pg_restore that fills something."""
+    start = vars(dump_restore)["start_child"]
 
-    def watch() -> None:
-        while True:
-            for child in psutil.Process().children():
-                with contextlib.suppress(psutil.Error):
-                    if child.name() == "pg_restore" and "--list" not in child.cmdline():
-                        die()
+    def start_and_die(arguments: Sequence[str], **more: Any) -> "subprocess.Popen[bytes]":
+        process = start(arguments, **more)
+        if Path(arguments[0]).name == "pg_restore":
+            die()
+        return process
 
-    threading.Thread(target=watch, daemon=True).start()
+    vars(dump_restore)["start_child"] = start_and_die
 
 
 FENCED = {
@@ -160,7 +159,7 @@ class Scene:
         assert os.WIFSIGNALED(status), "it came to its end; see stderr"
 
     def go_on(self, number: int, *, reapply: bool) -> Swapped:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while True:
             try:
                 return self.restore(number, reapply=reapply)
