@@ -55,10 +55,16 @@ def test_a_backup_that_is_on_another_machine_is_made_again(
             run_promotion(request, releases, secure=backups.secure, require=backups.stop_first)
     assert len(backups.made) == 1
     backups.made[0].rmdir()
+
+    def gone_after_its_proof(_proofs: object) -> None:
+        backups.made[-1].rmdir()
+
+    with pytest.raises(BackupDamaged, match=r"backup-1 is not in .* any more"):
+        run_promotion(request, releases, secure=backups.secure, require=gone_after_its_proof)
     told: list[str] = []
     promotion = run_promotion(request, releases, secure=backups.secure, require=backups.stop_first, told=told)
-    assert f"the backup backup-0 is not in {backups.made[0]} here: another is made" in told
-    assert [proof["facts"]["backup"] for proof in promotion.proofs] == ["backup-1"]
+    assert f"the backup backup-1 is not in {backups.made[1]} here: another is made" in told
+    assert [proof["facts"]["backup"] for proof in promotion.proofs] == ["backup-2"]
 
 
 def test_a_standby_is_refused_and_what_took_over_is_secured_anew(

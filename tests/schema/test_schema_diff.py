@@ -131,3 +131,30 @@ def test_a_password_in_a_definition_is_not_shown() -> None:
     )  # fmt: skip
     assert str(change) == "table column public.t.c: default was `'***'::text`, is `'plain'::text`"
     assert "hunter2" not in str(change.as_json())
+
+
+def changed(attribute: str, before: str, after: str) -> str:
+    return str(
+        Change(
+            kind=ObjectKind.TABLE, name="public.t", relation=None, effect=Effect.CHANGED, attribute=attribute,
+            before=before, after=after,
+        )
+    )  # fmt: skip
+
+
+def test_long_texts_are_cut_down_to_where_they_differ() -> None:
+    columns = [f"column_{number}" for number in range(1, 1001)]
+    moved = [*columns[:499], *columns[500:], columns[499]]
+    line = changed("column order", ", ".join(columns), ", ".join(moved))
+    assert "was `column_500, column_501, " in line
+    assert "is `column_501, column_502, " in line
+    assert "from number 500 of 1,000 on" in line
+    assert len(line) < 200
+    body = "x" * 5000
+    line = changed("definition", f"{body}one{body}", f"{body}two{body}")
+    assert "xone" in line
+    assert "xtwo" in line
+    assert "(10,003 characters)" in line
+    assert len(line) < 400
+    assert len(changed("definition", body, "")) < 300
+    assert changed("column order", "a, b", "b, a") == "table public.t: column order was `a, b`, is `b, a`"

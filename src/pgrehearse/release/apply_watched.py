@@ -143,6 +143,7 @@ def _after_failure(run: Run, error: PgRehearseError, *, none_is_ours: bool) -> N
     try:
         standing = read_standing(run.session, run.request, run.tell)
         if none_is_ours or not standing.begun:
+            run.steps.require_lease()  # another run that has gone on with it needs its images
             drop_images(run.session, find_images(run.session, id=run.steps.id))
             run.steps.end("refused", {"error": type(error).__name__, "message": str(error)})
             return

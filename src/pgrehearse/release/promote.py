@@ -38,6 +38,7 @@ from pgrehearse.release.promotion import (
     read_position,
 )
 from pgrehearse.release.promotion_run import APPLY, GATE, IMAGES, VERIFY, Around, Run, image_json
+from pgrehearse.release.recoverability import require_within_reach
 from pgrehearse.release.safeguards import keep_images, secure_first
 from pgrehearse.release.standing import Standing, is_begun, is_half_way, read_standing
 from pgrehearse.release.steps import Steps
@@ -50,6 +51,7 @@ from pgrehearse.release.written_meanwhile import read_writes
 from pgrehearse.rollback.image import find_images
 from pgrehearse.rollback.images import drop_images
 
+AGAIN_REMEDY = "When the server answers again, promote again: it goes on with what is left."
 PRIMARY_REMEDY = "Nothing was written.  Give the address of the primary, after a failover of the new one."
 
 
@@ -74,9 +76,12 @@ def promote(
         return _promote_or_go_on(request, releases, now, nonce, around, progress, tell)
     except psycopg.Error as error:  # in a session of our own, between two steps
         raise ServerUnreachable(
-            f"{request.production.address}: {scrub(str(error), request.production)}",
-            remedy="When the server answers again, promote again: it goes on with what is left.",
+            f"{request.production.address}: {scrub(str(error), request.production)}", remedy=AGAIN_REMEDY
         ) from error
+    except ServerUnreachable as error:  # that session could not be opened
+        if error.remedy != ServerUnreachable.default_remedy:
+            raise
+        raise ServerUnreachable(str(error), remedy=f"{error.remedy}  {AGAIN_REMEDY}") from error
 
 
 def _promote_or_go_on(
@@ -150,6 +155,8 @@ def _promote(run: Run, lease: Lease, standing: Standing, *, raise_fence: bool) -
             stack.enter_context(write_fence(run.session, steps, standing=None, tell=run.tell))
         proofs, counters = secure_first(run, going_on=going_on)
         images = keep_images(run, proofs, going_on=going_on)
+        if not going_on:
+            require_within_reach(proofs)
         ours_too = steps.was_begun(APPLY)
         writes, sentences = read_writes(run.session, counters, ours_too=ours_too)
         for sentence in sentences:

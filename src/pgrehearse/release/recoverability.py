@@ -168,13 +168,20 @@ def secure(
 
 def require_proofs(proofs: Sequence[Proof]) -> None:
     """That what was proved earlier is still there, byte for byte.  Raises `BackupDamaged`, `BackupNotProved`."""
+    require_within_reach(proofs)
     for proof in proofs:
-        if proof.way != DUMP:
-            continue
-        directory = Path(proof.facts["directory"])
-        if not directory.is_dir():
-            raise BackupDamaged(f"the backup {proof.facts['backup']} is not in {directory} any more")
-        open_backup(directory).require_whole(digest=proof.facts["digest"])
+        if proof.way == DUMP:
+            open_backup(Path(proof.facts["directory"])).require_whole(digest=proof.facts["digest"])
+
+
+def require_within_reach(proofs: Sequence[Proof]) -> None:
+    """The same of their directories alone, right before anything is applied.  Raises `BackupDamaged`."""
+    for proof in proofs:
+        if proof.way == DUMP and not (directory := Path(proof.facts["directory"])).is_dir():
+            raise BackupDamaged(
+                f"the backup {proof.facts['backup']} is not in {directory} any more",
+                remedy="Mount the place that it lies in, or promote again: another backup is made first.",
+            )
 
 
 def _reason(message: str, remedy: str, details: tuple[str, ...] = ()) -> Reason:

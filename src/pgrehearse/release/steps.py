@@ -33,6 +33,10 @@ class Steps:
         self._record(step, "done", body)
         return body
 
+    def require_lease(self) -> None:
+        """Raises `LeaseLost`: what another run of this promotion has done since is not to be touched."""
+        self._lease.renew()
+
     def was_begun(self, step: str) -> bool:
         """By whatever run of this promotion."""
         entries = self._releases.entries(kind=STEP, subject=self.id)

@@ -41,6 +41,7 @@ class StillOpen(NoObserver):
         if not self._standing.begun:
             theirs = [each.version for each in self._run.request.migrations if each.version not in left]
             if theirs or half:
+                self._run.steps.require_lease()  # else it was this very promotion's, gone on with by another run
                 self.met_another = True
                 raise GateClosed(Gate.of([_applied_meanwhile([*theirs, *half])]).why_not)
         if pending and not half and left.isdisjoint(self._standing.half):

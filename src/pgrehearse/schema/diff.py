@@ -1,7 +1,7 @@
 """What differs between two schemas, object by object and attribute by attribute.  Pure: it asks no database."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -9,6 +9,9 @@ from pgrehearse.migrations.secrets import redact
 from pgrehearse.schema.schema_object import ObjectKind, Schema, SchemaObject
 
 ORDER = "column order"  # the one difference that stands at no single column
+LONGEST_SHOWN = 400  # characters of two texts beside each other; more is cut down to where they differ
+SHOWN_AROUND = 60  # characters before and behind that place
+SHOWN_COLUMNS = 4
 
 
 class Effect(Enum):
@@ -49,7 +52,9 @@ class Change:
         if self.effect is Effect.RENAMED:
             return f"{self.kind.value} {self.name}: renamed to {self.after}"
         if self.effect is Effect.CHANGED:
-            before, after = _text(self._shown(self.before)), _text(self._shown(self.after))
+            before, after = _cut_to_difference(
+                self._shown(self.before), self._shown(self.after), is_list=self.attribute == ORDER
+            )
             return f"{self.kind.value} {self.name}: {self.attribute} was {before}, is {after}"
         return f"{self.kind.value} {self.name}: {self.effect.value}"
 
@@ -153,5 +158,34 @@ def _change(
     )
 
 
+def _cut_to_difference(before: str | None, after: str | None, *, is_list: bool) -> tuple[str, str]:
+    """Both texts for people, whole where they are short; of long ones the place where they begin to differ."""
+    if before is None or after is None or len(before) + len(after) <= LONGEST_SHOWN:
+        return _text(before), _text(after)
+    if is_list:
+        was, now = before.split(", "), after.split(", ")
+        first = _find_difference(was, now)
+        return _list_from(was, first), _list_from(now, first)
+    place = _find_difference(before, after)
+    return _around(before, place), _around(after, place)
+
+
+def _find_difference(one: Sequence[str], other: Sequence[str]) -> int:
+    return next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), 0)
+
+
+def _list_from(names: Sequence[str], first: int) -> str:
+    shown = ", ".join(names[first : first + SHOWN_COLUMNS])
+    return f"`{shown}, …` from number {first + 1} of {len(names):,} on"
+
+
+def _around(text: str, place: int) -> str:
+    start, end = max(place - SHOWN_AROUND, 0), place + SHOWN_AROUND
+    shown = f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
+    return f"`{shown}` ({len(text):,} characters)"
+
+
 def _text(value: str | None) -> str:
+    if value is not None and len(value) > LONGEST_SHOWN:
+        return _around(value, 0)
     return "not set" if value is None else f"`{value}`"
