@@ -134,8 +134,13 @@ def test_a_pooler_that_does_not_keep_sessions_is_refused_on_either_side(
 def test_a_pooler_that_keeps_sessions_is_accepted_and_told(
     production: LocalServer, clean_uat: LocalServer, shop: Conninfo, pair_of: MakePair
 ) -> None:
-    with pgbouncer(production, pool_mode="session", pool_size=20) as pooled:
+    """It keeps our sessions in the pristine database, too, which nobody may be connected to when it is copied."""
+    with (
+        pgbouncer(production, pool_mode="session", pool_size=20) as pooled,
+        pgbouncer(clean_uat, pool_mode="session", pool_size=20) as target,
+    ):
         source = pooled.replaced(dbname=shop.database)
-        with pair_of(source, clean_uat.conninfo(), create_roles=True) as pair:
+        with pair_of(source, target, create_roles=True) as pair:
             assert pair.origin.path.proxied
             assert pair.role == "postgres"
+            pair.renew_clone()

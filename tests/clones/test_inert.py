@@ -15,7 +15,7 @@ from pgrehearse.clones.inert_functions import (
     switch_off_functions,
 )
 from pgrehearse.postgres.connect import connect
-from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.conninfo import ON_A_SOCKET, Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 
 from .conftest import MakePair
@@ -165,7 +165,7 @@ def test_dblink_reaches_nobody_from_a_clone_nor_while_it_is_made(
     server: LocalServer, database: Conninfo, pair_of: MakePair
 ) -> None:
     """The oracle is a log on production's own server that each of them writes to where it can."""
-    address = f"{server.conninfo().text} dbname={database.parameters['dbname']}"
+    address = f"{server.conninfo().replaced(**dict.fromkeys(ON_A_SOCKET)).text} dbname={database.parameters['dbname']}"
     write = "insert into public.log values (''{}'') returning what"
     with connect(database, verb="test") as session:
         session.execute("CREATE EXTENSION dblink; CREATE TABLE log (what text)")

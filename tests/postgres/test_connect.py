@@ -3,9 +3,10 @@
 import os
 
 import pytest
+from tests.support.dumps import dump_text
 
 from pgrehearse.errors import ServerUnreachable
-from pgrehearse.postgres.connect import connect, fetch_value
+from pgrehearse.postgres.connect import connect, fetch_value, pinned
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 
@@ -43,3 +44,30 @@ def test_a_database_with_no_connection_left_is_told(server: LocalServer, databas
             assert "--jobs 1" in str(caught.value.remedy)
         finally:
             admin.execute(f"DROP ROLE {role}".encode())
+
+
+@pytest.mark.pg("== 18")
+def test_the_environment_does_not_lead_away_from_a_server_of_our_own(
+    database: Conninfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a platform's .env says of production (Neon's: PGCHANNELBINDING=require); a child process included."""
+    for name, value in {
+        "PGHOST": "db.example", "PGHOSTADDR": "192.0.2.1", "PGPORT": "6000", "PGUSER": "nobody", "PGPASSWORD": "wrong",
+        "PGDATABASE": "nothing", "PGSSLMODE": "require", "PGCHANNELBINDING": "require", "PGREQUIREPEER": "nobody",
+        "PGTARGETSESSIONATTRS": "read-only", "PGOPTIONS": "-c search_path=nowhere", "PGGSSENCMODE": "require",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with connect(database, verb="test") as session:
+        session.execute("CREATE TABLE there (i int)")
+    assert "CREATE TABLE public.there" in dump_text(database)
+
+
+@pytest.mark.pg("== 18")
+def test_a_child_is_sent_to_the_host_of_a_list_that_was_reached(
+    database: Conninfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGTARGETSESSIONATTRS", "read-only")  # the list's, of which one was chosen
+    several = database.replaced(host=f"/nonexistent,{database.host}", port=None, hostaddr=None)
+    with connect(several, verb="test") as session:
+        assert pinned(several, session).parameters["host"] == database.host
+        dump_text(pinned(several, session))

@@ -1,10 +1,13 @@
 import os
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from pgrehearse.errors import ConfigurationError, MalformedConninfo
-from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.connect import scrub
+from pgrehearse.postgres.conninfo import ON_A_SOCKET, Conninfo
 
 SECRET = "p@ss:w/rd?ü"
 
@@ -27,6 +30,49 @@ def test_no_form_that_is_printed_shows_the_password(text: str) -> None:
     for shown in (str(conninfo), repr(conninfo), conninfo.address, conninfo.for_child()[0]):
         assert SECRET not in shown
         assert "p%40ss" not in shown
+
+
+@pytest.mark.parametrize("text", ADDRESSES)
+def test_a_password_is_struck_out_however_it_is_written(text: str) -> None:
+    told = scrub(f"a {SECRET} b {quote(SECRET, safe='')} c", Conninfo.parse(text))
+    assert told == "a *** b *** c"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("postgresql://a,b:6000,c/d", "a,b:6000,c/d"),
+        ("host=a,b port=6000 dbname=d", "a:6000,b:6000/d"),
+        ("postgresql://a,b/d", "a,b/d"),
+    ],
+)
+def test_a_list_of_hosts_is_told_with_each_one_s_port(text: str, address: str) -> None:
+    assert Conninfo.parse(text).address == address
+
+
+def test_what_says_nothing_on_a_socket_is_no_part_of_its_url() -> None:
+    """Programs that know fewer parameters than libpq take those for settings of the server, or refuse them."""
+    conninfo = Conninfo.parse("host=/run/x port=5432 user=u dbname=d").replaced(**ON_A_SOCKET)
+    assert conninfo.as_url() == "postgresql://u@:5432/d?host=%2Frun%2Fx"
+    options = conninfo.replaced(options="-c search_path=a")
+    assert conninfo_to_dict(options.as_url())["options"] == "-c search_path=a"
+
+
+def test_a_service_s_password_does_not_take_the_place_of_a_child_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service stands above PGPASSWORD; what else it sets is kept."""
+    (tmp_path / "services").write_text("[prod]\nhost=db.example\npassword=hunter2\ndbname=shop\nkeepalives_idle=7\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    monkeypatch.setenv("PGSERVICE", "prod")
+    arguments, environment = Conninfo.parse("host=uat.example user=u password=own").for_child()
+    expected = {"host": "uat.example", "user": "u", "dbname": "shop", "keepalives_idle": "7"}
+    assert conninfo_to_dict(arguments) == expected
+    assert environment["PGPASSWORD"] == "own"
+    assert "PGSERVICE" not in environment
+    by_service = Conninfo.parse("postgresql://")
+    assert by_service.address.startswith("service prod/")
+    assert by_service.for_child()[1]["PGSERVICE"] == "prod"
 
 
 def test_a_child_gets_the_password_in_its_environment_and_the_rest_in_its_arguments() -> None:

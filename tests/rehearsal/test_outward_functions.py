@@ -8,7 +8,7 @@ import pytest
 from tests.support.rehearsing import Rehearse, marker_in, ordinary_role, reasons, rehearsing_on
 
 from pgrehearse.postgres.connect import Connection, connect
-from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.conninfo import ON_A_SOCKET, Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 
 
@@ -32,7 +32,7 @@ def test_dblink_in_what_a_plan_runs_reaches_nobody_and_is_not_measured(
     rehearse: Rehearse, server: LocalServer, connection: Connection
 ) -> None:
     """Debian's 15 brings dblink; the log stands in production itself."""
-    address = f"{server.conninfo().text} dbname={connection.info.dbname}"
+    address = f"{server.conninfo().replaced(**dict.fromkeys(ON_A_SOCKET)).text} dbname={connection.info.dbname}"
     call = f"PERFORM dblink_exec('{address}', 'INSERT INTO log VALUES (1)');"
     caught = f"BEGIN {call} EXCEPTION WHEN OTHERS THEN NULL; END;"
     connection.execute("CREATE EXTENSION dblink; CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE log (n int)")

@@ -212,12 +212,12 @@ def make_pair(
         source=source, target=target, work_directory=work_directory, jobs=jobs, create_roles=create_roles, role=role,
         keep=keep, progress=progress, on_snapshot=on_snapshot,
     )  # fmt: skip
-    path, not_asked = _check_addresses(
+    path, target_path, not_asked = _check_addresses(
         source, target, protected, same_server_allowed=same_server_allowed, source_protected=source_protected
     )
     with Making(ledger=ledger, now=now, names=CloneNames(id=secrets.token_hex(6)), keep=keep) as making:
         with _told_as_failure(source):
-            pair = _make(request, making, path, not_asked)
+            pair = _make(request, making, path, target_path, not_asked)
         making.finished(pair.clone)
         yield pair
 
@@ -229,8 +229,8 @@ def _check_addresses(
     *,
     same_server_allowed: bool,
     source_protected: bool,
-) -> tuple[SessionPath, tuple[str, ...]]:
-    """Guards before anything is written: not the same database, not production's server, no pooler."""
+) -> tuple[SessionPath, SessionPath | None, tuple[str, ...]]:
+    """Guards before anything is written: not the same database, not production's server, no pooler of transactions."""
     for conninfo in (source, *((target,) if target else ())):
         require_direct_name(conninfo)
     not_asked: tuple[str, ...] = ()
@@ -243,11 +243,17 @@ def _check_addresses(
             not_asked = require_unprotected(
                 target_session, protected, target_name=target.address, same_server_allowed=same_server_allowed
             )
-        require_session(target)
-    return require_session(source), not_asked
+    target_path = None if target is None else require_session(target)
+    return require_session(source), target_path, not_asked
 
 
-def _make(request: _Request, making: Making, path: SessionPath, not_asked: tuple[str, ...]) -> ClonePair:
+def _make(
+    request: _Request,
+    making: Making,
+    path: SessionPath,
+    target_path: SessionPath | None,
+    not_asked: tuple[str, ...],
+) -> ClonePair:
     """The story: snapshot, place, dump, restore, template.  ``making`` undoes what was made."""
     names, progress = making.names, request.progress
     work = making.make_directory(request.work_directory)
@@ -276,6 +282,8 @@ def _make(request: _Request, making: Making, path: SessionPath, not_asked: tuple
             progress("copying the pristine database")
             started = time.monotonic()
             template.drop_database(admin, names.clone, names)
+            if target_path is not None and target_path.proxied:
+                template.end_pooled_sessions(admin, names)
             size_bytes, owner = restored.size_bytes, roles.catalog.database_owner
             way = template.create_clone(admin, names, size_bytes=size_bytes, owner=owner)
             template_ms = ms_since(started)

@@ -1,5 +1,6 @@
 """The server on which a pair is made: a private one of our own, or a UAT server that is shared."""
 
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,11 +26,15 @@ from pgrehearse.clones.server_settings import apply_to_server, as_database_setti
 from pgrehearse.clones.snapshot import NO_TIMEOUTS
 from pgrehearse.clones.template import CloneNames
 from pgrehearse.errors import CloneImpossible
-from pgrehearse.postgres.connect import Connection, connect
+from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 
 REACH_THE_MACHINE = frozenset({"pg_execute_server_program", "pg_read_server_files", "pg_write_server_files"})
+# What a session starts with, whatever it set since.
+READ_ONLY_DEFAULT = """
+SELECT s.reset_val FROM pg_catalog.pg_settings s WHERE s.name OPERATOR(pg_catalog.=) 'default_transaction_read_only'
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,15 @@ class Place:
         session.execute(NO_TIMEOUTS)
         session.execute("SET default_transaction_read_only = off")
         return session
+
+    def restoring_address(self, database: str) -> Conninfo:
+        """For pg_restore, which lifts timeouts by itself, and not what makes its user's sessions read-only."""
+        address = self.admin.replaced(dbname=database)
+        with self.open_admin(database) as session:
+            if fetch_value(session, READ_ONLY_DEFAULT) == "off":  # most poolers refuse options
+                return address
+        given = address.parameters.get("options") or os.environ.get("PGOPTIONS", "")
+        return address.replaced(options=f"{given} -c default_transaction_read_only=off".strip())
 
     def create_roles(self, admin: Connection, *, comment: str) -> None:
         """Make the roles that are missing, with their memberships; on a private server all of production's."""

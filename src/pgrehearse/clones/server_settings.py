@@ -32,6 +32,7 @@ WHERE s.name = ANY(%s) AND s.reset_val IS NOT NULL
   AND s.source IN ('configuration file', 'command line', 'environment variable')
 ORDER BY s.name
 """
+LOADED_AT = "SELECT pg_catalog.pg_conf_load_time()::pg_catalog.text"  # in whatever DateStyle: only compared
 
 
 def read_server_settings(connection: Connection) -> dict[str, str]:
@@ -48,11 +49,11 @@ def apply_to_server(admin: Connection, settings: Mapping[str, str]) -> list[str]
             admin.execute(sql.SQL("ALTER SYSTEM SET {} TO {}").format(setting, sql.Literal(value)))
         except psycopg.Error as error:
             failed.append(f"{name} of the source's server could not be set: {error.diag.message_primary}")
-    before = fetch_value(admin, "SELECT pg_catalog.pg_conf_load_time()")
+    before = fetch_value(admin, LOADED_AT)
     admin.execute("SELECT pg_catalog.pg_reload_conf()")
     deadline = time.monotonic() + RELOAD_WAIT_S
     # postmaster reads its files before it tells its children, so what we see new sessions start with
-    while fetch_value(admin, "SELECT pg_catalog.pg_conf_load_time()") == before and time.monotonic() < deadline:
+    while fetch_value(admin, LOADED_AT) == before and time.monotonic() < deadline:
         time.sleep(0.01)
     return failed
 

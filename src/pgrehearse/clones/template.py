@@ -18,6 +18,11 @@ SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
 WHERE a.pid <> pg_catalog.pg_backend_pid() AND a.application_name LIKE 'pgrehearse:%%' AND a.state = 'active'
   AND pg_catalog.strpos(a.query, 'DATABASE "pgrehearse_' || %s || '_') > 0
 """
+# What we have ended stays open between a pooler and its server.  The last number: how long to wait for each.
+END_POOLED = """
+SELECT pg_catalog.pg_terminate_backend(a.pid, 5000) FROM pg_catalog.pg_stat_activity a
+WHERE a.datname = %s AND a.pid <> pg_catalog.pg_backend_pid() AND a.backend_type = 'client backend'
+"""
 NAME_PREFIX = "pgrehearse_"
 COMMENT_PREFIX = "made by pgrehearse, clone "
 # Below this size writing the pages to the WAL is quicker than the two checkpoints of a file copy.
@@ -139,6 +144,11 @@ def end_makers_sessions(admin: Connection, names: CloneNames) -> None:
         if time.monotonic() > deadline:
             raise CloneFailed(f"a session that still creates clone {names.id} does not end")
         time.sleep(0.02)
+
+
+def end_pooled_sessions(admin: Connection, names: CloneNames) -> None:
+    """End sessions in our pristine database that a pooler keeps for the next client: a template admits none."""
+    admin.execute(END_POOLED, (names.pristine,))
 
 
 def drop_database(admin: Connection, name: str, names: CloneNames) -> bool:

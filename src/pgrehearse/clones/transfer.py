@@ -11,7 +11,7 @@ from pgrehearse.clones.place import Place
 from pgrehearse.clones.planner_statistics import analyze_copy
 from pgrehearse.clones.snapshot import Snapshot
 from pgrehearse.postgres.binaries import require_client
-from pgrehearse.postgres.connect import Connection, fetch_value
+from pgrehearse.postgres.connect import Connection, fetch_value, pinned
 from pgrehearse.postgres.conninfo import Conninfo
 
 DUMP = "dump"  # below the work directory
@@ -53,7 +53,7 @@ def dump(transfer: Transfer, snapshot: Snapshot, on_snapshot: Callable[[Connecti
     started = time.monotonic()
     program = start_dump(
         require_client(transfer.client_major),
-        transfer.source,
+        pinned(transfer.source, snapshot.connection),
         snapshot=snapshot.exported,
         directory=transfer.work / DUMP,
         jobs=transfer.jobs,
@@ -116,7 +116,7 @@ def _restoring(transfer: Transfer) -> Restoring:
     binaries = require_client(transfer.client_major)
     return Restoring(
         binaries=binaries,
-        target=transfer.place.admin.replaced(dbname=transfer.pristine),
+        target=transfer.place.restoring_address(transfer.pristine),
         dump=transfer.work / DUMP,
         contents=read_contents(binaries, transfer.work / DUMP),
         jobs=transfer.jobs,

@@ -1,5 +1,6 @@
 """Open a connection: named after the verb it serves, its failures told without secrets."""
 
+import os
 import re
 from datetime import datetime
 from typing import Any, LiteralString, cast
@@ -31,7 +32,7 @@ def connect(conninfo: Conninfo, *, verb: str, autocommit: bool = True) -> Connec
     extra: dict[str, Any] = {"application_name": f"pgrehearse:{verb}"}
     if "client_encoding" not in conninfo.parameters:  # SQL_ASCII, a database's or PGCLIENTENCODING's, gives bytes
         extra["client_encoding"] = "UTF8"
-    if "connect_timeout" not in conninfo.parameters:
+    if "connect_timeout" not in conninfo.parameters and "PGCONNECT_TIMEOUT" not in os.environ:
         extra["connect_timeout"] = CONNECT_TIMEOUT_S
     try:
         connection = psycopg.connect(conninfo.text, autocommit=autocommit, **extra)
@@ -48,6 +49,21 @@ def connect(conninfo: Conninfo, *, verb: str, autocommit: bool = True) -> Connec
         connection.close()
         raise UnsupportedServer(f"{conninfo.address} runs PostgreSQL {major}; needed: {OLDEST_MAJOR} to {NEWEST_MAJOR}")
     return connection
+
+
+def pinned(conninfo: Conninfo, connection: Connection) -> Conninfo:
+    """The same address at the very server that this connection of its reached.
+
+    A list of hosts, or a name with several addresses, may lead a child process to another one, where a snapshot that
+    was exported here is unknown.
+    """
+    reached = connection.info
+    if not reached.host:
+        return conninfo
+    return conninfo.replaced(
+        host=reached.host, hostaddr=reached.hostaddr or None, port=reached.port, target_session_attrs="any",
+        load_balance_hosts=None,
+    )  # fmt: skip
 
 
 def scrub(message: str, *conninfos: Conninfo) -> str:

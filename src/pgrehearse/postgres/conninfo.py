@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
 import psycopg
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgrehearse.errors import ConfigurationError, MalformedConninfo
@@ -17,6 +18,12 @@ from pgrehearse.errors import ConfigurationError, MalformedConninfo
 SECRET_PARAMETERS = frozenset(
     {"password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"}
 )
+# What leads to a server of our own whatever PG* variables say of others (PGHOSTADDR, PGCHANNELBINDING=require …).
+# On a socket it says nothing, so a URL for programs that know fewer parameters than libpq leaves it out.
+ON_A_SOCKET = {
+    "hostaddr": "", "options": "", "requirepeer": "", "sslmode": "disable", "gssencmode": "disable",
+    "channel_binding": "disable", "target_session_attrs": "any",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +62,9 @@ class Conninfo:
     def host(self) -> str:
         """Host, socket directory or ``service NAME``, as a person would recognise it."""
         given = self.parameters
-        if "service" in given and not given.get("host"):
-            return f"service {given['service']}"
+        service = given.get("service") or os.environ.get("PGSERVICE")
+        if service and not given.get("host"):
+            return f"service {service}"
         return given.get("host") or given.get("hostaddr") or os.environ.get("PGHOST", "local socket")
 
     @property
@@ -71,9 +79,13 @@ class Conninfo:
     @property
     def address(self) -> str:
         """``host[:port]/database``, safe to print."""
-        given = self.parameters
-        port = f":{given['port']}" if given.get("port", "5432") != "5432" else ""
-        return f"{self.host}{port}/{self.database or 'default database'}"
+        hosts = self.host.split(",")
+        ports = (self.parameters.get("port") or "").split(",")
+        ports = ports * len(hosts) if len(ports) == 1 else ports  # one for all hosts
+        where = [
+            f"{host}:{port}" if port not in {"", "5432"} else host for host, port in zip(hosts, ports, strict=False)
+        ]
+        return f"{','.join(where)}/{self.database or 'default database'}"
 
     @property
     def printable_url(self) -> str:
@@ -82,8 +94,9 @@ class Conninfo:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Values that must never be printed."""
-        return tuple(value for key, value in self.parameters.items() if key in SECRET_PARAMETERS and value)
+        """Values that must never be printed, and how a URL writes them; the longest first."""
+        values = [value for key, value in self.parameters.items() if key in SECRET_PARAMETERS and value]
+        return tuple(sorted({*values, *(quote(value, safe="") for value in values)}, key=len, reverse=True))
 
     def replaced(self, **parameters: str | int | None) -> "Conninfo":
         """The same address with some libpq parameters set otherwise (``dbname``, ``user``, ``options`` …)."""
@@ -97,6 +110,8 @@ class Conninfo:
         user, password = given.pop("user", None), given.pop("password", None)
         host, port, database = given.pop("host", ""), given.pop("port", None), given.pop("dbname", "")
         if host.startswith(("/", "@")) or "," in host:  # a socket directory cannot stand where a host name does
+            if host.startswith(("/", "@")):
+                given = {key: value for key, value in given.items() if ON_A_SOCKET.get(key) != value}
             given["host"], host = host, ""
         login = quote(user, safe="") if user else ""
         if password is not None:
@@ -123,7 +138,22 @@ class Conninfo:
         environment = dict(os.environ)
         if password is not None:
             environment["PGPASSWORD"] = password
+            if "service" not in given and environment.pop("PGSERVICE", None) is not None:
+                # A service's password would stand above PGPASSWORD, though below the one of our own string.
+                given = _from_service() | given
         return make_conninfo("", **given), environment
+
+
+def _from_service() -> dict[str, str]:
+    """What the service that PGSERVICE names sets; not its password."""
+    found = {}
+    for option in pq.Conninfo.get_defaults():
+        value, compiled = option.val, option.compiled
+        variable = option.envvar.decode() if option.envvar else ""
+        if value is None or value == compiled or os.environ.get(variable) == value.decode():
+            continue
+        found[option.keyword.decode()] = value.decode()
+    return {key: value for key, value in found.items() if key not in SECRET_PARAMETERS | {"service"}}
 
 
 def _reason(message: str) -> str:

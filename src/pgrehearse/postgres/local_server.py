@@ -27,7 +27,7 @@ import psycopg
 from pgrehearse.errors import LocalServerFailed
 from pgrehearse.postgres.binaries import Binaries
 from pgrehearse.postgres.child_process import start_child
-from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.conninfo import ON_A_SOCKET, Conninfo
 from pgrehearse.postgres.owner import Owner
 
 SUPERUSER = "postgres"
@@ -146,7 +146,9 @@ class LocalServer:
         user = user or self.superuser
         secret = self._password if password is None else password
         base = Conninfo.parse("dbname=postgres")
-        return base.replaced(host=str(self.socket_directory), user=user, password=secret, dbname=database)
+        return base.replaced(
+            host=str(self.socket_directory), user=user, password=secret, dbname=database, port=5432, **ON_A_SOCKET
+        )  # fmt: skip
 
     def start(self, settings: Mapping[str, str] | None = None) -> None:
         """Start (again) with these settings over `SETTINGS`; waits until it accepts connections."""
