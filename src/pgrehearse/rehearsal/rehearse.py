@@ -150,7 +150,7 @@ def _ask_server(pair: ClonePair, seen: Seen, unparsed: Mapping[str, tuple[Statem
 
 def _read_source(session: Connection, seen: Seen) -> None:
     """In the snapshot that the copy is made from."""
-    seen.source_schema = read_schema(session)
+    seen.source_schema = read_schema(session, ignore_relations=frozenset({seen.request.ledger.table}))
     seen.settings = read_settings(session)
     seen.table_sizes = read_table_sizes(session)
     read_workload(session, seen)
@@ -159,7 +159,7 @@ def _read_source(session: Connection, seen: Seen) -> None:
 def _read_pristine(pair: ClonePair, seen: Seen) -> None:
     """The copy must have the source's schema: a rehearsal on something else would prove nothing."""
     with pair.session("pristine", "observe") as session:
-        seen.pristine_known = read_known_schema(session)
+        seen.pristine_known = read_known_schema(session, ignore_relations=frozenset({seen.request.ledger.table}))
         seen.clone_server_version = fetch_value(session, "SHOW server_version")
 
 

@@ -210,7 +210,8 @@ class _Rehearsing:
         with self.pair.session("pristine", "way back") as session:
             definitions = read_definitions(self.pair.pristine, session)
         with self.pair.session("clone", "way back") as session:
-            return find_inverse(self._before, self._after, definitions, session)
+            ledger = frozenset({self.seen.request.ledger.table})
+            return find_inverse(self._before, self._after, definitions, session, ignore_relations=ledger)
 
     def _plan_images(self) -> tuple[ImagePlan, ...]:
         ledger = self.seen.request.ledger.table

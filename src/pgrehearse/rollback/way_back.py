@@ -10,8 +10,15 @@ from pgrehearse.schema.schema_object import Schema
 from pgrehearse.schema.snapshot import read_schema
 
 
-def find_inverse(before: Schema, after: Schema, definitions: Definitions, migrated: Connection) -> Inverse:
-    """The DDL from ``after``, which ``migrated`` is in, back to ``before``.
+def find_inverse(
+    before: Schema,
+    after: Schema,
+    definitions: Definitions,
+    migrated: Connection,
+    *,
+    ignore_relations: frozenset[str] = frozenset(),
+) -> Inverse:
+    """The DDL from ``after``, which ``migrated`` is in, back to ``before``; both were read with ``ignore_relations``.
 
     Changes nothing: names are given back in a transaction that is rolled back, to see what else then differs (a
     view that only names a renamed column needs no other mending).  Cost: one or two readings of the schema.
@@ -23,7 +30,8 @@ def find_inverse(before: Schema, after: Schema, definitions: Definitions, migrat
         with migrated.transaction(force_rollback=True):
             for statement in renames:
                 migrated.execute(statement.encode())
-            renamed, dependents = read_schema(migrated), read_dependents(migrated)
+            renamed = read_schema(migrated, ignore_relations=ignore_relations)
+            dependents = read_dependents(migrated)
     except psycopg.Error as error:
         told = error.diag.message_primary or type(error).__name__
         sentence = f"names cannot be given back: {told}"

@@ -21,8 +21,9 @@ from pgrehearse.schema.draft import LEADING, Draft
 from pgrehearse.schema.schema_object import LeftOut, ObjectKind, Schema, SchemaObject
 
 # drizzle's own record of what it applied: bookkeeping of the tool, not shape of the application.
-DRIZZLE_NAMESPACE = "drizzle"
 DRIZZLE_LEDGER = "drizzle.__drizzle_migrations"
+EVERYBODYS_NAMESPACE = "public"
+_NAMESPACE = re.compile(r'((?:"(?:[^"]|"")*")|[^."]+)\.')  # of a relation's name, as it is written there
 
 # Whatever changes how the server prints an expression; a session's or role's own values must not reach the text.
 PRINTING = {
@@ -181,15 +182,15 @@ class _Behind:
 
 
 def as_schema(major: int, objects: Sequence[SchemaObject], ignored: frozenset[str]) -> Schema:
-    """The schema of these objects, which are sorted by their keys; without drizzle's namespace where it is empty."""
-    key = (ObjectKind.SCHEMA.value, "", DRIZZLE_NAMESPACE)
-    place = bisect_left(objects, key, key=lambda found: found.key)
-    if (
-        place < len(objects)
-        and objects[place].key == key
-        and not any(_inside(each, DRIZZLE_NAMESPACE) for each in objects)
-    ):
-        objects = [*objects[:place], *objects[place + 1 :]]
+    """The schema of these objects, which are sorted by their keys.
+
+    Without the namespaces that were made for a ledger, drizzle's or an ignored one: nothing else is in them.
+    """
+    for namespace in sorted(_namespaces_of({DRIZZLE_LEDGER, *ignored})):
+        key = (ObjectKind.SCHEMA.value, "", namespace)
+        place = bisect_left(objects, key, key=lambda found: found.key)
+        if place < len(objects) and objects[place].key == key and not any(_inside(each, namespace) for each in objects):
+            objects = [*objects[:place], *objects[place + 1 :]]
     by_caller = tuple(LeftOut(what=name, reason="the caller ignores it") for name in sorted(ignored))
     return Schema(server_major=major, objects=tuple(objects), left_out=LEFT_OUT_BY_DESIGN + by_caller)
 
@@ -416,6 +417,11 @@ def _in_order(
             own = first + [draft for draft in own if draft.name not in taken]
         known[oid] = own
     return known[oid]
+
+
+def _namespaces_of(relations: Iterable[str]) -> set[str]:
+    found = {match[1] for name in relations if (match := _NAMESPACE.match(name)) is not None}
+    return found - {EVERYBODYS_NAMESPACE}
 
 
 def _inside(found: SchemaObject, namespace: str) -> bool:
