@@ -98,6 +98,9 @@ def test_the_newest_goes_first_and_what_was_destroyed_comes_back(shop: Shop) -> 
     assert status["plan"]["versions"] == ["0003_forget"]
     assert "approval" in {reason["kind"] for reason in status["gate"]["reasons"]}  # given before it was taken back
     assert "taken back" in shop.pgrehearse("rollback", "--list").stdout.splitlines()[1]
+    listed = json.loads(shop.pgrehearse("rollback", "--list", "--json").stdout)
+    validate_answer("promotions", listed)
+    assert [each["outcome"] for each in listed["promotions"]] == ["promoted", "taken back"]
 
     again = shop.pgrehearse("rollback", newer)
     assert again.returncode == 2
@@ -164,6 +167,10 @@ def test_without_a_promotion_there_is_nothing_to_take_back(shop: Shop) -> None:
     done = shop.pgrehearse("rollback")
     assert done.returncode == 2
     assert "knows no promotion of this database" in done.stderr
+    for flag, name in (("--list", "promotions"), ("--undo", "undone")):
+        answer = json.loads(shop.pgrehearse("rollback", flag, "--json").stdout)
+        validate_answer(name, answer)
+        assert answer[name] == []
 
 
 def test_exported_rows_are_told_apart_by_who_wrote_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

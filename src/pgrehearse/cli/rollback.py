@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 from pgrehearse.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
+    from pgrehearse.release.history import PromotionRecord
     from pgrehearse.release.restore.differing_rows import DifferingRows
     from pgrehearse.release.take_back import TakenBack
     from pgrehearse.release.ways_back import Way
@@ -52,7 +54,9 @@ Examples:
               help="Give the inverse up when others have waited behind it for longer.")  # fmt: skip
 @click.option("--wait", "wait_s", metavar="SECONDS", type=click.FloatRange(min=0),
               help="Wait so long for another run that is at work.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (rollback.schema.json).")
+@click.option("--json", "as_json", is_flag=True,
+              help="Print the answer as JSON (rollback.schema.json; with --list promotions.schema.json, "
+              "with --undo undone.schema.json).")  # fmt: skip
 @click.pass_obj
 def command(
     config_file: str | None,
@@ -80,13 +84,10 @@ def command(
     if drop and not undo:
         raise click.UsageError("--drop belongs to --undo")
     if undo:
-        told = rolling_back.undo_restore(options["to"], drop=drop)
-        print("\n".join(told) or "no restore stands beside this database")
+        _show_undone(rolling_back.undo_restore(options["to"], drop=drop), as_json=as_json)
         return 0
     if listing:
-        for record, is_back in rolling_back.promotions(options["to"]):
-            outcome = "taken back" if is_back else record.outcome or "unfinished"
-            print(f"{record.id}  {record.at.isoformat(timespec='seconds')}  {outcome:<10}  {', '.join(record.plan)}")
+        _show_promotions(rolling_back.promotions(options["to"]), as_json=as_json)
         return 0
     with progress_on_stderr() as progress:
         taken = rolling_back.rollback(
@@ -100,6 +101,32 @@ def command(
     else:
         _show(taken)
     return 1 if taken.would_be_refused else 0
+
+
+def _show_undone(told: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"format": 1, "undone": list(told)}, ensure_ascii=False, indent=2))
+    else:
+        print("\n".join(told) or "no restore stands beside this database")
+
+
+def _show_promotions(promotions: Sequence[tuple["PromotionRecord", bool]], *, as_json: bool) -> None:
+    listed = [
+        {
+            "id": record.id,
+            "at": record.at.isoformat(timespec="seconds"),
+            "outcome": "taken back" if is_back else record.outcome or "unfinished",
+            "plan": list(record.plan),
+        }
+        for record, is_back in promotions
+    ]
+    if as_json:
+        print(json.dumps({"format": 1, "promotions": listed}, ensure_ascii=False, indent=2))
+        return
+    for each in listed:
+        print(f"{each['id']}  {each['at']}  {each['outcome']:<10}  {', '.join(each['plan'])}")
+    if not listed:
+        print("no promotions of this database")
 
 
 def _tell(line: str) -> None:
@@ -158,9 +185,11 @@ def _exported_told(rows: "DifferingRows") -> str:
 
 def _put_back_told(table: "TableBack") -> str:
     """What came back, and what was left as the application wrote it."""
-    told = [f"{table.rows_back:,} rows and values of {table.values_back:,} rows put back"]
+    parts = [_count(table.rows_back)] if table.rows_back or not table.values_back else []
+    parts += [f"values of {_count(table.values_back)}"] if table.values_back else []
+    told = [f"{' and '.join(parts)} put back"]
     if table.added_removed:
-        told.append(f"{table.added_removed:,} rows that the migration added taken away")
+        told.append(f"{_count(table.added_removed)} that the migration added taken away")
     if table.added_left:
         told.append(f"{table.added_left:,} of those left, which the application uses by now")
     if table.rows_deleted_since:
@@ -168,3 +197,7 @@ def _put_back_told(table: "TableBack") -> str:
     if table.rows_left:
         told.append(f"{table.rows_left:,} could not come back or are newer; they stand in {table.left_table}")
     return "; ".join(told)
+
+
+def _count(rows: int) -> str:
+    return f"{rows:,} row{'' if rows == 1 else 's'}"
