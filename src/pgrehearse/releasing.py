@@ -26,13 +26,14 @@ from pgrehearse.release.anchor import judge_anchors
 from pgrehearse.release.approval import (
     Accepted,
     Approval,
+    accepted_names,
     approve,
     read_approvals,
     standing_since,
     withdraw,
 )
 from pgrehearse.release.examine import examine, examine_again, examine_rest, judge_plan
-from pgrehearse.release.gate import Gate, Reason, ReasonKind
+from pgrehearse.release.gate import Gate, Reason, ReasonKind, judge_verdict
 from pgrehearse.release.history import find_promoted
 from pgrehearse.release.lineage import database_key
 from pgrehearse.release.outlives_rollback import find_left_behind
@@ -132,6 +133,12 @@ class Releasing:
         """The valid approvals of a receipt, by its whole digest."""
         with self.project.releases() as releases:
             return read_approvals(releases, digest)
+
+    def not_accepted(self, digest: str) -> tuple[Reason, ...]:
+        """Why the approvals of a receipt, by its whole digest, are not enough for its verdict; empty where they are."""
+        with self.project.releases() as releases:
+            receipt = find_receipt(releases, digest)
+            return tuple(judge_verdict(receipt.document, accepted_names(read_approvals(releases, digest))))
 
     # --- the gate -------------------------------------------------------------------------------------------
 

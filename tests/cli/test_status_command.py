@@ -23,6 +23,8 @@ CONFIG = """
 [environments.prd]
 url_env = "PRD_URL"
 protected = true
+[environments.dev]
+url_env = "DEV_URL"
 [migrations]
 path = "db"
 """
@@ -61,6 +63,10 @@ def test_pending_is_well_and_check_makes_it_a_no(database: Conninfo, folder: Pat
     assert "prd: db against pgrehearse.migrations" in done.stdout
     assert "1 to rehearse: `pgrehearse run`" in done.stdout
     assert status(folder, "--check", url=database.text).returncode == 1
+    urls = {**os.environ, "DEV_URL": database.text}
+    named = run_program("status", "dev", "db", cwd=folder, env=urls)  # what is told goes on with what was asked about
+    applied = "`pgrehearse migrate dev db`"
+    assert f"`pgrehearse run --source dev --migrations db`, or apply without a rehearsal: {applied}" in named.stdout
     (folder / "pgrehearse.toml").unlink()
     done = status(folder, "env:PRD_URL", "db", url=database.text)
     assert "1 to rehearse: `pgrehearse run --source env:PRD_URL --migrations db`" in done.stdout

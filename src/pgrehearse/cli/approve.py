@@ -71,4 +71,9 @@ def command(
             print(f"    accepts {accepted.finding}: {accepted.reason}")
     if not approvals:
         print("  nobody approves it now")
+    for reason in () if withdrawing else releasing.not_accepted(digest):
+        print(f"not enough to promote it: {reason.message}")
+        for finding in reason.details:
+            print(f"  {finding}")
+        print(f"  -> {reason.remedy}")
     return 0

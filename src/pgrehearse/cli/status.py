@@ -1,6 +1,7 @@
 """``pgrehearse status``: what is applied, pending, edited, skipped or missing."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from pgrehearse.config import ResolvedDatabase
     from pgrehearse.migrations.status import Status
     from pgrehearse.release.under_way import UnderWay
+    from pgrehearse.releasing import ReleaseStatus
 
 STYLES = {
     "applied": "green",
@@ -73,7 +75,9 @@ def command(
         answer = found.as_json(environment=resolved.environment, database=resolved.conninfo.address)
         print(json.dumps(answer, ensure_ascii=False, indent=2))
         return found.exit_code(check=check)
-    _show(found.status, resolved, show_all=show_all, is_quiet=found.under_way is None)
+    _show(found.status, resolved, show_all=show_all)
+    if found.status.is_well and found.under_way is None:
+        _show_next(found, _Words(config_file, database, resolved, folder))
     if found.under_way is not None:
         _show_under_way(found.under_way)
     if found.examined is not None:
@@ -82,6 +86,9 @@ def command(
 
         print()
         show_gate(found.examined, stdout_console())
+        if found.examined.gate.is_open and found.under_way is None:
+            words = _Words(config_file, database, resolved, folder)
+            print(f"Promote it: `{words.promote(found.examined.receipt.digest)}`")
     return found.exit_code(check=check)
 
 
@@ -98,7 +105,7 @@ def _show_under_way(under_way: "UnderWay") -> None:
     console.print(Text(f"  -> {under_way.remedy}"), soft_wrap=True)
 
 
-def _show(status: "Status", database: "ResolvedDatabase", *, show_all: bool, is_quiet: bool) -> None:
+def _show(status: "Status", database: "ResolvedDatabase", *, show_all: bool) -> None:
     from rich.text import Text
 
     from pgrehearse.cli.output import stdout_console
@@ -130,12 +137,53 @@ def _show(status: "Status", database: "ResolvedDatabase", *, show_all: bool, is_
         console.print(Text("error: " if is_error else "note: ", style="bold red" if is_error else "yellow"), end="")
         console.print(Text(problem.message), soft_wrap=True)
         console.print(Text(f"  -> {problem.remedy}"), soft_wrap=True)  # it may hold SQL to be copied
-    if status.is_well and is_quiet:
-        console.print()
-        pending = len(status.pending.migrations)
-        run = "pgrehearse run"
-        if database.environment is None:
-            source = database.label if database.label.startswith("env:") else "URL"
-            run += f" --source {source} --migrations {status.path}"
-        well = "All is well" + (f"; {pending} to rehearse: `{run}`." if pending else ", nothing is pending.")
-        console.print(Text(well, style="green"))
+
+
+def _show_next(found: "ReleaseStatus", words: "_Words") -> None:
+    """What to type now; of a receipt that speaks of what is pending the gate does, below."""
+    from rich.text import Text
+
+    from pgrehearse.cli.output import stdout_console
+
+    pending = len(found.status.pending.migrations)
+    if not pending:
+        well = "All is well, nothing is pending."
+    elif found.examined is not None:
+        well = f"All is well; {pending} pending."
+    else:
+        well = f"All is well; {pending} to rehearse: `{words.run()}`{words.or_migrate()}."
+    console = stdout_console()
+    console.print()
+    console.print(Text(well, style="green"), soft_wrap=True)
+
+
+class _Words:
+    """The command lines that go on from what was typed: the same configuration, database and folder."""
+
+    def __init__(
+        self, config_file: str | None, typed: str | None, database: "ResolvedDatabase", folder: Path | None
+    ) -> None:
+        self._program = ["pgrehearse", *(["--config", config_file] if config_file is not None else [])]
+        self._is_default = typed is None  # the only protected environment, which the other commands mean too
+        # A URL may hold a password: it is not repeated.
+        named = database.label if database.label.startswith("env:") else database.environment
+        self._database = named or "URL"
+        self._environment = None if database.protected else database.environment
+        self._folder = [] if folder is None else [str(folder)]
+
+    def run(self) -> str:
+        source = [] if self._is_default else ["--source", self._database]
+        return self._line("run", *source, *(["--migrations", *self._folder] if self._folder else []))
+
+    def or_migrate(self) -> str:
+        """Only what is not protected is written to without a rehearsal."""
+        if self._environment is None:
+            return ""
+        return f", or apply without a rehearsal: `{self._line('migrate', self._environment, *self._folder)}`"
+
+    def promote(self, digest: str) -> str:
+        to = [] if self._is_default else ["--to", self._database]
+        return self._line("promote", digest[:12], *to, *(["--migrations", *self._folder] if self._folder else []))
+
+    def _line(self, *words: str) -> str:
+        return shlex.join([*self._program, *words])
