@@ -67,7 +67,9 @@ def test_a_table_that_is_renamed_keeps_its_promises_and_a_dropped_one_takes_them
     assert [lost.hazard for lost in found] == ["rename-table", "rename-column"]
 
 
-def test_a_foreign_key_that_is_made_again_with_another_action_is_no_loss(connection: Connection) -> None:
+def test_a_foreign_key_that_is_with_another_action_is_kept_and_the_action_told(
+    connection: Connection,
+) -> None:
     connection.execute(
         "CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c (a int CONSTRAINT f REFERENCES p (id), b int)"
     )
@@ -75,6 +77,8 @@ def test_a_foreign_key_that_is_made_again_with_another_action_is_no_loss(connect
     connection.execute(
         "ALTER TABLE c DROP CONSTRAINT f, ADD CONSTRAINT g FOREIGN KEY (a) REFERENCES p (id) ON DELETE CASCADE"
     )
-    assert find_lost_guarantees(before, read_schema(connection)) == ()
+    (told,) = find_lost_guarantees(before, read_schema(connection))
+    assert (told.hazard, told.level.value) == ("cascade-delete-elsewhere", "warning")
+    assert told.what.endswith("deletes them now; before, it was refused")
     connection.execute("ALTER TABLE c DROP CONSTRAINT g, ADD CONSTRAINT h FOREIGN KEY (b) REFERENCES p (id)")
     assert [lost.hazard for lost in find_lost_guarantees(before, read_schema(connection))] == ["drop-fk"]

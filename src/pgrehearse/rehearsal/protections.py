@@ -8,25 +8,23 @@ import re
 from collections.abc import Iterator
 
 from pgrehearse.hazards.finding import HazardClass, Level
+from pgrehearse.rehearsal.granted import ROUTINES, granted
 from pgrehearse.rehearsal.judge import LostGuarantee
+from pgrehearse.rehearsal.redefined import find_redefined
+from pgrehearse.rehearsal.successors import RELATIONS, TABLES, Successors
 from pgrehearse.schema.schema_object import ObjectKind, Schema, SchemaObject
 
-TABLES = (ObjectKind.TABLE, ObjectKind.FOREIGN_TABLE)
-RELATIONS = (*TABLES, ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW)
-GRANTED = (*RELATIONS, ObjectKind.SEQUENCE, ObjectKind.COLUMN, ObjectKind.SCHEMA)
+GRANTED = (*RELATIONS, *ROUTINES, ObjectKind.SEQUENCE, ObjectKind.COLUMN, ObjectKind.SCHEMA)
 FILLED_BY = ("default", "identity", "generated")
 BREAKS_APPLICATION = (HazardClass.BREAKS_RUNNING_APP,)
 
-_GRANT = re.compile(
-    r"(?P<grantee>\"(?:[^\"]|\"\")*\"|[^\":]+): (?P<privileges>[A-Z*, ]+) by (?:\"(?:[^\"]|\"\")*\"|[^\";]+)"
-)
 _NAMESPACE = re.compile(r'("(?:[^"]|"")*"|[^.]+)\.')
 _LABEL = re.compile(r"'(?:[^']|'')*'")
 
 
 def find_lost_protections(before: Schema, after: Schema) -> Iterator[LostGuarantee]:
     """``after`` is of a clone made by TEMPLATE: the same oid is the same object, else the same name is."""
-    found = _Successors(before, after)
+    found = Successors(before, after)
     yield from _renamed(found)
     yield from _rows_out_of_reach(found)
     yield from _row_security(found)
@@ -38,47 +36,10 @@ def find_lost_protections(before: Schema, after: Schema) -> Iterator[LostGuarant
     yield from _not_filled(found)
     yield from _grants(found)
     yield from _gone(found)
+    yield from find_redefined(found)
 
 
-class _Successors:
-    """What each object became."""
-
-    def __init__(self, before: Schema, after: Schema) -> None:
-        self.before, self.after = before, after
-        self._by_oid: dict[object, SchemaObject] = {
-            (each.kind, each.oid, each.number): each for each in after.objects if each.oid is not None
-        }
-        self._by_key = {each.key: each for each in after.objects}
-        self._known = {(each.kind, each.oid, each.number) for each in before.objects if each.oid is not None}
-        self._names = {each.name: self.of(each) for each in before.of_kind(*RELATIONS, ObjectKind.DOMAIN)}
-
-    def of(self, found: SchemaObject) -> SchemaObject | None:
-        return self._by_oid.get((found.kind, found.oid, found.number)) or self._by_key.get(found.key)
-
-    def relation_of(self, found: SchemaObject) -> SchemaObject | None:
-        """What the relation that it belongs to became."""
-        return self._names.get(found.relation) if found.relation is not None else None
-
-    def is_new(self, found: SchemaObject) -> bool:
-        return (found.kind, found.oid, found.number) not in self._known
-
-    def pairs(self, *kinds: ObjectKind) -> Iterator[tuple[SchemaObject, SchemaObject]]:
-        for then in self.before.of_kind(*kinds):
-            now = self.of(then)
-            if now is not None:
-                yield then, now
-
-    def lost(self, *kinds: ObjectKind) -> Iterator[tuple[SchemaObject, SchemaObject]]:
-        """Objects that are gone from a relation that is still there, each with that relation."""
-        for then in self.before.of_kind(*kinds):
-            relation = self.relation_of(then)
-            if relation is None or self.of(then) is not None:
-                continue
-            if (then.kind.value, relation.name, then.name) not in self._by_key:
-                yield then, relation
-
-
-def _renamed(found: _Successors) -> Iterator[LostGuarantee]:
+def _renamed(found: Successors) -> Iterator[LostGuarantee]:
     """Names that the application uses, moved by whatever way: a schema's rename, SET SCHEMA, a DO block."""
     taken = {each.name: each for each in found.after.of_kind(*RELATIONS)}
     schemas = {then.name: now.name for then, now in found.pairs(ObjectKind.SCHEMA)}
@@ -117,7 +78,7 @@ def _renamed(found: _Successors) -> Iterator[LostGuarantee]:
             )
 
 
-def _rows_out_of_reach(found: _Successors) -> Iterator[LostGuarantee]:
+def _rows_out_of_reach(found: Successors) -> Iterator[LostGuarantee]:
     """Partitions and children whose rows were found through a parent and are not any more."""
     tables = {each.name: each for each in found.after.of_kind(*TABLES)}
     tables_before = {each.name: each for each in found.before.of_kind(*TABLES)}
@@ -151,7 +112,7 @@ def _ancestors(table: SchemaObject, tables: dict[str, SchemaObject]) -> set[str]
     return seen
 
 
-def _row_security(found: _Successors) -> Iterator[LostGuarantee]:
+def _row_security(found: Successors) -> Iterator[LostGuarantee]:
     for then, now in found.pairs(*TABLES):
         was, is_now = then.attributes.get("row security", ""), now.attributes.get("row security", "")
         if "enabled" in was and "enabled" not in is_now:
@@ -205,7 +166,7 @@ def _row_security(found: _Successors) -> Iterator[LostGuarantee]:
                 )
 
 
-def _triggers(found: _Successors) -> Iterator[LostGuarantee]:
+def _triggers(found: Successors) -> Iterator[LostGuarantee]:
     for trigger, relation in found.lost(ObjectKind.TRIGGER):
         if definition := trigger.attributes.get("definition"):
             yield LostGuarantee(
@@ -235,7 +196,7 @@ def _triggers(found: _Successors) -> Iterator[LostGuarantee]:
             )
 
 
-def _rules(found: _Successors) -> Iterator[LostGuarantee]:
+def _rules(found: Successors) -> Iterator[LostGuarantee]:
     tables = {each.name: each for each in found.after.of_kind(*TABLES)}
     for rule in found.after.of_kind(ObjectKind.RULE):
         table = tables.get(rule.relation or "")
@@ -251,7 +212,7 @@ def _rules(found: _Successors) -> Iterator[LostGuarantee]:
             )
 
 
-def _unlogged(found: _Successors) -> Iterator[LostGuarantee]:
+def _unlogged(found: Successors) -> Iterator[LostGuarantee]:
     for then, now in found.pairs(ObjectKind.TABLE):
         if "persistence" in now.attributes and "persistence" not in then.attributes:
             yield LostGuarantee(
@@ -263,7 +224,7 @@ def _unlogged(found: _Successors) -> Iterator[LostGuarantee]:
             )
 
 
-def _domains(found: _Successors) -> Iterator[LostGuarantee]:
+def _domains(found: Successors) -> Iterator[LostGuarantee]:
     kept = {
         (each.relation, each.compared("definition")) for each in found.after.of_kind(ObjectKind.DOMAIN_CONSTRAINT)
     }  # fmt: skip
@@ -289,7 +250,7 @@ def _domains(found: _Successors) -> Iterator[LostGuarantee]:
             )
 
 
-def _relabelled(found: _Successors) -> Iterator[LostGuarantee]:
+def _relabelled(found: Successors) -> Iterator[LostGuarantee]:
     """An enum's labels cannot be dropped or reordered, so one that is gone, or stands elsewhere, was renamed."""
     for then, now in found.pairs(ObjectKind.TYPE):
         if then.oid != now.oid or "labels" not in then.attributes:
@@ -309,7 +270,7 @@ def _relabelled(found: _Successors) -> Iterator[LostGuarantee]:
         )
 
 
-def _not_filled(found: _Successors) -> Iterator[LostGuarantee]:
+def _not_filled(found: Successors) -> Iterator[LostGuarantee]:
     for then, now in found.pairs(ObjectKind.COLUMN):
         how = next((name for name in FILLED_BY if name in then.attributes), None)
         if how is None or any(name in now.attributes for name in FILLED_BY):
@@ -326,12 +287,12 @@ def _not_filled(found: _Successors) -> Iterator[LostGuarantee]:
         )
 
 
-def _grants(found: _Successors) -> Iterator[LostGuarantee]:
+def _grants(found: Successors) -> Iterator[LostGuarantee]:
     for then, now in found.pairs(*GRANTED):
         if now.attributes.get("owned by", "").endswith("(identity)"):
             continue  # whoever may INSERT may use it
-        for grantee, privileges in _granted(then).items():
-            missing = sorted(privileges - _granted(now).get(grantee, set()))
+        for grantee, privileges in granted(then).items():
+            missing = sorted(privileges - granted(now).get(grantee, set()))
             if missing and grantee not in (then.attributes.get("owner"), now.attributes.get("owner")):
                 yield LostGuarantee(
                     relation=now.name if now.kind in RELATIONS else now.relation,
@@ -343,15 +304,7 @@ def _grants(found: _Successors) -> Iterator[LostGuarantee]:
                 )
 
 
-def _granted(found: SchemaObject) -> dict[str, set[str]]:
-    granted: dict[str, set[str]] = {}
-    for line in _GRANT.finditer(found.attributes.get("grants", "")):
-        privileges = {word.strip("* ") for word in line["privileges"].split(",")}
-        granted.setdefault(line["grantee"].removeprefix("; "), set()).update(privileges)
-    return granted
-
-
-def _gone(found: _Successors) -> Iterator[LostGuarantee]:
+def _gone(found: Successors) -> Iterator[LostGuarantee]:
     for view in found.before.of_kind(ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW):
         if found.of(view) is None and not any(each.name == view.name for each in found.after.of_kind(*RELATIONS)):
             yield LostGuarantee(
