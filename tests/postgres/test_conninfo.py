@@ -15,6 +15,8 @@ ADDRESSES = [
     f"postgresql://bob:{'p%40ss%3Aw%2Frd%3F%C3%BC'}@db.example.com:6000/shop?sslmode=require",
     f"host=db.example.com user=bob password='{SECRET}' dbname='odd name'",
     f"postgresql://bob:{'p%40ss%3Aw%2Frd%3F%C3%BC'}@/shop?host=/var/run/postgresql",
+    f"postgresql://bob:{'p%40ss%3Aw%2Frd%3F%C3%BC'}@a:6000,b:7000/shop?target_session_attrs=any",
+    f"host=/run/x port=6000 user=bob password='{SECRET}' dbname=shop",
     f"host=::1 port=5433 user='o\\'brien' password={SECRET} dbname=shop",
 ]
 
@@ -52,8 +54,8 @@ def test_a_list_of_hosts_is_told_with_each_one_s_port(text: str, address: str) -
 
 def test_what_says_nothing_on_a_socket_is_no_part_of_its_url() -> None:
     """Programs that know fewer parameters than libpq take those for settings of the server, or refuse them."""
-    conninfo = Conninfo.parse("host=/run/x port=5432 user=u dbname=d").replaced(**ON_A_SOCKET)
-    assert conninfo.as_url() == "postgresql://u@:5432/d?host=%2Frun%2Fx"
+    conninfo = Conninfo.parse("host=/run/x user=u dbname=d").replaced(**ON_A_SOCKET)
+    assert conninfo.as_url() == "postgresql://u@/d?host=%2Frun%2Fx"
     options = conninfo.replaced(options="-c search_path=a")
     assert conninfo_to_dict(options.as_url())["options"] == "-c search_path=a"
 

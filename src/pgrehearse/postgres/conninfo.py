@@ -22,7 +22,7 @@ SECRET_PARAMETERS = frozenset(
 # On a socket it says nothing, so a URL for programs that know fewer parameters than libpq leaves it out.
 ON_A_SOCKET = {
     "hostaddr": "", "options": "", "requirepeer": "", "sslmode": "disable", "gssencmode": "disable",
-    "channel_binding": "disable", "target_session_attrs": "any",
+    "channel_binding": "disable", "target_session_attrs": "any", "port": "5432",
 }  # fmt: skip
 
 
@@ -110,9 +110,10 @@ class Conninfo:
         user, password = given.pop("user", None), given.pop("password", None)
         host, port, database = given.pop("host", ""), given.pop("port", None), given.pop("dbname", "")
         if host.startswith(("/", "@")) or "," in host:  # a socket directory cannot stand where a host name does
+            given |= {"host": host} | ({"port": port} if port else {})
             if host.startswith(("/", "@")):
                 given = {key: value for key, value in given.items() if ON_A_SOCKET.get(key) != value}
-            given["host"], host = host, ""
+            host, port = "", None
         login = quote(user, safe="") if user else ""
         if password is not None:
             login += f":{quote(password, safe='')}"

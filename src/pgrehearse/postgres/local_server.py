@@ -147,7 +147,7 @@ class LocalServer:
         secret = self._password if password is None else password
         base = Conninfo.parse("dbname=postgres")
         return base.replaced(
-            host=str(self.socket_directory), user=user, password=secret, dbname=database, port=5432, **ON_A_SOCKET
+            host=str(self.socket_directory), user=user, password=secret, dbname=database, **ON_A_SOCKET
         )  # fmt: skip
 
     def start(self, settings: Mapping[str, str] | None = None) -> None:

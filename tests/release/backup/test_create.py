@@ -23,7 +23,7 @@ from pgrehearse.errors import (
     SourceUnreadable,
 )
 from pgrehearse.postgres.connect import connect, fetch_value
-from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.conninfo import ON_A_SOCKET, Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.release.backup.create import create_dump
 from pgrehearse.release.backup.dump_backup import DumpBackup
@@ -336,7 +336,7 @@ def _busy(database: Conninfo, statement: str) -> Iterator[Callable[[], int]]:
 @pytest.mark.pg("== 15")
 def test_a_proof_reaches_no_other_server(back_up: Back, server: LocalServer, database: Conninfo) -> None:
     """Debian's 15 brings dblink; a view over it writes into a log of production wherever it is filled."""
-    address = f"{server.conninfo().text} dbname={database.parameters['dbname']}"
+    address = f"{server.conninfo().replaced(**dict.fromkeys(ON_A_SOCKET)).text} dbname={database.parameters['dbname']}"
     names: list[str] = []
 
     def look(restored: Conninfo) -> None:
