@@ -24,6 +24,7 @@ from tests.support.applying import (
     run_plan,
     wait_until,
 )
+from tests.support.poolers import PGBOUNCER, pgbouncer
 
 from pgrehearse.errors import (
     ConfigurationError,
@@ -40,6 +41,7 @@ from pgrehearse.migrations.migration import Migration, Plan, SourceKind
 from pgrehearse.migrations.standing import Resolution
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.local_server import LocalServer
 
 THREE = (f"{TABLE}; INSERT INTO t VALUES (1);", "INSERT INTO t VALUES (2); INSERT INTO t VALUES (3);")
 
@@ -396,6 +398,17 @@ def test_a_lost_connection_is_told_with_the_state(database: Conninfo, connection
     with pytest.raises(psycopg.errors.UndefinedTable):
         connection.execute("SELECT * FROM u")
     assert recorded(connection) == ["0001_step"]
+
+
+@pytest.mark.pg("== 18")
+@pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")
+def test_a_pooler_that_has_no_server_left_for_us_is_a_lost_connection(server: LocalServer, database: Conninfo) -> None:
+    with (
+        pgbouncer(server, pool_mode="session", pool_size=1, settings="query_wait_timeout = 1\n") as pooler,
+        pytest.raises(ConnectionLost, match="query_wait_timeout") as lost,
+    ):
+        run_plan(pooler.replaced(dbname=database.database), plan_of("CREATE TABLE t ();"))
+    assert lost.value.exit_code == 4
 
 
 @pytest.mark.pg("== 18")

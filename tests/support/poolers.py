@@ -20,7 +20,7 @@ PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sb
 
 
 @contextlib.contextmanager
-def pgbouncer(server: LocalServer, *, pool_mode: str, pool_size: int = 5) -> Iterator[Conninfo]:
+def pgbouncer(server: LocalServer, *, pool_mode: str, pool_size: int = 5, settings: str = "") -> Iterator[Conninfo]:
     """A running PgBouncer in front of every database of the server; yields the address of ``postgres`` through it."""
     assert PGBOUNCER is not None
     directory = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
@@ -30,6 +30,7 @@ def pgbouncer(server: LocalServer, *, pool_mode: str, pool_size: int = 5) -> Ite
         f"[pgbouncer]\nlisten_addr =\nunix_socket_dir = {directory}\nlisten_port = 6432\nauth_type = any\n"
         f"pool_mode = {pool_mode}\ndefault_pool_size = {pool_size}\nlogfile = {directory}/log\n"
         "max_client_conn = 50\nignore_startup_parameters = extra_float_digits,options\n"
+        f"{settings}"
     )
     identity = _server_identity()
     if identity:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from pgrehearse.release.gate import SHOWN_DETAILS
+
 if TYPE_CHECKING:
     from pgrehearse.releasing import Examined
-
-SHOWN_DETAILS = 20
 
 
 def show_gate(examined: "Examined", console: Console) -> None:
@@ -19,8 +19,10 @@ def show_gate(examined: "Examined", console: Console) -> None:
     for approval in examined.approvals:
         remark = f": {approval.remark}" if approval.remark else ""
         console.print(Text(f"  approved by {approval.by}, {approval.at.isoformat(timespec='seconds')}{remark}"))
-        for accepted in approval.accepted:
+        for accepted in approval.accepted[:SHOWN_DETAILS]:
             console.print(Text(f"    accepts {accepted.finding}: {accepted.reason}"), soft_wrap=True)
+        if len(approval.accepted) > SHOWN_DETAILS:
+            console.print(Text(f"    and {len(approval.accepted) - SHOWN_DETAILS} more"))
     for told in examined.gate.told:
         console.print(Text(f"  note: {told}", style="dim"), soft_wrap=True)
     if examined.gate.is_open:

@@ -38,15 +38,20 @@ class Refused(Exception):
 def is_lost(session: Connection, failure: psycopg.Error) -> bool:
     """Whether the answer is missing because a connection is gone: this one, or another of ours to the same server.
 
-    The libraries' own errors have no SQLSTATE; 57P01 to 57P03 are the server's last words.  Class 08 says nothing:
-    a statement gets it, too, from a server that it reached out to.
+    The libraries' own errors have no SQLSTATE; 57P01 to 57P03 are the server's last words.  Class 08 says
+    nothing where it is no FATAL: a statement gets it, too, from a server that it reached out to.
     """
     return says_goodbye(failure) or session.broken or session.closed
 
 
 def says_goodbye(failure: psycopg.Error) -> bool:
     """The same, told by the error alone."""
-    return isinstance(failure, psycopg.OperationalError) and failure.sqlstate in SAID_GOODBYE
+    if not isinstance(failure, psycopg.OperationalError):
+        return False
+    by_pooler = (failure.sqlstate or "").startswith(
+        "08"
+    ) and failure.diag.severity == "FATAL"  # it had no server for us
+    return by_pooler or failure.sqlstate in SAID_GOODBYE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+SHOWN_DETAILS = 20  # of one reason, to people; the JSON answer has all
+SHOWN_NAMES = 5  # in a command to copy
+
 
 class ReasonKind(Enum):
     """What a reason is about; the order in which they are told."""
@@ -60,11 +63,13 @@ class Gate:
 
     @property
     def why_not(self) -> str:
-        """Every reason with its details and its remedy, for people."""
+        """Every reason with the first of its details and its remedy, for people."""
         lines = [f"the gate is closed, for {len(self.reasons)} reason{'s' if len(self.reasons) > 1 else ''}:"]
         for reason in self.reasons:
             lines.append(f"  {reason.kind.value}: {reason.message}")
-            lines += [f"    {detail}" for detail in reason.details]
+            lines += [f"    {detail}" for detail in reason.details[:SHOWN_DETAILS]]
+            if len(reason.details) > SHOWN_DETAILS:
+                lines.append(f"    and {len(reason.details) - SHOWN_DETAILS} more: `pgrehearse status --json` has them")
             lines.append(f"    {reason.remedy}")
         return "\n".join(lines)
 
@@ -136,7 +141,9 @@ def judge_verdict(document: Mapping[str, Any], accepted: Sequence[str]) -> list[
             kind=ReasonKind.VERDICT,
             message=f"the rehearsal's verdict is {verdict}, and {len(missing)} of its findings nobody has accepted",
             remedy="Rehearse a safer migration, or accept each by name with a reason: "
-            f"pgrehearse approve {digest} " + " ".join(f"--accept '{name}=REASON'" for name in missing),
+            f"pgrehearse approve {digest} "
+            + " ".join(f"--accept '{name}=REASON'" for name in missing[:SHOWN_NAMES])
+            + (f" … and so on for {len(missing) - SHOWN_NAMES} more" if len(missing) > SHOWN_NAMES else ""),
             details=tuple(missing),
         )
     ]
