@@ -40,6 +40,7 @@ BEFORE = {
     "drop-type": "ALTER TABLE users DROP COLUMN feeling",
     "pk-using-index-nullable": "CREATE UNIQUE INDEX payments_pkey ON payments (order_id)",
     "publication-loses-table": "CREATE PUBLICATION shop FOR TABLE users",
+    "publication-sends-less": "CREATE PUBLICATION shop FOR TABLE users",
     "rename-column": 'ALTER TABLE users ADD COLUMN "nickName" varchar(20)',
     "table-without-primary-key": "CREATE TABLE guests (name text)",
     "type-change-rechecks-constraints": "DROP VIEW adults",

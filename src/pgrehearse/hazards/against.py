@@ -67,6 +67,8 @@ def read_catalog(connection: Connection, *, freshly_restored: bool = False) -> M
         model.types = read_types(rows(connection, "types"), rows(connection, "constraints"))
         model.builtin_functions = frozenset(name for (name,) in rows(connection, "builtin_functions"))
         model.functions = read_functions(rows(connection, "functions"))
+        model.type_names = {name for (name,) in rows(connection, "type_names")}
+        model.available_extensions = frozenset(name for (name,) in rows(connection, "available_extensions"))
     _measure(connection, model, by_oid, freshly_restored=freshly_restored)
     model.data = DataQuestions(connection)
     return model

@@ -25,12 +25,12 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.reltuples::bigint, c.relp
        am.amname, t.spcname, pg_catalog.pg_get_expr(c.relpartbound, c.oid),
        CASE WHEN c.relkind = 'p' THEN pg_catalog.pg_get_partkeydef(c.oid) END,
        p.partdefid IS NOT NULL AND p.partdefid <> 0,
-       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_policy y WHERE y.polrelid = c.oid),
+       ARRAY(SELECT y.polname::text FROM pg_catalog.pg_policy y WHERE y.polrelid = c.oid),
        -- Uncorrelated, so that the server hashes them: looked up for each table they take minutes.
        c.reltype <> 0 AND (
            c.reltype IN (SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE NOT a.attisdropped)
            OR ty.typarray IN (SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE NOT a.attisdropped)),
-       pg_catalog.pg_get_userbyid(c.relowner), ofn.nspname, oft.typname
+       pg_catalog.pg_get_userbyid(c.relowner), c.relreplident::text, ofn.nspname, oft.typname
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_catalog.pg_type ty ON ty.oid = c.reltype
@@ -175,6 +175,20 @@ SELECT t.oid, n.nspname, t.typname, t.typtype::text, t.typnotnull, pg_catalog.fo
   LEFT JOIN pg_catalog.pg_namespace ben ON ben.oid = be.typnamespace
  WHERE t.typtype IN ('e', 'd', 'r', 'c') AND (c.oid IS NULL OR c.relkind = 'c')
    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast');
+
+-- name: type_names
+-- Of all schemas, PostgreSQL's own and extensions' too: a name that is nowhere here leads to no type.
+SELECT DISTINCT t.typname FROM pg_catalog.pg_type t;
+
+-- name: available_extensions
+SELECT e.name FROM pg_catalog.pg_available_extensions e;
+
+-- name: published
+-- Whose UPDATEs, and whose DELETEs, a publication sends.
+SELECT t.schemaname, t.tablename, pg_catalog.bool_or(p.pubupdate), pg_catalog.bool_or(p.pubdelete)
+  FROM pg_catalog.pg_publication_tables t
+  JOIN pg_catalog.pg_publication p ON p.pubname = t.pubname
+ GROUP BY t.schemaname, t.tablename;
 
 -- name: functions
 -- A body BEGIN ATOMIC is a tree, not a text: it shows in the definition alone.

@@ -67,7 +67,8 @@ def _apply(situation: Situation, relation: Relation, command: Node, *, is_child:
             column.default_calls = calls_of(command.get("def", {}), situation)
         case "AT_AddIdentity":
             column = column_in(relation, name)
-            column.identity, column.has_default = "d", True
+            column.identity = command.get("def", {}).get("Constraint", {}).get("generated_when", "d")
+            column.has_default = True
         case "AT_DropIdentity":
             column = column_in(relation, name)
             column.identity, column.has_default = "", False
@@ -95,6 +96,8 @@ def _apply(situation: Situation, relation: Relation, command: Node, *, is_child:
             if known is not None:
                 known.deferrable = bool(constraint_body.get("deferrable"))
                 known.initially_deferred = bool(constraint_body.get("initdeferred"))
+        case "AT_ReplicaIdentity":
+            relation.replica_identity = command["def"]["ReplicaIdentityStmt"].get("identity_type", "d")
         case "AT_SetLogged":
             relation.unlogged = False
         case "AT_SetUnLogged":

@@ -56,6 +56,9 @@ def fill_relations(model: Model, rows: Callable[[str], Rows]) -> dict[int, Relat
     for namespace, name, table in rows("statistics"):
         if table in by_oid:
             model.statistics[RelationName(namespace, name)] = by_oid[table].name
+    for namespace, name, updates, deletes in rows("published"):
+        commands = {"update": updates, "delete": deletes}
+        model.published[RelationName(namespace, name)] = frozenset(each for each, sent in commands.items() if sent)
     for sequence, table, column in rows("sequence_owners"):
         if sequence in by_oid and table in by_oid:
             by_oid[sequence].owned_by = (by_oid[table].name, column)
@@ -113,6 +116,7 @@ def _relation(row: Sequence[Any]) -> Relation:
         policies,
         typed,
         owner,
+        replica_identity,
         *of_type,
     ) = row
     return Relation(
@@ -123,7 +127,9 @@ def _relation(row: Sequence[Any]) -> Relation:
         partition_bound=bound,
         partition_key=key,
         row_security=secured,
-        policies=policies,
+        policies=len(policies),
+        policy_names=set(policies),
+        replica_identity=replica_identity,
         unlogged=persistence == "u",
         temporary=persistence == "t",
         access_method=method,

@@ -219,6 +219,7 @@ def _drop(tree: Node, situation: Situation) -> None:
             relation.rules.pop(name, None)
             if removed == "OBJECT_POLICY" and relation.policies:
                 relation.policies -= 1
+                (relation.policy_names or set()).discard(name)
         return
     dropped = dropped_with(tree, situation)
     cascade = tree.get("behavior") == "DROP_CASCADE"
@@ -239,6 +240,8 @@ def _drop(tree: Node, situation: Situation) -> None:
         model.types.pop(type_name, None)
     for function in dropped.functions:
         model.functions.pop(function, None)
+    if removed == "OBJECT_PUBLICATION":
+        model.published.clear()
     if removed == "OBJECT_SCHEMA":
         for node in tree["objects"]:
             name_ = object_name(node)
@@ -319,8 +322,28 @@ def _function(tree: Node, situation: Situation, text: str) -> None:
     overloads.append(made)
 
 
+def _role(tree: Node, situation: Situation) -> None:
+    situation.model.roles.add(tree["role"])
+
+
+def _drop_role(tree: Node, situation: Situation) -> None:
+    situation.model.roles -= {each["RoleSpec"].get("rolename", "") for each in tree.get("roles", ())}
+
+
+def _range(tree: Node, situation: Situation) -> None:
+    """Its multirange type may have any name."""
+    situation.model.type_names.clear()
+
+
+def _publication(tree: Node, situation: Situation) -> None:
+    """What is sent from here on is not followed."""
+    situation.model.published.clear()
+
+
 def _define(tree: Node, situation: Situation) -> None:
     """CREATE AGGREGATE; what other kinds of CREATE … (…) make is not followed."""
+    if tree["kind"] == "OBJECT_TYPE":
+        situation.model.type_names.clear()
     if tree["kind"] == "OBJECT_AGGREGATE":
         name = situation_name(name_of(tree["defnames"]), situation)
         made = Function(name=name, kind="a", language="internal", made_in=situation.file)
@@ -375,6 +398,8 @@ def _namespace(tree: Node, situation: Situation) -> None:
 def _policy(tree: Node, situation: Situation) -> None:
     relation = situation.relation(relation_of(tree["table"]))
     relation.policies = (relation.policies or 0) + 1
+    if relation.policy_names is not None:
+        relation.policy_names.add(tree["policy_name"])
 
 
 def _alter_sequence(tree: Node, situation: Situation) -> None:
@@ -413,6 +438,11 @@ _RULES: dict[str, Callable[[Node, Situation], None]] = {
     "AlterSeqStmt": _alter_sequence,
     "CreateSchemaStmt": _namespace,
     "DefineStmt": _define,
+    "CreateRangeStmt": _range,
+    "CreateRoleStmt": _role,
+    "DropRoleStmt": _drop_role,
+    "CreatePublicationStmt": _publication,
+    "AlterPublicationStmt": _publication,
     "CreatePolicyStmt": _policy,
     "VariableSetStmt": set_variable,
     "ConstraintsSetStmt": set_constraints,

@@ -6,7 +6,7 @@ not known.  Row security hides rows, so a table under it is never asked.
 """
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -16,6 +16,7 @@ from pglast.parser import ParseError, parse_sql_json
 from pglast.stream import RawStream
 from psycopg import sql
 
+from pgrehearse.hazards.model import Constraint
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.postgres.connect import Connection
 
@@ -31,6 +32,49 @@ MAY_BE_ASKED = """
     SELECT pg_catalog.has_table_privilege(c.oid, 'SELECT') AND NOT pg_catalog.row_security_active(c.oid)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = %s AND c.relname = %s
+"""
+MARKS = """
+    SELECT p.provolatile::text,
+           ARRAY(SELECT t.typname::text FROM pg_catalog.unnest(p.proargtypes) WITH ORDINALITY a (oid, place)
+                   JOIN pg_catalog.pg_type t ON t.oid = a.oid ORDER BY a.place)
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE p.proname = %s AND (%s::text IS NULL OR n.nspname = %s)
+"""
+# GetDefaultOpClass and IsBinaryCoercible, for the type below a domain.
+NO_DEFAULT_OPERATOR_CLASS = """
+    WITH RECURSIVE below (oid) AS (
+        SELECT a.atttypid FROM pg_catalog.pg_attribute a
+        JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = {} AND c.relname = {} AND a.attname = {} AND NOT a.attisdropped
+        UNION ALL
+        SELECT t.typbasetype FROM below JOIN pg_catalog.pg_type t ON t.oid = below.oid WHERE t.typtype = 'd')
+    SELECT EXISTS (
+        SELECT FROM below JOIN pg_catalog.pg_type t ON t.oid = below.oid CROSS JOIN pg_catalog.pg_am m
+        WHERE t.typtype <> 'd' AND m.amname = {} AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_opclass o JOIN pg_catalog.pg_type i ON i.oid = o.opcintype
+            WHERE o.opcmethod = m.oid AND o.opcdefault AND (
+                o.opcintype = t.oid OR i.typname IN ('any', 'anyelement', 'anycompatible')
+                OR (i.typname = 'anyarray' AND t.typcategory = 'A') OR (i.typname = 'anyenum' AND t.typtype = 'e')
+                OR (i.typname = 'anyrange' AND t.typtype = 'r') OR (i.typname = 'anymultirange' AND t.typtype = 'm')
+                OR (i.typname = 'record' AND t.typtype = 'c')
+                OR EXISTS (SELECT FROM pg_catalog.pg_cast k WHERE k.castsource = t.oid AND k.casttarget = o.opcintype
+                           AND k.castmethod = 'b' AND k.castcontext = 'i'))))
+"""
+NO_NAMED_OPERATOR_CLASS = """
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_am m WHERE m.amname = {method}) AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_opclass o JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod
+        WHERE m.amname = {method} AND o.opcname = {name})
+"""
+# By the cast's function; without one, by how values are written and read.
+IMMUTABLE_CAST = """
+    SELECT CASE WHEN o.oid = n.oid OR k.castmethod = 'b' THEN true
+                WHEN k.castmethod = 'f' THEN f.provolatile = 'i'
+                ELSE w.provolatile = 'i' AND r.provolatile = 'i' END
+    FROM pg_catalog.pg_type o JOIN pg_catalog.pg_proc w ON w.oid = o.typoutput
+    CROSS JOIN pg_catalog.pg_type n JOIN pg_catalog.pg_proc r ON r.oid = n.typinput
+    LEFT JOIN pg_catalog.pg_cast k ON k.castsource = o.oid AND k.casttarget = n.oid
+    LEFT JOIN pg_catalog.pg_proc f ON f.oid = k.castfunc
+    WHERE o.oid = {old}::pg_catalog.regtype AND n.oid = {new}::pg_catalog.regtype
 """
 # SQL that reads nothing but its own columns; a sub-select may read what an earlier statement changes.
 _REFUSED = ('"SubLink":', '"ParamRef":', '"CurrentOfExpr":')
@@ -49,6 +93,7 @@ class DataQuestions:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.search_path: Sequence[str] = ()  # where names without a schema lead; empty: as the session has it
         self._timeouts = 0
         self._reading: frozenset[str] | None = None
         self._may: dict[RelationName, bool] = {}
@@ -173,29 +218,73 @@ class DataQuestions:
         ).format(name, _written(expression), _identifier(table), name)
         return self._ask(query, [table])
 
-    def delete_orphans(
-        self,
-        delete: str,
-        table: RelationName,
-        child: RelationName,
-        columns: Sequence[str],
-        parent_columns: Sequence[str],
+    def delete_reaches(
+        self, delete: str, table: RelationName, path: Sequence[tuple[RelationName, Constraint]]
     ) -> bool | None:
-        """Whether a DELETE, as a file wrote it, would find a row that `child` refers to."""
+        """Whether a DELETE, as a file wrote it, would find a row on which others hang over these foreign keys."""
         node: Any = parse_sql(delete)[0].stmt
         if node.withClause is not None or not self._only_reads_statement(delete):
             return None
         target = node.relation.alias.aliasname if node.relation.alias is not None else node.relation.relname
-        pairs = [
-            sql.SQL("{}.{} = c.{}").format(sql.Identifier(target), sql.Identifier(theirs), sql.Identifier(ours))
-            for ours, theirs in zip(columns, parent_columns, strict=True)
-        ]
+        names = [target, *(f"c{number}" for number in range(1, len(path) + 1))]
+        found: sql.Composable = sql.SQL("true")
+        for number in range(len(path), 0, -1):
+            child, key = path[number - 1]
+            parent, alias = sql.Identifier(names[number - 1]), sql.Identifier(names[number])
+            pairs = [
+                sql.SQL("{}.{} = {}.{}").format(parent, sql.Identifier(theirs), alias, sql.Identifier(ours))
+                for ours, theirs in zip(key.columns, key.referenced_columns, strict=True)
+            ]
+            found = sql.SQL("EXISTS (SELECT FROM {} {} WHERE {} AND {})").format(
+                _identifier(child), alias, sql.SQL(" AND ").join(pairs), found
+            )
         sources = [_literal(_deparsed(source)) for source in (node.relation, *(node.usingClause or ()))]
         where = _literal(_deparsed(node.whereClause)) if node.whereClause is not None else sql.SQL("true")
-        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE ({}) AND EXISTS (SELECT FROM {} c WHERE {}))").format(
-            sql.SQL(", ").join(sources), where, _identifier(child), sql.SQL(" AND ").join(pairs)
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE ({}) AND {})").format(
+            sql.SQL(", ").join(sources), where, found
         )
-        return self._ask(query, [table, child])
+        return self._ask(query, [table, *(child for child, _ in path)])
+
+    def refuses_row(self, table: RelationName, values: Mapping[str, tuple[str, str]], check: str) -> bool | None:
+        """Whether a CHECK's expression is false for these constants, each with the type of its column."""
+        if not self._only_reads(check) or not all(self._only_reads(constant) for constant, _ in values.values()):
+            return None
+        columns = [
+            sql.SQL("({})::{} AS {}").format(_written(constant), _literal(of_type), sql.Identifier(column))
+            for column, (constant, of_type) in values.items()
+        ]
+        query = sql.SQL("SELECT EXISTS (SELECT FROM (SELECT {}) {} WHERE ({}) IS FALSE)").format(
+            sql.SQL(", ").join(columns), sql.Identifier(table.name), _written(check)
+        )
+        return self._ask(query, [])
+
+    def sequence_is_beyond(self, sequence: RelationName, bound: int, *, above: bool) -> bool | None:
+        """Whether the sequence's last value is above, or below, a bound."""
+        operator = sql.SQL(">" if above else "<")
+        compared = sql.SQL("s.last_value {} {}").format(operator, sql.Literal(bound))
+        return self._exists(sequence, compared, alias="s")
+
+    def lacks_operator_class(self, table: RelationName, column: str, method: str, named: str | None) -> bool | None:
+        """Whether an index of this method finds no operator class: of that name, or by default for the column."""
+        if named is not None:
+            query = sql.SQL(NO_NAMED_OPERATOR_CLASS).format(method=sql.Literal(method), name=sql.Literal(named))
+        else:
+            of_table = [sql.Literal(each) for each in (table.namespace, table.name, column)]
+            query = sql.SQL(NO_DEFAULT_OPERATOR_CLASS).format(*of_table, sql.Literal(method))
+        return self._ask(query, [])
+
+    def marks(self, function: RelationName) -> Sequence[tuple[str, Sequence[str]]] | None:
+        """Volatility (`pg_proc.provolatile`) and argument types of every overload."""
+        try:
+            with self._connection.transaction(force_rollback=True):
+                found = self._connection.execute(MARKS, (function.name, function.namespace, function.namespace))
+                return [(mark, types) for mark, types in found.fetchall()]
+        except psycopg.Error:
+            return None
+
+    def cast_is_immutable(self, old: str, new: str) -> bool | None:
+        """Whether a cast between these types, as SQL writes them, hangs on no setting of the session."""
+        return self._ask(sql.SQL(IMMUTABLE_CAST).format(old=sql.Literal(old), new=sql.Literal(new)), [])
 
     def conversion(
         self,
@@ -267,6 +356,8 @@ class DataQuestions:
                 settings = {"statement_timeout": str(TIMEOUT_MS), "lock_timeout": str(TIMEOUT_MS)}
                 if time_zone is not None:
                     settings["TimeZone"] = time_zone
+                if self.search_path:
+                    settings["search_path"] = ", ".join(_always_quoted(name) for name in self.search_path)
                 for name, setting in settings.items():
                     self._connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, setting))
                 row = self._connection.execute(query).fetchone()
@@ -332,6 +423,11 @@ def _cut_by_a_cast(new: str) -> str | None:
     if name == "varbit":
         return f"pg_catalog.length({{}}) > {limit}"
     return f"pg_catalog.length({{}}) <> {limit}" if name == "bit" else None
+
+
+def _always_quoted(name: str) -> str:
+    """`quoted` leaves "$user" and words that only a setting takes for something else as they are."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _identifier(name: RelationName) -> sql.Identifier:

@@ -211,6 +211,7 @@ class _Reader:
             if written.kind == "TransactionStmt":
                 self._keep_savepoint(tree, savepoints, len(found))
             told = len(found)
+            situation.last_of_file = each is parsed.statements[-1]
             named = any(placeholder in written.text for placeholder in parsed.placeholders)
             try:
                 with situation.by_the_text() if named else nullcontext():

@@ -143,6 +143,8 @@ class Relation:
     of_type: RelationName | None = None  # CREATE TABLE … OF
     row_security: bool | None = None
     policies: int | None = None
+    policy_names: set[str] | None = None
+    replica_identity: str | None = None  # pg_class.relreplident: "d" (the primary key), "n", "f" (full), "i"
     unlogged: bool | None = None
     temporary: bool = False
     access_method: str | None = None
@@ -198,6 +200,9 @@ class Model:
     types: dict[RelationName, UserType] = field(default_factory=dict)
     functions: dict[RelationName, list[Function]] = field(default_factory=dict)
     builtin_functions: frozenset[str] = frozenset()  # the server's own; empty: not known
+    type_names: set[str] = field(default_factory=set)  # of all schemas, built-in ones too; empty: not known
+    available_extensions: frozenset[str] | None = None  # that CREATE EXTENSION would find
+    published: dict[RelationName, frozenset[str]] = field(default_factory=dict)  # "update", "delete" that are sent
     namespaces: dict[str, int | None] = field(default_factory=dict)  # name -> file that made it
     roles: set[str] = field(default_factory=set)
     sequences_granted_by_default: bool | None = None  # ALTER DEFAULT PRIVILEGES … ON SEQUENCES for some other role

@@ -6,7 +6,7 @@ not asked about: the database shows them as they are, not as they will be.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pglast import ast, parse_sql
@@ -20,6 +20,7 @@ from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import Constraint, ConstraintKind, Relation, RelationKind
 from pgrehearse.hazards.predict.constraints import partition_columns
+from pgrehearse.hazards.refused_by_server import refused_by_server
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived, quoted
 
@@ -38,6 +39,15 @@ _SHAPE_KEPT = frozenset(
     }
 )  # fmt: skip
 _TABLES = (RelationKind.TABLE, RelationKind.PARTITIONED)
+_LONGEST_CASCADE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """From a table to one that references it."""
+
+    child: RelationName
+    key: Constraint
 
 
 def settle(hits: Sequence[Hit], text: str, situation: Situation) -> list[Hit]:
@@ -46,7 +56,8 @@ def settle(hits: Sequence[Hit], text: str, situation: Situation) -> list[Hit]:
     if data is None:
         return list(hits)
     node: Any = parse_sql(text)[0].stmt
-    failing = list(_failing(node, situation, data))
+    data.search_path = situation.search_path
+    failing = [*_failing(node, situation, data), *refused_by_server(node, situation, data)]
     if failing:
         return [*_only_failures(hits), *failing]
     if any(hit.certain and _classes(hit) == (HazardClass.FAILS,) and _is_error(hit) for hit in hits):
@@ -138,6 +149,9 @@ def _failing(node: Any, situation: Situation, data: DataQuestions) -> Iterator[H
             relation = _asked_about(node.relation, situation)
             if relation is not None and not relation.triggers and not relation.rules:
                 yield from _already_there(node, relation, data)
+                yield from _violating(node, relation, data)
+        case ast.AlterSeqStmt():
+            yield from _out_of_bounds(node, situation, data)
         case ast.AlterDomainStmt():
             yield from _failing_domain(node, situation, data)
         case ast.AlterTableStmt() if node.objtype is ObjectType.OBJECT_TABLE:
@@ -148,19 +162,67 @@ def _failing(node: Any, situation: Situation, data: DataQuestions) -> Iterator[H
 
 
 def _still_referenced(relation: Relation, text: str, situation: Situation, data: DataQuestions) -> Iterator[Hit]:
-    """Rows that others still reference cannot go, where the foreign key says NO ACTION or RESTRICT."""
-    for child, key in situation.model.referencing(relation.name):
-        if (
-            key.on_delete not in "ar"
-            or key.inherited
-            or child.name in situation.model.touched
-            or child.name == relation.name
-        ):
+    """Rows that others still reference cannot go, where a foreign key says NO ACTION or RESTRICT.
+
+    It may be reached by cascades.  A table whose rows go by another key is left out.
+    """
+    if situation.as_replica:  # the triggers of foreign keys do not fire then
+        return
+    steps = list(_steps(relation, situation, ()))
+    going = {relation.name, *(path[-1].child for path in steps if path[-1].key.on_delete == "c")}
+    for path in steps:
+        key, name = path[-1].key, path[-1].child
+        child = situation.model.relations[name]
+        if key.on_delete not in "ar" or name in going or _mended_later(key, situation):
             continue
-        if data.delete_orphans(text, relation.name, child.name, key.columns, key.referenced_columns):
+        if data.delete_reaches(text, relation.name, [(each.child, each.key) for each in path]):
             names = {"constraint": quoted(key.name), "referenced": relation.name.written}
             names["definition"] = f"CONSTRAINT {names['constraint']} {key.definition} NOT VALID"
             yield _hit("fk-violated", child, names)
+
+
+def _steps(parent: Relation, situation: Situation, before: tuple[_Step, ...]) -> Iterator[tuple[_Step, ...]]:
+    """Every way over foreign keys on which rows go with a row of the first table, or hold it back."""
+    for child, key in situation.model.referencing(parent.name):
+        met = {each.child for each in before}
+        if key.inherited or not key.enforced or child.name in (situation.model.touched | met):
+            continue
+        if child.name == parent.name or len(before) >= _LONGEST_CASCADE or not key.referenced_columns:
+            continue
+        path = (*before, _Step(child=child.name, key=key))
+        yield path
+        if key.on_delete == "c":
+            yield from _steps(child, situation, path)
+
+
+def _mended_later(key: Constraint, situation: Situation) -> bool:
+    """A check that waits for the COMMIT: a later statement may take the rows that refer to those that go."""
+    return key.initially_deferred and not situation.constraints_immediate and not situation.last_of_file
+
+
+def _violating(node: Any, relation: Relation, data: DataQuestions) -> Iterator[Hit]:
+    """INSERT … VALUES whose constants a CHECK of the table refuses."""
+    rows = getattr(node.selectStmt, "valuesLists", None) or ()
+    columns = [target.name for target in node.cols] if node.cols else list(relation.columns)
+    for constraint in relation.constraints.values():
+        if constraint.kind is not ConstraintKind.CHECK or not constraint.enforced or constraint.definition is None:
+            continue
+        for row in rows:
+            given = dict(zip(columns, row, strict=False))
+            values = {
+                name: (_text(given[name]) or "", column.type.written)
+                for name in constraint.columns
+                if isinstance(given.get(name), ast.A_Const)
+                and (column := relation.columns.get(name)) is not None
+                and column.type is not None
+            }
+            if len(values) < len(constraint.columns) or not values:
+                continue
+            if data.refuses_row(relation.name, values, check_expression(constraint.definition)):
+                names = {"constraint": quoted(constraint.name)}
+                names["definition"] = f"CONSTRAINT {names['constraint']} {constraint.definition}"
+                yield _hit("check-violated", relation, names)
+                return
 
 
 def _already_there(node: Any, relation: Relation, data: DataQuestions) -> Iterator[Hit]:
@@ -179,6 +241,20 @@ def _already_there(node: Any, relation: Relation, data: DataQuestions) -> Iterat
             if data.has_row_where(relation.name, " AND ".join(same)):
                 yield _hit("unique-on-duplicates", relation, {"column": ", ".join(map(quoted, constraint.columns))})
                 return
+
+
+def _out_of_bounds(node: Any, situation: Situation, data: DataQuestions) -> Iterator[Hit]:
+    """MAXVALUE below, or MINVALUE above, where the sequence stands; source: init_params in sequence.c."""
+    name = situation.resolve(RelationName.of_range(node.sequence))
+    known = situation.model.relations.get(name)
+    given = {each.defname: each.arg for each in node.options or ()}
+    if known is None or known.made_in is not None or "restart" in given or name in situation.model.touched:
+        return
+    bounds = {key: arg.ival for key in ("minvalue", "maxvalue") if isinstance(arg := given.get(key), ast.Integer)}
+    for key, bound in bounds.items():
+        if data.sequence_is_beyond(name, bound, above=key == "maxvalue"):
+            names = {"command": f"{key.upper()} {bound}", "object": f"{name.written} stands beyond it"}
+            yield Hit(hazard="statement-refused", relation=None, names=names)
 
 
 def _failing_domain(node: Any, situation: Situation, data: DataQuestions) -> Iterator[Hit]:

@@ -26,6 +26,8 @@ def set_to(name: str, values: list[str] | None, situation: Situation, *, local: 
             situation.search_path = named or situation.default_search_path
         case "timezone":
             situation.timezone, situation.local_timezone = (values[0] if values else None), local
+        case "session_replication_role":
+            situation.as_replica = True
         case "lock_timeout":
             situation.lock_timeout = bool(values) and values[0] not in ("0", "0s", "0ms") if values else False
             situation.local_lock_timeout = local

@@ -42,6 +42,8 @@ class Situation:
     at_begin: Model | None = None  # for a ROLLBACK
     savepoints: list[tuple[str, Model]] = field(default_factory=list)
     tool_wraps: bool = False  # as it was asked for: each file in a transaction
+    as_replica: bool = False  # some earlier statement set session_replication_role
+    last_of_file: bool = False  # no statement follows it in its file
     wrapped: bool = False  # a tool opened the transaction, and a statement that refuses one fails
     copied: set[RelationName] = field(default_factory=set)  # all of its rows stand in another table, by this file
     dropped: set[RelationName] = field(default_factory=set)  # tables, by this file

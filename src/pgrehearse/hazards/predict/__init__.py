@@ -33,8 +33,12 @@ from pgrehearse.hazards.predict.objects import (
 )
 from pgrehearse.hazards.predict.perhaps import perhaps_fails
 from pgrehearse.hazards.predict.publications import alter_publication
+from pgrehearse.hazards.predict.references import missing_references
+from pgrehearse.hazards.predict.refused_values import refused_values
 from pgrehearse.hazards.predict.renaming import rename
+from pgrehearse.hazards.predict.replication import without_replica_identity
 from pgrehearse.hazards.predict.rows import change_rows
+from pgrehearse.hazards.predict.shape import refused_as_inherited, refused_by_kind
 from pgrehearse.hazards.predict.transactions import behind_locks, for_any_statement, for_file, refused
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.written import Written
@@ -57,6 +61,11 @@ def predict(written: Written, situation: Situation) -> Iterator[Hit]:
         yield from missing_names(written, situation)
     yield from refused_expressions(written)
     yield from existing_names(written, situation)
+    yield from missing_references(written, situation)
+    yield from refused_by_kind(written, situation)
+    yield from refused_as_inherited(situation, written)
+    yield from refused_values(written, situation)
+    yield from without_replica_identity(written, situation)
     yield from for_any_statement(written, situation)
     yield from headroom(hits, situation)
     yield from perhaps_fails(written, hits, situation)

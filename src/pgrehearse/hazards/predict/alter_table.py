@@ -75,7 +75,8 @@ def _command(
         # A column that the same file added is nobody's yet.
         if known is not None and situation.is_recent(known.made_in) and subtype not in _OF_NEW_COLUMNS:
             return
-    refused = refused_by_shape(situation, table, relation, command)
+    only = not written.tree["relation"].get("inh")
+    refused = refused_by_shape(situation, table, relation, command, only=only)
     if refused is not None:
         yield refused
         return
@@ -88,6 +89,9 @@ def _command(
             yield from change_type(situation, table, relation, command)
         case "AT_SetNotNull":
             yield from set_not_null(situation, table, relation, name)
+            added, before = relation.columns.get(name), situation.relation(table)
+            if added is not None and added.has_default is False and name not in before.columns and before.knows:
+                yield Hit(hazard="not-null-on-nulls", relation=table, names=names, by_rows=True)  # the rows have none
         case "AT_DropNotNull":
             column = relation.columns.get(name)
             if column is None or column.not_null is not False:
@@ -300,6 +304,13 @@ def _of_table(
                     certain=bool(relation.row_security),
                     unsure="whether it has any",
                 )
+        case "AT_NoForceRowSecurity":
+            yield Hit(hazard="no-force-row-security", relation=table, names=names)
+        case "AT_ForceRowSecurity" if situation.model.complete or not relation.policies:  # made for it, by the file
+            yield Hit(hazard="force-row-security", relation=table, names=names)
+        case "AT_DropInherit":
+            parent = relation_of(command["def"]["RangeVar"]).written
+            yield Hit(hazard="no-inherit", relation=table, names=names | {"referenced": parent})
         case "AT_SetExpression":
             yield from _new_expression(situation, table, relation, command["name"], names)
         case "AT_DisableTrig" | "AT_DisableTrigAll" | "AT_DisableTrigUser":

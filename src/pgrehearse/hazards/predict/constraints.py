@@ -136,6 +136,11 @@ def _foreign(
     if situation.exists(referenced) is False:
         yield Hit(hazard="missing-object", relation=None, names=names, even_new=True)
         return
+    fades = parent.temporary or (parent.unlogged and not relation.unlogged)
+    if relation.knows and parent.knows and not relation.temporary and fades:
+        more = {"command": f"a foreign key to {referenced.written}", "object": "which is temporary or unlogged"}
+        yield Hit(hazard="statement-refused", relation=table, names=names | more, even_new=True)
+        return
     if parent.knows:
         yield from _target(situation, table, relation, parent, columns, theirs, names)
     if relation.knows and not any(

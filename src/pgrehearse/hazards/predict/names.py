@@ -62,6 +62,7 @@ def _known_parts(relation: Relation) -> dict[str, Mapping[str, object]]:
         "TABCONSTRAINT": relation.constraints,
         "TRIGGER": relation.triggers,
         "RULE": relation.rules,
+        **({"POLICY": dict.fromkeys(relation.policy_names)} if relation.policy_names is not None else {}),
     }
 
 

@@ -10,7 +10,7 @@ from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import Function, Relation, RelationKind
 from pgrehearse.hazards.parsed import parse_text
 from pgrehearse.hazards.predict.dropping import kind_text
-from pgrehearse.hazards.situation import Situation
+from pgrehearse.hazards.situation import Situation, situation_name
 from pgrehearse.hazards.sql_names import RelationName, quoted
 from pgrehearse.hazards.tree import Node, name_of, options, relation_of
 from pgrehearse.hazards.view_changes import output_columns
@@ -148,7 +148,12 @@ def create_function(written: Written, situation: Situation) -> Iterator[Hit]:
     if resolved in situation.dropped_functions and not same:
         names = {"object": name.written, "statement": written.on_one_line}
         yield Hit(hazard="function-signature-change", relation=None, names=names)
-    if written.tree.get("replace"):
+    if not written.tree.get("replace") and situation.model.complete and not situation.blind:
+        own = situation_name(name, situation)
+        if any(_same_signature(known, written.tree) is not None for known in situation.model.functions.get(own, [])):
+            names = {"kind": "FUNCTION", "object": f"{own.written}({', '.join(each for _, each in inputs or ())})"}
+            yield Hit(hazard="object-exists", relation=None, names=names, even_new=True)
+    elif written.tree.get("replace"):
         for known in situation.model.functions.get(situation.resolve_function(name), []):
             why = _not_to_be_replaced(known, written.tree)
             if why is not None:
@@ -161,15 +166,10 @@ def _not_to_be_replaced(known: Function, tree: Node) -> str | None:
 
     Source: ProcedureCreate in pg_proc.c.
     """
-    try:
-        [(kind, old)] = parse_text(known.definition or "")
-    except (UnreadableSql, ValueError):
+    old = _same_signature(known, tree)
+    if old is None or bool(old.get("is_procedure")) != bool(tree.get("is_procedure")):
         return None
-    if kind != "CreateFunctionStmt" or bool(old.get("is_procedure")) != bool(tree.get("is_procedure")):
-        return None
-    before, now = _inputs(old), _inputs(tree)
-    if before is None or now is None or [each for _, each in before] != [each for _, each in now]:
-        return None  # another overload
+    before, now = _inputs(old) or [], _inputs(tree) or []
     if any(was and was != name for (was, _), (name, _) in zip(before, now, strict=True)):
         return "an argument has another name"
     if (
@@ -179,6 +179,18 @@ def _not_to_be_replaced(known: Function, tree: Node) -> str | None:
     ):
         return "it returns another type"
     return None
+
+
+def _same_signature(known: Function, tree: Node) -> Node | None:
+    """The statement that makes the known one, where it has these very argument types; None: another overload."""
+    try:
+        [(kind, old)] = parse_text(known.definition or "")
+    except (UnreadableSql, ValueError):
+        return None
+    before, now = _inputs(old) if kind == "CreateFunctionStmt" else None, _inputs(tree)
+    if before is None or now is None or [each for _, each in before] != [each for _, each in now]:
+        return None
+    return old
 
 
 def _inputs(tree: Node) -> list[tuple[str, str]] | None:

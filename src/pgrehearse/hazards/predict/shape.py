@@ -1,14 +1,71 @@
 """What ALTER TABLE is refused by the shape of the table: its partition key, its parents, its primary key."""
 
+from collections.abc import Iterator
+
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import ConstraintKind, Relation, RelationKind
 from pgrehearse.hazards.predict.constraints import partition_columns
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, quoted
-from pgrehearse.hazards.tree import Node
+from pgrehearse.hazards.tree import Node, relation_of
+from pgrehearse.hazards.written import Written
+
+_KINDS = {
+    "OBJECT_VIEW": RelationKind.VIEW,
+    "OBJECT_MATVIEW": RelationKind.MATERIALIZED_VIEW,
+    "OBJECT_SEQUENCE": RelationKind.SEQUENCE,
+    "OBJECT_FOREIGN_TABLE": RelationKind.FOREIGN,
+}
+_OF_TABLES = frozenset({
+    "AT_AddColumn", "AT_DropColumn", "AT_AlterColumnType", "AT_SetNotNull", "AT_DropNotNull", "AT_AddConstraint",
+    "AT_DropConstraint", "AT_ValidateConstraint", "AT_AddIdentity", "AT_DropIdentity", "AT_SetIdentity",
+    "AT_DropExpression", "AT_SetExpression", "AT_EnableRowSecurity", "AT_DisableRowSecurity", "AT_ForceRowSecurity",
+    "AT_NoForceRowSecurity", "AT_AttachPartition", "AT_DetachPartition", "AT_AddInherit", "AT_DropInherit",
+})  # fmt: skip
+_NO_TABLE = frozenset({RelationKind.VIEW, RelationKind.MATERIALIZED_VIEW, RelationKind.SEQUENCE})
 
 
-def refused_by_shape(situation: Situation, table: RelationName, relation: Relation, command: Node) -> Hit | None:
+def refused_by_kind(written: Written, situation: Situation) -> Iterator[Hit]:
+    """ALTER of a relation that is of another kind; source: RangeVarCallbackForAlterRelation, ATSimplePermissions."""
+    tree = written.tree
+    if not situation.model.complete or "relation" not in tree:
+        return
+    table = relation_of(tree["relation"])
+    known = situation.model.relations.get(situation.resolve(table))
+    if known is None or known.kind is None:
+        return
+    said = tree.get({"RenameStmt": "renameType", "AlterObjectSchemaStmt": "objectType"}.get(written.kind, "objtype"))
+    if said in _KINDS and known.kind is not _KINDS[said]:
+        yield _refuse(table, f"ALTER {said.removeprefix('OBJECT_').replace('_', ' ')}", "it is of another kind")
+    elif written.kind == "AlterTableStmt" and known.kind in _NO_TABLE:
+        for each in tree["cmds"]:
+            if each["AlterTableCmd"]["subtype"] in _OF_TABLES:
+                yield _refuse(table, f"ALTER TABLE of {table.written}", "it is no table")
+                return
+
+
+def refused_as_inherited(situation: Situation, written: Written) -> Iterator[Hit]:
+    """RENAME COLUMN of a part of the tree; source: renameatt_internal in tablecmds.c."""
+    tree = written.tree
+    if tree.get("renameType") != "OBJECT_COLUMN" or "relation" not in tree:
+        return
+    table = relation_of(tree["relation"])
+    known = situation.model.relations.get(situation.resolve(table))
+    if known is None or tree["subname"] not in known.columns:
+        return
+    if _is_inherited(situation, known, tree["subname"]):
+        yield _refuse(table, f"RENAME COLUMN {quoted(tree['subname'])}", "a parent table has it")
+    elif known.partitions and not tree["relation"].get("inh"):
+        yield _refuse(table, f"RENAME COLUMN {quoted(tree['subname'])}", "its child tables have it, too")
+
+
+def _refuse(table: RelationName, command: str, why: str) -> Hit:
+    return Hit(hazard="statement-refused", relation=table, names={"command": command, "object": why}, even_new=True)
+
+
+def refused_by_shape(
+    situation: Situation, table: RelationName, relation: Relation, command: Node, *, only: bool
+) -> Hit | None:
     """The refusal of one command, as far as the shape is known; source: ATPrepDropColumn … in tablecmds.c."""
     name = command.get("name", "")
     why = None
@@ -17,6 +74,20 @@ def refused_by_shape(situation: Situation, table: RelationName, relation: Relati
             why = _value(situation, relation, name)
         case "AT_AddColumn" if relation.partition_of is not None:
             why = f"ADD COLUMN to a partition of {relation.partition_of.written}"
+        case "AT_AddColumn" if only and relation.partitions and not _is_there(relation, command):
+            why = "ADD COLUMN to the parent table alone"
+        case "AT_AddConstraint" if only and relation.partitions:
+            body = command["def"]["Constraint"]
+            if body["contype"] == "CONSTR_CHECK" and not body.get("is_no_inherit"):
+                why = "a CHECK of the parent table alone, without NO INHERIT"
+        case "AT_AttachPartition" | "AT_DetachPartition" if relation.kind is RelationKind.TABLE and relation.knows:
+            why = "a partition of a table that is not partitioned"
+        case "AT_AttachPartition":
+            child = situation.model.relations.get(
+                situation.resolve(relation_of(command["def"]["PartitionCmd"]["name"]))
+            )
+            if child is not None and child.partition_of is not None:
+                why = f"ATTACH of a partition that {child.partition_of.written} has"
         case "AT_DropNotNull":
             why = _null(relation, name)
         case "AT_ColumnDefault" if (column := relation.columns.get(name)) is not None and "def" in command:
@@ -35,9 +106,19 @@ def refused_by_shape(situation: Situation, table: RelationName, relation: Relati
 def _value(situation: Situation, relation: Relation, name: str) -> str | None:
     if relation.kind is RelationKind.PARTITIONED and name in partition_columns(relation):
         return f"to drop or retype {quoted(name)}, which is of the partition key"
-    if any(relation.name in each.partitions and name in each.columns for each in situation.model.relations.values()):
+    if _is_inherited(situation, relation, name):
         return f"to drop or retype {quoted(name)}, which a parent table has"
     return None
+
+
+def _is_inherited(situation: Situation, relation: Relation, name: str) -> bool:
+    relations = situation.model.relations.values()
+    return any(relation.name in each.partitions and name in each.columns for each in relations)
+
+
+def _is_there(relation: Relation, command: Node) -> bool:
+    """ADD COLUMN IF NOT EXISTS of one that is there does nothing."""
+    return bool(command.get("missing_ok")) and command["def"]["ColumnDef"]["colname"] in relation.columns
 
 
 def _null(relation: Relation, name: str) -> str | None:

@@ -1,0 +1,1 @@
+ALTER TABLE trucks NO INHERIT vehicles;

@@ -1,0 +1,2 @@
+CREATE PUBLICATION shop FOR TABLE users;
+ALTER PUBLICATION shop SET (publish = 'insert, update, delete, truncate');
