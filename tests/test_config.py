@@ -144,6 +144,7 @@ def test_facts_are_frozen(tmp_path: Path) -> None:
         ("[clone]\nzzz=1", "unknown key clone.zzz", "Known here: same_server"),
         ('file = "x"', "unknown key file", "Known here: migrations"),
         ("clone = true", "clone must be a table", "[clone]"),
+        ("environments = 5", "environments must be a table", "[environments.NAME]"),
         ("[environments]\nprd = 1", "environments.prd must be a table", "[environments.prd]"),
         ('[environments."a b"]\nurl_env="X"', "environments.'a b' is no usable name", "letters"),
         ('[environments.prd]\nurl_env="X"\nprotected="yes"', "environments.prd.protected: input should", "every key"),
@@ -178,6 +179,25 @@ def test_a_password_in_the_file_is_refused_and_not_repeated(tmp_path: Path, url:
     error = mistake(tmp_path, f'[environments.prd]\nurl = "{url}"')
     assert "environments.prd: url holds a password" in str(error)
     assert "url_env" in error.remedy
+    assert SECRET not in str(error) + error.remedy + repr(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[environments.prd]\nurl_env = "{}"', "environments.prd: url_env"),
+        ('[environments.prd]\nurl_env = "X"\nmigrate_url_env = "{}"', "environments.prd: migrate_url_env"),
+        ('[environments.prd]\nurl_env = "X"\nstandby_url_envs = ["{}"]', "environments.prd: standby_url_envs"),
+        ('[ledger]\nurl_env = "{}"', "ledger: url_env"),
+    ],
+)
+@pytest.mark.parametrize("address", [f"postgresql://app:{SECRET}@db.example/shop", f"password={SECRET}"])
+def test_an_address_in_place_of_a_variables_name_is_refused_and_not_repeated(
+    tmp_path: Path, text: str, key: str, address: str
+) -> None:
+    error = mistake(tmp_path, text.format(address))
+    assert f"{key} is no variable's name" in str(error)
+    assert "write that variable's name" in error.remedy
     assert SECRET not in str(error) + error.remedy + repr(error)
 
 

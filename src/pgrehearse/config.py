@@ -306,7 +306,8 @@ def _check_keys(file_name: str, content: Mapping[str, Any]) -> None:
         if key not in (*_SECTIONS, "environments"):
             raise _unknown_key(file_name, key, key, [*_SECTIONS, "environments"])
         if not isinstance(given, dict):
-            raise ConfigurationError(f"{file_name}: {key} must be a table", remedy=f"Write [{key}] on its own line.")
+            table = "environments.NAME" if key == "environments" else key
+            raise ConfigurationError(f"{file_name}: {key} must be a table", remedy=f"Write [{table}] on its own line.")
     for name, given in content.get("environments", {}).items():
         if not isinstance(given, dict):
             raise ConfigurationError(

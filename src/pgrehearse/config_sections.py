@@ -1,14 +1,29 @@
 """The tables of pgrehearse.toml: their keys, what each may be, and what it is where it is left out."""
 
+import re
 import shlex
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from pgrehearse.errors import ConfigurationError, MalformedConninfo
 from pgrehearse.postgres.conninfo import SECRET_PARAMETERS, Conninfo
 
 Text = Annotated[str, Field(min_length=1)]
+_ADDRESS_MARK = re.compile(r"[:/@=\s]")  # none of them stands in a variable's name; in an address one does
+
+
+def _is_a_variable(name: str, info: ValidationInfo) -> str:
+    """An address where a variable's name belongs is not repeated: it may hold a password."""
+    if _ADDRESS_MARK.search(name):
+        raise ConfigurationError(
+            f"{info.field_name} is no variable's name",
+            remedy="Put the URL into an environment variable or a .env file, and write that variable's name.",
+        )
+    return name
+
+
+Variable = Annotated[Text, AfterValidator(_is_a_variable)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Factor = Annotated[float, Field(gt=1, allow_inf_nan=False)]
@@ -31,11 +46,11 @@ class Section(BaseModel):
 class Environment(Section):
     """``[environments.NAME]``: a named database."""
 
-    url_env: Text | None = None  # the variable that holds the URL
+    url_env: Variable | None = None  # the variable that holds the URL
     env_file: Text | None = None  # the .env file to read that variable from, instead of the environment
     url: Text | None = None  # an address without a password: service=…, or a passfile does the rest
-    migrate_url_env: Text | None = None  # the variable with the URL that migrations log in with; None: the same
-    standby_url_envs: tuple[Text, ...] = ()  # variables with the URLs of its standbys, which the gate asks
+    migrate_url_env: Variable | None = None  # the variable with the URL that migrations log in with; None: the same
+    standby_url_envs: tuple[Variable, ...] = ()  # variables with the URLs of its standbys, which the gate asks
     protected: bool = False
     max_block_s: Seconds | None = None  # how long others may wait behind us before we cancel ourselves
     lock_timeout_s: Seconds | None = None
@@ -198,5 +213,5 @@ class Ledger(Section):
     """``[ledger]``: where receipts, approvals and promotions are kept."""
 
     path: Text = ".pgrehearse/ledger.db"
-    url_env: Text | None = None  # the variable with a PostgreSQL URL, for a team that shares one ledger
+    url_env: Variable | None = None  # the variable with a PostgreSQL URL, for a team that shares one ledger
     env_file: Text | None = None
