@@ -1,6 +1,7 @@
 """Who did it, as far as this machine knows."""
 
 import getpass
+import os
 import re
 import socket
 import subprocess
@@ -52,7 +53,15 @@ def _who(git: str) -> str:
 
 def read_person(directory: Path) -> Person:
     """The login name, the host's name, and git's identity in that directory where there is one."""
-    return Person(login=getpass.getuser(), host=socket.gethostname(), git=_git_identity(directory))
+    return Person(login=_login(), host=socket.gethostname(), git=_git_identity(directory))
+
+
+def _login() -> str:
+    """A container may run as a user without a name: then it is known by its number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError since Python 3.13
+        return f"uid {os.getuid()}"
 
 
 def _git_identity(directory: Path) -> str | None:
