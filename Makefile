@@ -15,7 +15,7 @@ demo: $(READY)   ## the whole story on two embedded PostgreSQL 18 servers
 	@$(BIN)/pgrehearse demo
 
 test: $(READY)   ## all tests, in as many processes as there are processors; what cannot run here is skipped and counted
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(PYTEST)
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(PYTEST)
 
 lint: $(READY)   ## ruff: rules and format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -48,11 +48,22 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Cases that cannot exist on a server are no tests there: neither passed nor skipped, but told at the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Cases that cannot exist on a server are no tests there: neither passed nor skipped, but told at the end.
+
+    In a run by several processes, files whose few tests take long come first: each process takes a file at a time, and
+    one that got such a file last would keep all others waiting.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: (_rank(item), str(item.path)))  # each file's own order stays
     lacking = {item.nodeid: why for item in items if (why := _lacking(item)) is not None}
     _left_out.extend(f"{nodeid} (built without {why})" for nodeid, why in lacking.items())
     items[:] = [item for item in items if item.nodeid not in lacking]
+
+
+def _rank(item: pytest.Item) -> int:
+    room = item.path.relative_to(HERE).parts[0]
+    return LONG_FIRST.index(room) if room in LONG_FIRST else len(LONG_FIRST)
 
 
 def _lacking(item: pytest.Item) -> str | None:
@@ -68,6 +79,8 @@ def _lacking(item: pytest.Item) -> str | None:
 HERE = Path(__file__).parent
 # Rooms that stand on others which run on every major: here the oldest and the newest, in soak runs all.
 ENDS_ONLY = frozenset({"release", "rollback"})
+# Rooms with files of few and long tests, the longest first.
+LONG_FIRST = ("release", "drizzle", "docs", "cli", "rehearsal", "rollback", "migrations", "clones", "queries", "data")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -86,6 +99,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _fits(major: int, *conditions: str) -> bool:
     parsed = (condition.split() for text in conditions for condition in text.split(","))
     return all(COMPARISONS[sign](major, int(number)) for sign, number in parsed)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobodys_git() -> Iterator[None]:
+    """Who rehearses and approves is told by git where it knows somebody: on this machine, in these tests, nobody."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

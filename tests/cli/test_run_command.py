@@ -41,7 +41,7 @@ def databases(server: LocalServer) -> set[str]:
         return {name for (name,) in session.execute("SELECT datname FROM pg_database")}
 
 
-def wait_until(is_so: Callable[[], object], timeout_s: float = 60) -> None:
+def wait_until(is_so: Callable[[], object], timeout_s: float = 240) -> None:
     deadline = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -50,7 +50,7 @@ def wait_until(is_so: Callable[[], object], timeout_s: float = 60) -> None:
 
 def is_sleeping(server: LocalServer) -> bool:
     with connect(server.conninfo(), verb="test") as session:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(50)%' AND pid <> pg_backend_pid()"
+        query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(500)%' AND wait_event = 'PgSleep'"
         return bool(fetch_value(session, query))
 
 
@@ -97,7 +97,7 @@ def test_a_plan_with_nothing_in_it_is_no_error(tmp_path: Path, urls: tuple[str, 
 
 
 def test_a_migration_that_never_ends_is_ended(tmp_path: Path, urls: tuple[str, str]) -> None:
-    (tmp_path / "m.sql").write_text("SELECT pg_sleep(50);")
+    (tmp_path / "m.sql").write_text("SELECT pg_sleep(500);")
     done = pgrehearse(
         tmp_path,
         "run",
@@ -168,23 +168,23 @@ def test_production_as_its_own_target_is_refused(tmp_path: Path, urls: tuple[str
 def test_an_interrupted_rehearsal_leaves_nothing(
     tmp_path: Path, urls: tuple[str, str], uat: LocalServer, number: signal.Signals
 ) -> None:
-    (tmp_path / "m.sql").write_text("SELECT pg_sleep(50);")
+    (tmp_path / "m.sql").write_text("SELECT pg_sleep(500);")
     before = databases(uat)
     child = start(tmp_path, "run", "--source", urls[0], "--target", urls[1], "--file", "m.sql")
     wait_until(lambda: is_sleeping(uat))
     assert databases(uat) != before
     child.send_signal(number)
-    _, stderr = child.communicate(timeout=60)
+    _, stderr = child.communicate(timeout=240)
     assert child.returncode == 130
     assert "Traceback" not in stderr
     assert databases(uat) == before
-    assert not is_sleeping(uat)
+    wait_until(lambda: not is_sleeping(uat))
 
 
 def test_what_a_killed_rehearsal_left_is_known_and_pruned(
     tmp_path: Path, urls: tuple[str, str], uat: LocalServer
 ) -> None:
-    (tmp_path / "m.sql").write_text("SELECT pg_sleep(50);")
+    (tmp_path / "m.sql").write_text("SELECT pg_sleep(500);")
     before = databases(uat)
     child = start(tmp_path, "run", "--source", urls[0], "--target", urls[1], "--file", "m.sql")
     wait_until(lambda: is_sleeping(uat))
@@ -196,6 +196,7 @@ def test_what_a_killed_rehearsal_left_is_known_and_pruned(
     pruned = pgrehearse(tmp_path, "clones", "prune", "--server", urls[1])
     assert pruned.returncode == 0, pruned.stderr
     assert databases(uat) == before
+    wait_until(lambda: not is_sleeping(uat))
 
 
 def test_two_rehearsals_at_once_do_not_meet(tmp_path: Path, urls: tuple[str, str], uat: LocalServer) -> None:
@@ -204,7 +205,7 @@ def test_two_rehearsals_at_once_do_not_meet(tmp_path: Path, urls: tuple[str, str
     arguments = ("run", "--source", urls[0], "--target", urls[1], "--file", "m.sql", "--contention", "off")
     children = [start(tmp_path, *arguments) for _ in range(2)]
     for child in children:
-        _, stderr = child.communicate(timeout=120)
+        _, stderr = child.communicate(timeout=240)
         assert child.returncode == 0, stderr
     assert databases(uat) == before
     assert len(pgrehearse(tmp_path, "report", "--list").stdout.splitlines()) == 2

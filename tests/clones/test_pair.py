@@ -5,10 +5,11 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from tests.support.applying import wait_until
 from tests.support.dumps import dump_text, dump_with_database
 
 from pgrehearse.errors import CloneFailed, CloneImpossible, ConfigurationError, ServerUnreachable
-from pgrehearse.postgres.connect import Connection, connect
+from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 
@@ -286,9 +287,8 @@ def test_a_hot_standby_may_be_the_source(
     with connect(production.conninfo(), verb="test") as primary, connect(standby.conninfo(), verb="test") as replica:
         lsn = primary.execute("SELECT pg_current_wal_lsn()::text").fetchone()
         assert lsn is not None
-        for _ in range(500):
-            if replica.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn, pg_sleep(0.01)", lsn).fetchone()[0]:  # type: ignore[index]
-                break
+        replayed = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+        wait_until(lambda: fetch_value(replica, replayed, lsn))
     replicated = shop.replaced(host=str(standby.socket_directory))
     with pair_of(replicated, clean_uat.conninfo(), create_roles=True) as pair:
         assert pair.origin.is_replica

@@ -7,7 +7,6 @@ within the migration; the oracle is `tests.support.release_world` and `tests.sup
 import os
 import re
 import signal
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -282,7 +281,7 @@ class Promotions(RuleBasedStateMachine):
                 if not os.WIFSTOPPED(status):
                     assert os.waitstatus_to_exitcode(status) in (0, 1)
                     return Outcome()
-                time.sleep(1.1)
+                self.world.let_leases_end()
             outcome = attempt(lambda: self.world.promote(second.digest, wait_s=0.5))
             os.kill(child, signal.SIGCONT)
             self.world.reap(child)
