@@ -36,6 +36,15 @@ def test_no_line_is_cut_where_the_terminal_is_narrow(document: dict[str, Any]) -
     assert document["digest"] in words
 
 
+def test_statements_of_several_files_are_told_with_their_file(document: dict[str, Any]) -> None:
+    file = document["statements"][0]["file"]
+    assert f"| `{file}:" not in render_markdown(document)
+    document["statements"].append({**document["statements"][0], "file": "db/0002_more.sql", "line": 7})
+    assert f"\n  {file}\n" in as_text(document)
+    assert as_text(document).count("\n  db/0002_more.sql\n") == 1
+    assert "| `db/0002_more.sql:7` |" in render_markdown(document)
+
+
 def test_samples_are_shown_where_the_receipt_holds_any(document: dict[str, Any]) -> None:
     assert "public.t (id = 5): lost: a: 1" in as_text(document)
     document["receipt"]["samples"][0]["after"] = {"a": "2"}

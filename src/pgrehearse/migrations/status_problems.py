@@ -69,8 +69,9 @@ def skipped(migration: Migration, watermark: int, migrations: Sequence[Migration
             f"{migration.path} is not applied, and drizzle will never run it: its `when` {migration.created_at_ms} "
             f"is not above drizzle's watermark {watermark} ({newest})"
         ),
-        remedy="Apply it with `pgrehearse migrate`, which records it under its own time, so that drizzle agrees; "
-        "or, if it is applied nowhere yet, drop it and generate it again.",
+        remedy="Apply it with `pgrehearse migrate` (a protected environment: rehearse it with `pgrehearse run`, then "
+        "`pgrehearse promote`), which records it under its own time, so that drizzle agrees; or, if it is applied "
+        "nowhere yet, drop it and generate it again.",
     )
 
 

@@ -122,7 +122,9 @@ def _way_back(rollback: Mapping[str, Any]) -> str:
     parts = [rollback["type"]]
     if rollback["proved"]:
         if rollback["before_images"]:
-            parts[0] += " with before-images of " + ", ".join(map(_image, rollback["before_images"]))
+            images = rollback["before_images"]
+            more = f" and {len(images) - SHOWN_NAMES} more" if len(images) > SHOWN_NAMES else ""
+            parts[0] += " with before-images of " + ", ".join(map(_image, images[:SHOWN_NAMES])) + more
         again = "" if rollback["up_again_ms"] is None else f", up again in {rollback['up_again_ms'] / 1000:.2f} s"
         parts.append(f"proved on the clone: down in {rollback['down_ms'] / 1000:.2f} s{again}")
     return "; ".join([*parts, *rollback["reasons"], *rollback["left_behind"]])
@@ -179,6 +181,11 @@ def _samples(document: Document) -> list[str]:
         ]
         rows.append(f"{sample['table']} ({key}): {'lost: ' if after is None else ''}{', '.join(changes)}")
     return rows
+
+
+def _of_several_files(document: Document) -> bool:
+    """Whether a line's number alone would not say where a statement stands."""
+    return len({statement["file"] for statement in document["statements"]}) > 1
 
 
 def _statements_with_rows(document: Document) -> Iterator[tuple[Mapping[str, Any], str]]:
@@ -296,7 +303,11 @@ def _text_statements(document: Document, console: Console) -> None:
         return
     _heading(console, "Statements")
     console.print(Text(f"  {'line':>5} {'ms':>10} {'rows':>9}", style="dim"))
+    several, file = _of_several_files(document), None
     for statement, rows in list(_statements_with_rows(document))[:SHOWN_STATEMENTS]:
+        if several and statement["file"] != file:
+            file = statement["file"]
+            console.print(Text(f"  {file}", style="dim"), soft_wrap=True)
         head = f"  {statement['line']:>5} {statement['duration_ms']:>10.1f} {rows:>9}  {_short(statement['sql'])}"
         console.print(Text(head), soft_wrap=True)
         for line in _locks_by_mode(statement):
@@ -346,7 +357,7 @@ def _markdown_lines(document: Document) -> Iterator[str]:
         ("line", "ms", "rows", "statement", "locks", "effects"),
         [
             (
-                str(statement["line"]),
+                f"`{statement['file']}:{statement['line']}`" if _of_several_files(document) else str(statement["line"]),
                 f"{statement['duration_ms']:.1f}",
                 rows,
                 f"`{_short(statement['sql']).replace('`', '')}`",
