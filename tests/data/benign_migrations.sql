@@ -489,3 +489,11 @@ CREATE TYPE mood AS ENUM ('new', 'finished', 'old');
 ALTER TABLE t ALTER m TYPE mood USING (CASE m::text WHEN 'done' THEN 'finished' WHEN 'stale' THEN 'old' ELSE m::text END)::mood;
 DROP TYPE mood_old;
 -- expect: t unchanged
+
+-- case: values become arrays of one, and arrays of one values
+CREATE TABLE t (id integer PRIMARY KEY, v text, n integer, a text[], b numeric[]);
+INSERT INTO t VALUES (1, 'a, "b"', 5, '{"{c"}', '{1.50}'), (2, '', -5, '{NULL}', NULL), (3, NULL, NULL, NULL, '{7}');
+UPDATE t SET a = '{d}' WHERE id = 2;
+-- migration
+ALTER TABLE t ALTER v TYPE text[] USING CASE WHEN v IS NOT NULL THEN ARRAY[v] END, ALTER n TYPE bigint[] USING CASE WHEN n IS NOT NULL THEN ARRAY[n] END, ALTER a TYPE text USING a[1], ALTER b TYPE numeric USING b[1];
+-- expect: t unchanged

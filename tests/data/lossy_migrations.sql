@@ -363,3 +363,27 @@ DROP TABLE log;
 CREATE TABLE log (id integer);
 UPDATE t SET rel = 'log' WHERE id = 3;
 -- expect: t values-changed rel=3/0, log recreated, other unchanged
+
+-- case: lossy: arrays cut to their first element, and values rounded into an array
+CREATE TABLE t (id int PRIMARY KEY, a text[], n int[], s int[], q numeric, e text[]);
+INSERT INTO t VALUES (1, '{a,b}', '{1,2}', '{1,2}', 12.5, '{}'), (2, '{c}', '{3}', '{3}', 3, '{x}'), (3, NULL, NULL, NULL, NULL, NULL),
+    (4, '{"{x,y}",z}', '{{4,5}}', '[0:1]={6,7}', 4, '{NULL}');
+-- migration
+ALTER TABLE t ALTER a TYPE text USING a[1], ALTER n TYPE int USING n[1], ALTER s TYPE int[] USING s[1:1], ALTER q TYPE int[] USING ARRAY[q::int], ALTER e TYPE text USING e[1];
+-- expect: t values-changed a=2/0 n=1/1 s=2/0 q=1/0 e=0/2
+
+-- case: lossy: labels exchanged inside of composites, domains, arrays of both and ranges
+CREATE TYPE switch AS ENUM ('on', 'off', 'none');
+CREATE DOMAIN held AS switch;
+CREATE DOMAIN several AS switch[];
+CREATE TYPE pair AS (s switch, n integer);
+CREATE TYPE deep AS (p pair, h held, many switch[]);
+CREATE TYPE span AS RANGE (subtype = switch);
+CREATE TABLE t (id int PRIMARY KEY, p pair, d deep, h held, hs held[], sv several, r span);
+INSERT INTO t SELECT i, ROW(s, i)::pair, ROW(ROW('none', i), 'none', ARRAY[s])::deep, s, ARRAY[s], ARRAY[s], span(s, s, '[]')
+FROM (VALUES (1, 'on'::switch), (2, 'off'), (3, 'none')) AS v (i, s);
+-- migration
+ALTER TYPE switch RENAME VALUE 'on' TO 'other';
+ALTER TYPE switch RENAME VALUE 'off' TO 'on';
+ALTER TYPE switch RENAME VALUE 'other' TO 'off';
+-- expect: t values-changed p=2/0 d=2/0 h=2/0 hs=2/0 sv=2/0 r=unmeasured

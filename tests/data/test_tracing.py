@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,8 @@ from pgrehearse.data.loss import compare_data
 from pgrehearse.data.verdicts import ColumnLoss, ColumnVerdict, DataComparison, TableLoss, TableVerdict, Trace
 from pgrehearse.postgres.connect import connect
 from pgrehearse.postgres.local_server import LocalServer
+
+Twins = Any  # tests/data/conftest.py
 
 pytestmark = pytest.mark.pg("== 18")
 
@@ -365,6 +368,19 @@ def test_orphans_are_counted_under_the_parent_that_lost_rows(compared: DataCompa
     ]
     assert [(orphans.child, orphans.rows) for orphans in table(compared, "q").orphans] == [("public.e", 2)]
     assert table(compared, "c").orphans == ()
+
+
+@pytest.mark.pg("== 15")  # which is built with contrib
+def test_orphans_are_known_by_the_operator_of_their_key(twins: Twins) -> None:
+    twins.given(
+        """CREATE EXTENSION citext; CREATE TABLE p (mail citext PRIMARY KEY); INSERT INTO p VALUES ('Ada'), ('Bob');
+        CREATE TABLE c (id int PRIMARY KEY, mail citext CONSTRAINT to_p REFERENCES p);
+        INSERT INTO c VALUES (1, 'aDA'), (2, 'ada'), (3, 'BOB'), (4, NULL)"""
+    )
+    twins.migrate("ALTER TABLE c DROP CONSTRAINT to_p; DELETE FROM p WHERE mail = 'ada'")
+    ((orphans,),) = twins.ask("clone", "SELECT count(*) FROM c WHERE lower(mail::text) = 'ada'")
+    (found,) = table(twins.compare(), "p").orphans
+    assert (found.child, found.rows) == ("public.c", orphans)
 
 
 # --- equal rows that came from elsewhere

@@ -193,6 +193,8 @@ class TypePair:
             return Reading(hashing=Hashing.TEXT, before=_to_text, after=_to_text, casts=False)
         if self._is_labels(self.before, old) and (self._is_labels(self.after, new) or new.category == STRINGS):
             return Reading(hashing=Hashing.TEXT, before=_relabelled(old, new), after=_printer(new), casts=False)
+        if (wrapped := self._wrapped(old, new)) is not None:
+            return wrapped
         if old.oid not in self.after:
             if self._shape(self.before, old.oid) == self._shape(self.after, new.oid):
                 return Reading(hashing=Hashing.TEXT, before=_printer(old), after=_printer(new), casts=False)
@@ -206,6 +208,17 @@ class TypePair:
             after=_cast_back(old, old_name, new, new_name),
             casts=True,
         )
+
+    def _wrapped(self, old: Type, new: Type) -> Reading | None:
+        """An array that became one value, or a value that became an array: equal where it was, or is, the only element.
+
+        Each printed by its own type, for a cast would round or cut; a cast back would read a text as an array's.
+        """
+        if old.oid >= FIRST_USER_OID or new.oid >= FIRST_USER_OID or bool(old.element_oid) == bool(new.element_oid):
+            return None
+        wrap = _template("CASE WHEN ({v}) IS DISTINCT FROM NULL THEN (ARRAY[{v}])::pg_catalog.text END")
+        before, after = (_to_text, wrap) if old.element_oid else (wrap, _to_text)
+        return Reading(hashing=Hashing.TEXT, before=before, after=after, casts=False)
 
     def _exact_numbers(self, old: Type, old_typmod: int, new: Type) -> Reading:
         """Integers and numerics of the old scale; a plain numeric's own scale counts until a type sets one."""

@@ -86,8 +86,8 @@ def _count(
     if len(mine_now) < len(known.columns):
         return None  # the child points nowhere any more
     there = parent_now if parent_now is not None and len(theirs_now) == len(known.parent_columns) else None
-    rows = _without_parent(both.after, child_now, mine_now, there, theirs_now)
-    rows -= _without_parent(both.before, child, mine, parent, theirs)
+    rows = _without_parent(both.after, child_now, mine_now, there, theirs_now, known.operators)
+    rows -= _without_parent(both.before, child, mine, parent, theirs, known.operators)
     if rows <= 0:
         return None
     return Orphans(
@@ -103,15 +103,21 @@ def _now(table: Table, now: Table, number: int) -> Column | None:
 
 
 def _without_parent(
-    connection: Connection, child: Table, mine: list[Column], parent: Table | None, theirs: list[Column]
+    connection: Connection,
+    child: Table,
+    mine: list[Column],
+    parent: Table | None,
+    theirs: list[Column],
+    operators: Sequence[str],
 ) -> int:
     known: Expression = sql.SQL(" AND ").join(sql.SQL("c.{} IS NOT NULL").format(column.identifier) for column in mine)
     if parent is None:
         query = sql.SQL(POINTING).format(child=_relation(child), known=known)
     else:
         same = sql.SQL(" AND ").join(
-            sql.SQL("p.{} OPERATOR(pg_catalog.=) c.{}").format(their.identifier, my.identifier)
-            for their, my in zip(theirs, mine, strict=True)
+            # The key's own: citext's takes Ada for ada, which the server's own operator for text does not.
+            sql.SQL("p.{} OPERATOR({}) c.{}").format(their.identifier, sql.SQL(operator), my.identifier)
+            for their, my, operator in zip(theirs, mine, operators, strict=True)
         )
         query = sql.SQL(WITHOUT_PARENT).format(child=_relation(child), known=known, parent=_relation(parent), same=same)
     row = connection.execute(query).fetchone()

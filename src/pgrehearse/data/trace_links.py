@@ -15,7 +15,11 @@ from pgrehearse.data.tables import Column, Table
 from pgrehearse.postgres.connect import Connection
 
 FOREIGN_KEYS = """
-SELECT c.conrelid::int8, c.conkey::int4[], c.confrelid::int8, c.confkey::int4[]
+SELECT c.conrelid::int8, c.conkey::int4[], c.confrelid::int8, c.confkey::int4[],
+       ARRAY(SELECT pg_catalog.quote_ident(n.nspname) || '.' || o.oprname
+             FROM pg_catalog.unnest(c.conpfeqop) WITH ORDINALITY AS e (oid, place)
+             JOIN pg_catalog.pg_operator o ON o.oid = e.oid
+             JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace ORDER BY e.place)
 FROM pg_catalog.pg_constraint c WHERE c.contype = 'f' AND c.conparentid = 0
 """
 # Values that the server numbers itself come from nowhere: of columns that own a sequence (serial, identity) or whose
@@ -41,6 +45,7 @@ class ForeignKey:
     columns: tuple[int, ...]
     parent: int
     parent_columns: tuple[int, ...]
+    operators: tuple[str, ...]  # by which a column of the parent equals the child's, as OPERATOR() takes it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,8 +193,14 @@ def read_links(before: Connection, after: Connection, pools: Sequence[Pool]) -> 
 def read_foreign_keys(connection: Connection) -> tuple[ForeignKey, ...]:
     """Of all tables; of partition trees those of their roots."""
     return tuple(
-        ForeignKey(child=child, columns=tuple(columns), parent=parent, parent_columns=tuple(parents))
-        for child, columns, parent, parents in connection.execute(FOREIGN_KEYS)
+        ForeignKey(
+            child=child,
+            columns=tuple(columns),
+            parent=parent,
+            parent_columns=tuple(parents),
+            operators=tuple(operators),
+        )
+        for child, columns, parent, parents, operators in connection.execute(FOREIGN_KEYS)
     )
 
 

@@ -1,5 +1,6 @@
 """What the plan did, table by table and statement by statement, as declarations are held against it."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from pgrehearse.migrations.expectation import Expectation
 from pgrehearse.rehearsal.commits import CommitEvidence, RowsWritten
 from pgrehearse.rehearsal.declared_tables import Target
 
+_RENAMES_LABEL = re.compile(r"\brename\s+value\b", re.IGNORECASE)
+_BARE_TYPE = re.compile(r'^(?:.*\.)?"?(.*?)"?(?:\[\])*$')  # of what format_type() gives
 Key = tuple[str, int]  # a migration's version and a statement's index in it
 
 
@@ -101,18 +104,27 @@ class Happened:
 
     def is_named_below(self, expectation: Expectation, target: Target) -> bool:
         """Whether a statement below names the table or locked it: nothing else can drop it or alter it."""
-        bare = expectation.relation[-1].lower()
+        bare = expectation.relation[-1]
         names = {target.name, *target.counted_as, *target.leaves}
         return any(
-            bare in trace.statement.text.lower() or not names.isdisjoint(trace.locks)
+            _names(trace, bare) or not names.isdisjoint(trace.locks)
             for trace in self._traces
             if expectation.covers(trace.migration.version, trace.statement.index)
         )
 
+    def relabels_below(self, expectation: Expectation, type_name: str) -> bool:
+        """Whether a statement below exchanged labels of an enum: of this type, or else of any that the plan relabels.
+
+        Such a statement names no table and locks none.  What a domain or a composite type is made of is not asked.
+        """
+        traces = [trace for trace in self._traces if _RENAMES_LABEL.search(trace.statement.text)]
+        below = [each for each in traces if expectation.covers(each.migration.version, each.statement.index)]
+        bare = _BARE_TYPE.sub(r"\1", type_name)
+        return bool(below) and (len(below) == len(traces) or any(_names(each, bare) for each in below))
+
     def truncated_below(self, expectation: Expectation) -> bool:
-        bare = expectation.relation[-1].lower()
         return any(
-            trace.statement.kind == "TruncateStmt" and bare in trace.statement.text.lower()
+            trace.statement.kind == "TruncateStmt" and _names(trace, expectation.relation[-1])
             for trace in self._traces
             if expectation.covers(trace.migration.version, trace.statement.index)
         )
@@ -124,6 +136,12 @@ class Happened:
 
     def _writings_of(self, target: Target) -> tuple[Writing, ...]:
         return tuple(writing for writing in self._writings if writing.relation in target.counted_as)
+
+
+def _names(trace: StatementTrace, name: str) -> bool:
+    """Whether that name stands in a statement, as SQL may write it."""
+    written = re.escape(name.replace('"', '""'))
+    return re.search(rf"(?<![\w$]){written}(?![\w$])", trace.statement.text, re.IGNORECASE) is not None
 
 
 def _writings(

@@ -180,7 +180,7 @@ class JudgedTable:
                     return values
                 return written.updated
             case Verb.CHANGES | Verb.DROPS_COLUMN:
-                here = self._is_here(at) or written is None or written.updated > 0
+                here = self._is_here(at) or written is None or written.updated > 0 or self._relabels(at)
                 return self._values_hurt(str(expectation.column)) if here else 0
             case Verb.DROPS:
                 return self._rows_lost
@@ -197,6 +197,12 @@ class JudgedTable:
 
     def _is_here(self, at: int) -> bool:
         return self._happened.is_named_below(self._all[at], self._target)
+
+    def _relabels(self, at: int) -> bool:
+        column = self._target.columns.get(str(self._all[at].column))
+        if self._all[at].verb is not Verb.CHANGES or column is None:
+            return False
+        return self._happened.relabels_below(self._all[at], column.type)
 
     def _excess(self, at: int) -> int:
         bound = self._all[at].bound
