@@ -1,11 +1,13 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pgrehearse.errors import MalformedSource, PgRehearseError, SourceNotFound
+from pgrehearse.hazards.scripts import read_scripts
 from pgrehearse.migrations.migration import SourceKind
 from pgrehearse.migrations.sources import ProblemKind, Severity, Source
 from pgrehearse.migrations.sources.find import ad_hoc_source, open_source
@@ -249,6 +251,16 @@ def symlinked_folder_loop(folder: Path) -> Path:
     return folder / "loop"
 
 
+def link_to_nowhere(folder: Path) -> Path:
+    (folder / "0001_a.sql").symlink_to("gone.sql")
+    return folder
+
+
+def a_name_that_is_too_long(folder: Path) -> Path:
+    """As a folder on the way that may not be entered, which stops no superuser: the name cannot even be looked up."""
+    return folder / ("x" * 300)
+
+
 def a_folder_named_as_a_file(folder: Path) -> Path:
     (folder / "0001_a.sql").mkdir()
     return folder
@@ -277,6 +289,8 @@ BAD_FOLDERS = [
     (not_utf8, MalformedSource, r"0001_a\.sql, line 2.*0xfc.*not UTF-8"),
     (utf16, MalformedSource, "NUL byte"),
     (symlink_loop, MalformedSource, "leads back to itself"),
+    (link_to_nowhere, MalformedSource, r"0001_a\.sql: a symbolic link that leads nowhere"),
+    (a_name_that_is_too_long, MalformedSource, "cannot read .*: File name too long"),
     (a_folder_named_as_a_file, MalformedSource, "is a directory"),
     (a_folder_without_time, MalformedSource, "YYYYMMDDHHMMSS"),
     (a_folder_of_the_13th_month, MalformedSource, "YYYYMMDDHHMMSS"),
@@ -292,6 +306,12 @@ def test_a_folder_that_is_no_source_is_exit_2_with_a_remedy(
         open_source(make(tmp_path))
     assert caught.value.exit_code == 2
     assert caught.value.remedy.endswith((".", "`"))
+
+
+@pytest.mark.parametrize("read", [ad_hoc_source, lambda path: read_scripts([path])], ids=["one file", "lint"])
+def test_a_path_that_cannot_be_looked_up_is_no_mistake_of_ours(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    with pytest.raises(MalformedSource, match=r"cannot read .*: File name too long"):
+        read(a_name_that_is_too_long(tmp_path))
 
 
 def test_an_ad_hoc_file_is_a_source_of_one_under_its_file_name(tmp_path: Path) -> None:

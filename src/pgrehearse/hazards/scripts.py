@@ -7,7 +7,7 @@ from pathlib import Path
 from pgrehearse.errors import MalformedSource, SourceNotFound
 from pgrehearse.migrations.migration import Migration, SourceKind
 from pgrehearse.migrations.sources.layout import find_layout
-from pgrehearse.migrations.sources.migration_file import read_migration_file
+from pgrehearse.migrations.sources.migration_file import is_folder, is_there, read_migration_file
 from pgrehearse.migrations.sources.numbered_files import read_numbered_files
 
 
@@ -21,7 +21,7 @@ def read_scripts(paths: Iterable[Path]) -> tuple[Migration, ...]:
     found: dict[tuple[str, str], Migration] = {}
     places = _Places()
     for path in paths:
-        for migration in _read_folder(path, places) if path.is_dir() else [_read_file(path)]:
+        for migration in _read_folder(path, places) if is_folder(path, str(path)) else [_read_file(path)]:
             found.setdefault(places.of(migration.path), migration)
     return tuple(found.values())
 
@@ -57,7 +57,7 @@ def _read_folder(folder: Path, places: _Places) -> Iterator[Migration]:
 
 
 def _read_file(file: Path) -> Migration:
-    if not file.exists():
+    if not is_there(file, str(file)):
         raise SourceNotFound(f"there is no file or folder {file}", remedy="Check the path.")
     return _script(file, _layout_around(file))
 

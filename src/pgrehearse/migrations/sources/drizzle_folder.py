@@ -8,7 +8,7 @@ from pgrehearse.errors import MalformedSource
 from pgrehearse.migrations.drizzle_ledger import DrizzleLedger
 from pgrehearse.migrations.migration import Migration, SourceKind
 from pgrehearse.migrations.sources.layout import MIGRATION_FILE
-from pgrehearse.migrations.sources.migration_file import byte_order_mark_note, read_migration_file, told
+from pgrehearse.migrations.sources.migration_file import byte_order_mark_note, is_there, read_migration_file, told
 from pgrehearse.migrations.sources.source import Problem, ProblemKind, Severity, Source
 
 _FOLDER_NAME = re.compile(r"(?P<time>[0-9]{14})_?(?P<name>.*)", re.DOTALL)
@@ -34,7 +34,7 @@ def read_drizzle_folder(path: Path, display: str, *, namespace: str, table: str)
         file = folder / MIGRATION_FILE
         file_display = f"{shown}/{folder.name}/{MIGRATION_FILE}"
         match = _FOLDER_NAME.fullmatch(folder.name)
-        if not file.exists() and not file.is_symlink():
+        if not is_there(file, file_display):
             if match:
                 problems.append(_without_migration(folder.name, shown))
             continue

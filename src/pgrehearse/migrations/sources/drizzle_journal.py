@@ -8,7 +8,7 @@ from pgrehearse.errors import MalformedSource
 from pgrehearse.migrations.drizzle_ledger import DrizzleLedger
 from pgrehearse.migrations.migration import Migration, SourceKind
 from pgrehearse.migrations.sources.layout import JOURNAL
-from pgrehearse.migrations.sources.migration_file import byte_order_mark_note, read_migration_file, told
+from pgrehearse.migrations.sources.migration_file import byte_order_mark_note, is_there, read_migration_file, told
 from pgrehearse.migrations.sources.source import Problem, ProblemKind, Severity, Source
 
 OLDEST_JOURNAL = 5  # drizzle-kit 0.20's; the entries have had the same keys since
@@ -42,7 +42,7 @@ def read_drizzle_journal(path: Path, display: str, *, namespace: str, table: str
         if newest is not None and entry.when_ms <= newest.when_ms:
             problems.append(_not_increasing(entry, newest))
         newest = entry if newest is None or entry.when_ms > newest.when_ms else newest
-        if not file.exists() and not file.is_symlink():
+        if not is_there(file, migration_display):
             problems.append(_without_file(entry, migration_display))
             continue
         content = read_migration_file(file, migration_display)

@@ -9,7 +9,7 @@ from pgrehearse.migrations.own_ledger import OwnLedger
 from pgrehearse.migrations.sources.drizzle_folder import read_drizzle_folder
 from pgrehearse.migrations.sources.drizzle_journal import read_drizzle_journal
 from pgrehearse.migrations.sources.layout import find_layout
-from pgrehearse.migrations.sources.migration_file import read_migration_file
+from pgrehearse.migrations.sources.migration_file import is_folder, is_there, read_migration_file
 from pgrehearse.migrations.sources.source import Source
 from pgrehearse.migrations.sources.sql_folder import read_sql_folder
 
@@ -43,9 +43,9 @@ def ad_hoc_source(file: Path, *, display: str | None = None) -> Source:
     The same name with other bytes may be run again; the same bytes under the same name are applied once.
     """
     shown = str(file) if display is None else display
-    if not file.exists() and not file.is_symlink():
+    if not is_there(file, shown):
         raise SourceNotFound(f"there is no file {shown}", remedy="Check the path given to --file.")
-    if file.is_dir():
+    if is_folder(file, shown):
         raise SourceNotFound(
             f"{shown} is a folder", remedy="Give the folder itself as migrations, or one file to --file."
         )

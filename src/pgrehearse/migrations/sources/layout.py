@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pgrehearse.errors import MalformedSource, SourceNotFound
 from pgrehearse.migrations.migration import SourceKind
-from pgrehearse.migrations.sources.migration_file import told
+from pgrehearse.migrations.sources.migration_file import is_folder, is_there, told
 
 JOURNAL = "meta/_journal.json"  # drizzle-kit 0.31
 MIGRATION_FILE = "migration.sql"  # drizzle-kit 1.0, in a folder for each migration
@@ -13,10 +13,11 @@ MIGRATION_FILE = "migration.sql"  # drizzle-kit 1.0, in a folder for each migrat
 
 def find_layout(path: Path, display: str) -> SourceKind:
     """The layout of the folder; raises `SourceNotFound` and `MalformedSource` as `open_source` does."""
-    if not path.exists():
-        loop = " (a symbolic link that leads nowhere)" if path.is_symlink() else ""
-        raise SourceNotFound(f"there is no folder {display}{loop}")
-    if not path.is_dir():
+    if not is_there(path, display):
+        raise SourceNotFound(f"there is no folder {display}")
+    if not is_folder(path, display):
+        if path.is_symlink() and not path.exists():
+            raise SourceNotFound(f"there is no folder {display} (a symbolic link that leads nowhere)")
         raise SourceNotFound(
             f"{display} is a file, and a folder of migrations is needed",
             remedy="A single file is rehearsed with `pgrehearse run --file FILE`.",

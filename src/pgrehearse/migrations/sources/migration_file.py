@@ -7,7 +7,27 @@ from pgrehearse.errors import MalformedSource
 from pgrehearse.migrations.sources.source import Problem, ProblemKind, Severity
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NO_RIGHT = "Look at the path and at the rights of each folder on the way; nothing was run."
 SIZE_LIMIT_BYTES = 256 * 1024 * 1024
+
+
+def is_there(path: Path, display: str) -> bool:
+    """Whether anything has this name, a link that leads nowhere too; `MalformedSource` where nobody may look."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise MalformedSource(f"cannot read {display}: {told(error)}", remedy=_NO_RIGHT) from error
+    return True
+
+
+def is_folder(path: Path, display: str) -> bool:
+    """Whether it is one, or a link to one; `MalformedSource` where nobody may look."""
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise MalformedSource(f"cannot read {display}: {told(error)}", remedy=_NO_RIGHT) from error
 
 
 def read_migration_file(path: Path, display: str) -> bytes:
@@ -32,6 +52,9 @@ def read_migration_file(path: Path, display: str) -> bytes:
             )
         content = path.read_bytes()
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and path.is_symlink():
+            nowhere = "a symbolic link that leads nowhere"
+            raise MalformedSource(f"cannot read {display}: {nowhere}", remedy="Mend the link.") from error
         raise MalformedSource(f"cannot read {display}: {told(error)}") from error
     try:
         content.decode("utf-8")
