@@ -34,7 +34,7 @@ from pgrehearse.release.approval import (
 )
 from pgrehearse.release.examine import examine, examine_again, examine_rest, judge_plan
 from pgrehearse.release.gate import Gate, Reason, ReasonKind, judge_verdict
-from pgrehearse.release.history import find_promoted
+from pgrehearse.release.history import find_promoted, tell_promotions
 from pgrehearse.release.lineage import database_key
 from pgrehearse.release.outlives_rollback import find_left_behind
 from pgrehearse.release.recoverability import DUMP, choose_ways, judge_recoverability, judge_restore
@@ -128,6 +128,11 @@ class Releasing:
             receipt = find_receipt(releases, prefix)
             by = read_person(self.project.directory)
             return receipt.digest, withdraw(releases, receipt, by=by, remark=remark, now=utc_now())
+
+    def promotions_of(self, digest: str) -> tuple[str, ...]:
+        """Sentences on what of this receipt is promoted already, or under way."""
+        with self.project.releases() as releases:
+            return tell_promotions(releases, digest)
 
     def approvals(self, digest: str) -> tuple[Approval, ...]:
         """The valid approvals of a receipt, by its whole digest."""

@@ -1,6 +1,8 @@
 """A promotion that goes on where another server, or another machine, has taken over."""
 
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,13 @@ from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.release import safeguards
+from pgrehearse.release.promotion import read_position
 from pgrehearse.release.recoverability import DUMP, Proof
 
 pytestmark = pytest.mark.pg("== 18")
 
+SOAK = "PGREHEARSE_SOAK" in os.environ  # make soak
 PLAN = "ALTER TABLE t ADD COLUMN note text;"
 TABLE = "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)"
 
@@ -67,9 +72,27 @@ def test_a_backup_that_is_on_another_machine_is_made_again(
     assert [proof["facts"]["backup"] for proof in promotion.proofs] == ["backup-2"]
 
 
-def test_a_standby_is_refused_and_what_took_over_is_secured_anew(
+def test_what_was_secured_on_another_timeline_is_secured_anew(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    connection.execute(TABLE.encode())
+    receipt, source = rehearse_folder(tmp_path, database, uat, PLAN)
+    request, backups = request_for(database, receipt, source), Backups(tmp_path)
+    with monkeypatch.context() as earlier:  # the entries of a run on the server that was lost since
+        earlier.setattr(safeguards, "read_position", lambda session: replace(read_position(session), timeline=7))
+        with pytest.raises(BackupDamaged):
+            run_promotion(request, releases, secure=backups.secure, require=backups.stop_first)
+    told: list[str] = []
+    done = run_promotion(request, releases, secure=backups.secure, require=backups.stop_first, told=told)
+    assert "what was secured on timeline 7 is not what timeline 1 holds: it is secured again" in told
+    assert [proof["facts"]["backup"] for proof in done.proofs] == ["backup-1"]
+
+
+def a_standby_is_refused_and_what_took_over_is_secured_anew(
     uat: LocalServer, tmp_path: Path, releases: ReleaseLedger
 ) -> None:
+    """With a server that really fails over."""
     primary = start_replicating(18)
     standby = None
     try:
@@ -98,3 +121,9 @@ def test_a_standby_is_refused_and_what_took_over_is_secured_anew(
         for server in (standby, primary):
             if server is not None:
                 server.wipe()
+
+
+if SOAK:
+    test_a_standby_is_refused_and_what_took_over_is_secured_anew = (
+        a_standby_is_refused_and_what_took_over_is_secured_anew
+    )

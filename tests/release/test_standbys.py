@@ -2,13 +2,21 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.applying import ledger_of
+from tests.support.promoting import run_promotion
 from tests.support.replication import start_replicating, start_sibling
 
+from pgrehearse.errors import GateClosed
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.migrations.limits import TransactionMode
+from pgrehearse.migrations.migration import SourceKind
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.release.promotion import PromotionRequest
 from pgrehearse.release.standbys import (
     GIGABYTE,
     Judged,
@@ -72,6 +80,18 @@ def test_a_standby_that_keeps_up_is_told_and_refuses_nothing(session: Connection
     assert found.forecast_wal_bytes == size
     assert found.free_bytes is not None
     assert found.not_measured == ()
+
+
+def test_nothing_is_promoted_to_a_standby(standby: LocalServer, tmp_path: Path) -> None:
+    request = PromotionRequest(
+        production=standby.conninfo(), environment="prd", receipt=None, unrehearsed="try", migrations=(),
+        ledger=ledger_of(SourceKind.SQL_FOLDER), mode=TransactionMode.AUTO, by={}, holder="ann",
+    )  # fmt: skip
+    with (
+        ReleaseLedger.open(tmp_path / "ledger.db") as releases,
+        pytest.raises(GateClosed, match="is a standby: nothing can be promoted to it"),
+    ):
+        run_promotion(request, releases)
 
 
 def test_a_standby_that_stopped_replaying_refuses(session: Connection, standby: LocalServer) -> None:

@@ -20,9 +20,11 @@ from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.progress import Silent
 from pgrehearse.project import Project, RehearsalOptions
 from pgrehearse.promoting import PromoteOptions, Promoting
+from pgrehearse.rehearsal.receipt import find_receipt
 from pgrehearse.release import apply_watched as apply_module
 from pgrehearse.release import promote as promote_module
 from pgrehearse.release import safeguards
+from pgrehearse.release.history import tell_promotions
 from pgrehearse.release.recoverability import Proof
 from pgrehearse.releasing import Releasing
 from pgrehearse.rollback.image import find_images
@@ -59,6 +61,13 @@ def approve(shop: Shop) -> None:
 
 def withdraw(shop: Shop) -> None:
     Releasing(project=project(shop)).withdraw(None, remark="a mistake")
+
+
+def too_late(shop: Shop) -> str:
+    """What a withdrawal is told."""
+    with project(shop).releases() as releases:
+        (sentence,) = tell_promotions(releases, find_receipt(releases).digest)
+    return sentence
 
 
 def promote(shop: Shop) -> Any:
@@ -127,11 +136,13 @@ def test_what_ends_behind_the_gate_stops_where_nothing_of_a_file_is_begun(
     assert kinds(refused) == ["verdict", "approval"]
     assert "pgrehearse resume" in refused.value.remedy
     assert applied(shop) == ["0001_nick"]
+    assert "has not ended: what is applied stays" in too_late(shop)
     approve(shop)
     assert promote(shop).applied == ("0002_email",)
     with project(shop).releases() as releases:
         ends = [entry.body["outcome"] for entry in releases.entries(kind="promotion-ended")]
     assert ends == ["refused", "refused", "promoted"]
+    assert re.fullmatch("it was promoted already: `pgrehearse rollback .*` takes that back", too_late(shop))
 
 
 def test_a_plan_that_another_ledgers_promotion_applied_meanwhile_is_not_called_promoted(

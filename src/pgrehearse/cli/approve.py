@@ -71,6 +71,8 @@ def command(
             print(f"    accepts {accepted.finding}: {accepted.reason}")
     if not approvals:
         print("  nobody approves it now")
+    for line in releasing.promotions_of(digest) if withdrawing else ():
+        print(f"  {line}")
     for reason in () if withdrawing else releasing.not_accepted(digest):
         print(f"not enough to promote it: {reason.message}")
         for finding in reason.details:

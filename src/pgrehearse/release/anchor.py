@@ -1,9 +1,9 @@
 """What production itself remembers of the release ledger that promoted to it.
 
 Whoever may write a release ledger can compute its whole chain anew, cut off its end, or put an older copy in its place,
-and the chain holds.  So each promotion and rollback leaves the number and the digest of the ledger's newest entry in
-production, in ``pgrehearse.promotions``: what was recorded up to then cannot be rewritten unnoticed by somebody who may
-not write there too.
+and the chain holds.  So each promotion, before it applies anything and at its end, and each rollback leaves the number
+and the digest of the ledger's newest entry in production, in ``pgrehearse.promotions``: what was recorded up to then
+cannot be rewritten unnoticed by somebody who may not write there too.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ REMEDY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchor:
-    """One row: where the ledger's chain stood when a promotion, or its rollback, had ended."""
+    """One row: where the ledger's chain stood when a promotion, or its rollback, last wrote it down."""
 
     promotion: str
     ledger: str  # the digest of its first entry
@@ -118,4 +118,4 @@ def _sentence(anchor: Anchor, found: str | None) -> str:
     here = (
         "there is none here: it was cut off, or this is an older copy" if found is None else f"here it is {found[:12]}"
     )
-    return f"when {anchor.told} had ended, entry {anchor.entry} was {anchor.digest[:12]}; {here}"
+    return f"when {anchor.told} was written down, entry {anchor.entry} was {anchor.digest[:12]}; {here}"

@@ -116,6 +116,25 @@ def find_promoted(releases: ReleaseLedger, key: str, receipt: str) -> PromotionR
     return done[-1] if done else None
 
 
+def tell_promotions(releases: ReleaseLedger, receipt: str) -> tuple[str, ...]:
+    """What a withdrawn approval of this receipt comes too late for; ``receipt``: the whole digest.  Sentences."""
+    ended = {entry.subject: entry.body["outcome"] for entry in releases.entries(kind=ENDED)}
+    back = find_taken_back(releases)
+    told = []
+    for entry in releases.entries(kind=BEGUN):
+        outcome = ended.get(entry.subject)
+        if entry.body["receipt"] != receipt or entry.subject in back or outcome in ("refused", "abandoned"):
+            continue
+        if outcome is None:
+            told.append(
+                f"promotion {entry.subject} of it, begun by {person_of(entry.body['by'])}, has not ended: what is "
+                "applied stays, and nothing more than a file that is half-way is begun"
+            )
+        else:
+            told.append(f"it was promoted already: `pgrehearse rollback {entry.subject}` takes that back")
+    return tuple(told)
+
+
 def person_of(by: Mapping[str, Any]) -> str:
     """As an entry names who did it."""
     return f"{by.get('git') or by['login']} on {by['host']}"

@@ -161,6 +161,7 @@ def _promote(run: Run, lease: Lease, standing: Standing, *, raise_fence: bool) -
         writes, sentences = read_writes(run.session, counters, ours_too=ours_too)
         for sentence in sentences:
             run.tell(sentence)
+        write_anchor(run.session, run.releases, run.steps.id)  # where it cannot, that is told at the end
         run.progress.step("applying")
         applied, statements = apply_watched(run, images, standing)
     position = read_position(run.session)

@@ -19,6 +19,7 @@ from pgrehearse.rollback.image_plan import plan_images
 from pgrehearse.rollback.images import take_images
 
 TWICE_REMEDY = "Put them into one transaction and rehearse again, or let a dump be taken too: backup.policy."
+SHOWN_IMAGES = 10
 PROOFS_LAST = timedelta(hours=1)  # of a promotion that stopped before anything was applied
 
 
@@ -103,6 +104,8 @@ def keep_images(run: Run, proofs: Sequence[Proof], *, going_on: bool) -> tuple[I
     if plans:
         run.progress.step("copying what will be destroyed")
     run.steps.run(IMAGES, "copying what will be destroyed", work)
-    for image in taken:
+    for image in taken[:SHOWN_IMAGES]:
         run.tell(f"recoverable: {image.rows} rows of {image.relation} are copied")
+    if rest := taken[SHOWN_IMAGES:]:
+        run.tell(f"recoverable: {sum(image.rows for image in rest)} rows of {len(rest)} more tables are copied")
     return tuple(taken)
