@@ -354,9 +354,21 @@ def test_a_target_server_that_dies_while_the_pair_is_used_is_told_and_stays_reco
     shop: Conninfo, pair_of: MakePair, ledger: ReleaseLedger
 ) -> None:
     with LocalServer.create(require_server(18)) as mortal:
+
+        def crash(step: str) -> None:
+            if step == "analyzing":
+                mortal.stop(immediate=True)
+
+        error = refusal(pair_of(shop, mortal.conninfo(), create_roles=True, progress=crash))
+        assert isinstance(error, CloneFailed)
+        assert "could not be dropped" in str(error)
+        assert "clones prune" in error.remedy
+        assert "dropped again" not in error.remedy
+        assert states(ledger) == ["clone-intended"]
+        mortal.start()
         with (
             pytest.raises(PgRehearseError, match="could not be dropped"),
             pair_of(shop, mortal.conninfo(), create_roles=True),
         ):
             mortal.stop(immediate=True)
-        assert states(ledger) == ["clone-intended"]
+        assert states(ledger) == ["clone-intended"] * 2

@@ -51,7 +51,8 @@ class Making:
         except (PgRehearseError, psycopg.Error) as left:
             told = f"clone {self.names.id} could not be dropped: {left}"
             if isinstance(error, PgRehearseError):
-                error.args = (f"{error}\n{told}; run `pgrehearse clones prune`",)
+                error.args = (f"{error}\n{told}",)
+                error.remedy = CloneLeftBehind.default_remedy  # its own may say that the copy was dropped
             elif error is None:
                 raise CloneLeftBehind(told) from left
             else:

@@ -176,6 +176,10 @@ def clone_failure(error: psycopg.Error, doing: str) -> CloneFailed:
     remedy = None
     if isinstance(error, sqlstates.DiskFull) or "No space left" in told:
         remedy = "Free disk space on the clone's server and run again; what had been made was dropped."
+    if error.sqlstate is None and isinstance(error, psycopg.OperationalError):
+        remedy = (
+            "The clone's server, or the source's, ended the connection (a restart, a crash?): see its log, run again."
+        )
     return CloneFailed(f"{doing} failed: {told} ({error.sqlstate or 'no SQLSTATE'})", remedy=remedy)
 
 
