@@ -171,6 +171,23 @@ def connection(database: Conninfo) -> Iterator[Connection]:
         yield session
 
 
+@pytest.fixture(scope="module")
+def _module_connection(server: LocalServer) -> Iterator[Connection]:
+    name = f"module_{os.getpid()}_{next(_numbers)}"
+    with connect(server.conninfo(), verb="test") as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+    with connect(server.conninfo(name), verb="test") as session:
+        yield session
+    drop_database(server, name)
+
+
+@pytest.fixture
+def rolled_back(_module_connection: Connection) -> Iterator[Connection]:
+    """A session in an open transaction, which is rolled back: its database is made once for a file's tests."""
+    with _module_connection.transaction(force_rollback=True):
+        yield _module_connection
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     for server in (*_servers.values(), *_uats.values()):
         if isinstance(server, LocalServer):

@@ -85,15 +85,17 @@ def lost_but_names(connection: Connection, before: str, migration: str) -> list[
     ],
 )  # fmt: skip
 def test_what_protected_rows_is_told_when_it_goes(
-    connection: Connection, before: str, migration: str, expected: list[tuple[str, str]]
+    rolled_back: Connection, before: str, migration: str, expected: list[tuple[str, str]]
 ) -> None:
-    assert lost(connection, before, migration) == expected
+    assert lost(rolled_back, before, migration) == expected
 
 
 @pytest.mark.pg(">= 15")
-def test_a_table_that_is_made_anew_leaves_its_publication(connection: Connection) -> None:
+def test_a_table_that_is_made_anew_leaves_its_publication(rolled_back: Connection) -> None:
     before = "CREATE TABLE t (id int); CREATE PUBLICATION changes FOR TABLE t"
-    assert lost(connection, before, "DROP TABLE t; CREATE TABLE t (id int)") == [("publication-loses-table", "warning")]
+    assert lost(rolled_back, before, "DROP TABLE t; CREATE TABLE t (id int)") == [
+        ("publication-loses-table", "warning")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -127,5 +129,5 @@ def test_a_table_that_is_made_anew_leaves_its_publication(connection: Connection
         (VIEW, "CREATE OR REPLACE VIEW v AS SELECT id, 1 AS one FROM t"),
     ],
 )  # fmt: skip
-def test_what_protected_rows_and_stays_is_not_told(connection: Connection, before: str, migration: str) -> None:
-    assert lost_but_names(connection, before, migration) == []
+def test_what_protected_rows_and_stays_is_not_told(rolled_back: Connection, before: str, migration: str) -> None:
+    assert lost_but_names(rolled_back, before, migration) == []
