@@ -19,7 +19,7 @@ from pgrehearse.release.approval import (
     read_approvals,
     withdraw,
 )
-from pgrehearse.release.gate import ReasonKind, judge_grade, judge_verdict, names_to_accept
+from pgrehearse.release.gate import Gate, ReasonKind, judge_grade, judge_verdict, names_to_accept
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ANN = Person(login="ann", host="laptop", git="Ann <ann@example.org>")
@@ -160,3 +160,14 @@ def test_the_rehearser_does_not_count_under_another_login_with_the_same_git_iden
     deploy = Person(login="deploy", host="runner", git="Ann E. <Ann@Example.org>")  # the address tells, not the name
     assert counted(Person(login="ann", host="another", git=None), deploy) == 0
     assert counted(Person(login="eve", host="runner", git="Eve <eve@example.org>"), BEN) == 2
+
+
+def test_of_many_findings_to_accept_the_first_are_told_with_how_many_there_are() -> None:
+    many = receipt("loss", findings=[finding("drop-column", f"public.t{number}") for number in range(30)])
+    text = Gate.of(judge_verdict(many.document, [])).why_not
+    assert "30 of its findings nobody has accepted" in text
+    assert "drop-column:public.t19\n" in text
+    assert "drop-column:public.t20" not in text
+    assert "and 10 more: `pgrehearse status --json` has them" in text
+    assert text.count("--accept '") == 5
+    assert "and so on for 25 more" in text

@@ -19,6 +19,7 @@ from pgrehearse.release.watch import Rehearsed
 from pgrehearse.rollback.image import Image
 
 GATE, RECOVERABILITY, IMAGES, APPLY, VERIFY = "gate", "recoverability", "images", "apply", "verify"
+SHOWN_IMAGES = 10  # one by one, to people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

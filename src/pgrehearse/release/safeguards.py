@@ -11,7 +11,7 @@ from pgrehearse.errors import (
 from pgrehearse.release.backup.writes import Counters, read_counters
 from pgrehearse.release.destroyed_once import find_destroyed_twice
 from pgrehearse.release.promotion import read_position
-from pgrehearse.release.promotion_run import IMAGES, RECOVERABILITY, Run, image_json
+from pgrehearse.release.promotion_run import IMAGES, RECOVERABILITY, SHOWN_IMAGES, Run, image_json
 from pgrehearse.release.recoverability import DUMP, EXTERNAL, Proof
 from pgrehearse.release.written import written_tables
 from pgrehearse.rollback.image import Image, find_images
@@ -19,7 +19,6 @@ from pgrehearse.rollback.image_plan import plan_images
 from pgrehearse.rollback.images import take_images
 
 TWICE_REMEDY = "Put them into one transaction and rehearse again, or let a dump be taken too: backup.policy."
-SHOWN_IMAGES = 10
 PROOFS_LAST = timedelta(hours=1)  # of a promotion that stopped before anything was applied
 
 

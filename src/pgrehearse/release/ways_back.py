@@ -23,7 +23,7 @@ from pgrehearse.release.interrupted_rollback import BY_INVERSE
 from pgrehearse.release.lease import DEFAULT_TTL_S
 from pgrehearse.release.lineage import find_taken_back
 from pgrehearse.release.promotion import STEP
-from pgrehearse.release.promotion_run import APPLY
+from pgrehearse.release.promotion_run import APPLY, SHOWN_IMAGES
 from pgrehearse.release.recoverability import DUMP, EXTERNAL, Proof
 from pgrehearse.release.restore.from_backup import plan_restore
 from pgrehearse.release.rows import ROWS_DIFFER
@@ -120,7 +120,12 @@ class Looking:
         told = [f"{len(rollback['statements']) + len(rollback['statements_after_rows'])} statements"]
         if rollback["down_ms"] is not None:
             told.append(f"took {rollback['down_ms']:,.0f} ms in the rehearsal")
-        told += [f"put back from its image: {image.relation} ({image.rows:,} rows)" for image in self.images]
+        told += [
+            f"put back from its image: {image.relation} ({image.rows:,} rows)" for image in self.images[:SHOWN_IMAGES]
+        ]
+        if rest := self.images[SHOWN_IMAGES:]:
+            rows = sum(image.rows for image in rest)
+            told.append(f"put back from their images: {len(rest)} more tables ({rows:,} rows)")
         told += [f"left behind: {sentence}" for sentence in rollback["left_behind"]]
         told += [f"not as in the rehearsal: {each['text']}" for each in differing]
         if count_rows and not why_not:
