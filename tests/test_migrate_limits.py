@@ -2,7 +2,8 @@
 
 from pgrehearse.config_sections import Environment
 from pgrehearse.migrations.limits import Limits
-from pgrehearse.project import MigrateOptions, limits_of
+from pgrehearse.project import MigrateOptions
+from pgrehearse.waits import limits_of
 
 CONFIGURED = Environment(url_env="X", max_block_s=7, lock_timeout_s=1.5, statement_timeout_s=60)
 

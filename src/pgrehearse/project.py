@@ -30,8 +30,7 @@ from pgrehearse.rehearsal.rehearse import rehearse as rehearse_request
 from pgrehearse.rehearsing import RehearsalOptions, Rehearsing
 from pgrehearse.waits import limits_of, read_resolutions
 
-# What others take from here; `rehearsing` and `waits` are its own rooms.
-__all__ = ["MigrateOptions", "Project", "RehearsalOptions", "limits_of", "read_resolutions", "rehearse", "utc_now"]
+__all__ = ["MigrateOptions", "Project", "RehearsalOptions", "rehearse", "utc_now"]  # what others take from here
 
 LEDGER_WITHOUT_CONFIG = ".pgrehearse/ledger.db"
 

@@ -16,7 +16,7 @@ from pgrehearse.migrations.sources.source import Source
 from pgrehearse.policies import Policies
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.progress import Progress
-from pgrehearse.project import Project, limits_of, read_resolutions, utc_now
+from pgrehearse.project import Project, utc_now
 from pgrehearse.rehearsal.person import read_person
 from pgrehearse.rehearsal.receipt import Receipt, find_receipt
 from pgrehearse.release.examine import judge_unrehearsed
@@ -29,6 +29,7 @@ from pgrehearse.release.promotion import Promotion, PromotionRequest
 from pgrehearse.release.promotion_run import Around
 from pgrehearse.release.recoverability import Proof, choose_ways, require_proofs, secure
 from pgrehearse.releasing import Releasing, judge_chain, pending_of
+from pgrehearse.waits import limits_of, read_resolutions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from pgrehearse.migrations.own_ledger import OwnLedger
 from pgrehearse.policies import Policies
 from pgrehearse.postgres.connect import connect
 from pgrehearse.progress import Progress
-from pgrehearse.project import Project, limits_of, utc_now
+from pgrehearse.project import Project, utc_now
 from pgrehearse.rehearsal.person import read_person
 from pgrehearse.rehearsal.receipt import Receipt, find_receipt
 from pgrehearse.release.anchor import judge_anchors
@@ -29,6 +29,7 @@ from pgrehearse.release.take_back import TakenBack, take_back
 from pgrehearse.release.ways_back import TakeBackRequest, Way
 from pgrehearse.release.write_fence import find_standing, lift_left, past_fence
 from pgrehearse.releasing import Releasing
+from pgrehearse.waits import limits_of
 
 SHUT_REMEDY = (
     "`pgrehearse rollback --undo` opens it again; `pgrehearse rollback` of the same promotion goes on once it is open."

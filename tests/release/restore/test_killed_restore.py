@@ -77,7 +77,7 @@ def while_it_loads() -> None:
     start = vars(dump_restore)["start_child"]
 
     def start_and_die(arguments: Sequence[str], **more: Any) -> "subprocess.Popen[bytes]":
-        process = start(arguments, **more)
+        process: subprocess.Popen[bytes] = start(arguments, **more)
         if Path(arguments[0]).name == "pg_restore":
             die()
         return process
