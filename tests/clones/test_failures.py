@@ -19,6 +19,7 @@ from pgrehearse.clones.dump_restore import failure_of
 from pgrehearse.errors import CloneFailed, CloneImpossible, PgRehearseError, SourceUnreadable
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.binaries import require_server
+from pgrehearse.postgres.child_process import start_child
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
@@ -59,10 +60,9 @@ def test_a_killed_child(
     clean_uat: LocalServer, shop: Conninfo, pair_of: MakePair, ledger: ReleaseLedger, program: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    start = vars(dump_restore)["start_child"]
 
     def start_and_kill(arguments: Sequence[str], **more: Any) -> "subprocess.Popen[bytes]":
-        process = start(arguments, **more)
+        process = start_child(arguments, **more)
         if Path(arguments[0]).name == program:
             process.kill()
         return process
@@ -305,11 +305,10 @@ def test_no_password_is_ever_in_a_process_list_nor_in_the_ledger(
     secrets = [production._password, clean_uat._password, "owner-secret"]
     started: list[str] = []
     exposed: list[str] = []
-    start = vars(dump_restore)["start_child"]
 
     def note(arguments: Sequence[str], **more: Any) -> "subprocess.Popen[bytes]":
         started.append("\0".join(arguments))
-        return start(arguments, **more)
+        return start_child(arguments, **more)
 
     monkeypatch.setattr(dump_restore, "start_child", note)
     ended = threading.Event()
