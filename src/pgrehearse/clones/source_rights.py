@@ -102,7 +102,8 @@ def read_unreadable(connection: Connection) -> UnreadableParts:
     """Ask, as the session's current user, about everything that pg_dump locks or reads; nothing else.
 
     It locks tables and partitioned tables, reads the rows of tables, of sequences and of large objects, and of an
-    extension's tables those that are registered with it.  Two catalog queries (20 ms at 10,000 tables), no lock.
+    extension's tables those that are registered with it.  Three small queries of catalogs, no lock; 10,000 tables and
+    10,000 large objects are below a second on a busy machine.
     """
     version = connection.info.server_version
     rows = connection.execute(QUERIES["relations"], {"sequences_by_oid": version >= 180000}).fetchall()
