@@ -31,6 +31,12 @@ REMADE = """
 SWALLOWED = """
     DO $$ BEGIN ALTER TABLE crm.dup ADD UNIQUE (a); EXCEPTION WHEN OTHERS THEN RAISE NOTICE 'no'; END $$
 """
+GRANTED_LATER = """
+    CREATE SEQUENCE crm.audit_id_seq;
+    ALTER TABLE crm.audit ALTER COLUMN id SET DEFAULT nextval('crm.audit_id_seq');
+    GRANT USAGE ON SEQUENCE crm.audit_id_seq TO app_user;
+"""
+BY_VARIABLE = "DO $$ DECLARE n int := 3; BEGIN UPDATE bare.thing SET v = v WHERE id = n; END $$"
 LINES_FIRST = """
     SET CONSTRAINTS ALL DEFERRED;
     DELETE FROM crm.invoice WHERE invoice_no = 4000;
@@ -195,6 +201,21 @@ FAILS = [
     "ALTER TABLE crm.audit ADD COLUMN z int, ALTER COLUMN z SET NOT NULL",
     "CREATE TEMP TABLE tt (id int PRIMARY KEY); ALTER TABLE crm.audit ADD FOREIGN KEY (id) REFERENCES tt",
     "ALTER TABLE region ATTACH PARTITION metric_2023 FOR VALUES IN ('us')",
+    "ALTER TABLE region ATTACH PARTITION crm.vacant FOR VALUES IN ('se')",
+    "CREATE TABLE m_e PARTITION OF metric FOR VALUES FROM ('2030-01-01') TO ('2030-01-01')",
+    "CREATE TABLE region_n PARTITION OF region FOR VALUES FROM ('a') TO ('b')",
+    "ALTER TABLE crm.dup RENAME TO vacant",
+    "ALTER INDEX crm.customer_name_idx RENAME TO customer_lower_idx",
+    "ALTER TABLE crm.customer RENAME CONSTRAINT credit_ok TO customer_pkey",
+    "CREATE TABLE crm.thing (id int); ALTER TABLE bare.thing SET SCHEMA crm",
+    "DROP FUNCTION crm.no_fn(int)",
+    "ALTER TABLE crm.customer ALTER customer_id ADD GENERATED ALWAYS AS IDENTITY",
+    "ALTER TABLE crm.invoice ADD COLUMN g numeric GENERATED ALWAYS AS (doubled * 2) STORED",
+    "ALTER TABLE crm.customer ALTER CONSTRAINT credit_ok DEFERRABLE",
+    "CREATE INDEX ON crm.vacant USING hash (id, n)",
+    "ALTER SEQUENCE ticket_seq INCREMENT 0",
+    "INSERT INTO bare.thing (id, v) VALUES (5001, 'a', 'b')",
+    "UPDATE bare.thing SET v = 'x' WHERE nope = 3",
 ]
 RUNS = [
     "ALTER TABLE crm.customer DROP CONSTRAINT credit_ok, ADD CONSTRAINT credit_ok CHECK (credit >= -10)",
@@ -216,7 +237,7 @@ RUNS = [
     "CREATE SCHEMA fresh; CREATE TYPE fresh.t AS ENUM ('a'); CREATE TABLE fresh.x (id serial, v fresh.t)",
     "CREATE TYPE span AS RANGE (subtype = int); CREATE TABLE crm.spans (s span, m span_multirange)",
     "CREATE TABLE crm.t (a crm.mail_d, b crm.addr_t, c crm.audit, d int4[], e timestamptz(3))",
-    "CREATE OR REPLACE FUNCTION crm.f(crm.audit, crm.audit.id%TYPE) RETURNS SETOF crm.audit LANGUAGE sql AS 'SELECT $1'",
+    "CREATE OR REPLACE FUNCTION crm.f(crm.audit.id%TYPE) RETURNS SETOF crm.audit LANGUAGE sql AS 'TABLE crm.audit'",
     "CREATE FUNCTION crm.rate(p text) RETURNS int LANGUAGE sql AS 'SELECT 1'",
     "DROP POLICY tenant_pol ON tenant_doc; CREATE POLICY tenant_pol ON tenant_doc USING (tenant = 'app')",
     "INSERT INTO crm.audit VALUES (1, 'x'); ALTER TABLE crm.audit REPLICA IDENTITY FULL; UPDATE crm.audit SET id = id",
@@ -231,6 +252,15 @@ RUNS = [
     "ALTER TABLE crm.vacant ADD COLUMN z int, ALTER COLUMN z SET NOT NULL",
     "DELETE FROM crm.vacant WHERE id = 3",
     LINES_FIRST,
+    GRANTED_LATER,
+    BY_VARIABLE,
+    "CREATE INDEX CONCURRENTLY ON crm.vacant (crm.rate(n))",
+    "ALTER INDEX crm.customer_name_idx RENAME TO customer_name_ix",
+    "ALTER TABLE region ATTACH PARTITION region_us FOR VALUES IN ('us', 'ca')",
+    "DROP FUNCTION IF EXISTS crm.no_fn(int)",
+    "UPDATE bare.thing t SET v = v WHERE t.id = 3",
+    "INSERT INTO bare.thing VALUES (5001)",
+    "CREATE INDEX CONCURRENTLY ON crm.vacant (crm.old_total(id, n))",  # in SQL, so its body counts
 ]
 
 

@@ -34,10 +34,11 @@ MAY_BE_ASKED = """
     WHERE n.nspname = %s AND c.relname = %s
 """
 MARKS = """
-    SELECT p.provolatile::text,
+    SELECT CASE WHEN l.lanname <> 'sql' THEN p.provolatile::text ELSE 'inlined' END,
            ARRAY(SELECT t.typname::text FROM pg_catalog.unnest(p.proargtypes) WITH ORDINALITY a (oid, place)
                    JOIN pg_catalog.pg_type t ON t.oid = a.oid ORDER BY a.place)
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
     WHERE p.proname = %s AND (%s::text IS NULL OR n.nspname = %s)
 """
 # GetDefaultOpClass and IsBinaryCoercible, for the type below a domain.
@@ -274,7 +275,7 @@ class DataQuestions:
         return self._ask(query, [])
 
     def marks(self, function: RelationName) -> Sequence[tuple[str, Sequence[str]]] | None:
-        """Volatility (`pg_proc.provolatile`) and argument types of every overload."""
+        """Volatility (`pg_proc.provolatile`; of one in SQL, its body's) and argument types of every overload."""
         try:
             with self._connection.transaction(force_rollback=True):
                 found = self._connection.execute(MARKS, (function.name, function.namespace, function.namespace))

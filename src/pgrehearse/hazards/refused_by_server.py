@@ -128,7 +128,7 @@ def _is_mutable_call(call: Any, relation: Relation, data: DataQuestions) -> bool
         )
     ]
     candidates = fitting if fitting and any(arguments) else [mark for mark, _ in marks]
-    return bool(candidates) and "i" not in candidates
+    return bool(candidates) and not {"i", "inlined"} & set(candidates)
 
 
 def _column(node: Any, relation: Relation) -> Column | None:

@@ -113,6 +113,9 @@ def _exists(removed: str, name: RelationName, situation: Situation) -> bool | No
         return situation.resolve(name) in situation.model.index_tables
     if removed == "OBJECT_SCHEMA":
         return name.name in situation.model.namespaces
+    if removed in FUNCTIONS:  # which overload is meant hangs on types
+        known = {each.name for each in situation.model.functions} | situation.model.builtin_functions
+        return None if situation.blind or name.name in known or not situation.model.builtin_functions else False
     if removed in TYPES:
         resolved = situation.resolve_type(name)
         return resolved in situation.model.types or (None if name.namespace else False)

@@ -8,6 +8,9 @@ from pgrehearse.hazards.sql_names import RelationName, quoted
 from pgrehearse.hazards.tree import Node, name_of, relation_of
 from pgrehearse.hazards.written import Written
 
+_RELATIONS = frozenset({
+    "OBJECT_TABLE", "OBJECT_INDEX", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_SEQUENCE", "OBJECT_FOREIGN_TABLE",
+})  # fmt: skip
 _WITH_INDEX = frozenset({"CONSTR_PRIMARY", "CONSTR_UNIQUE", "CONSTR_EXCLUSION"})
 
 
@@ -40,6 +43,8 @@ def existing_names(written: Written, situation: Situation) -> Iterator[Hit]:
         case "CreateStmt" | "CreateTableAsStmt" | "ViewStmt":
             yield from _index_in_the_way(written.kind, tree, situation)
             yield from _twice(tree)
+        case "RenameStmt" | "AlterObjectSchemaStmt":
+            yield from _taken(written.kind, tree, situation)
         case "AlterTableStmt":
             yield from _key_in_the_way(tree, situation)
         case "AlterEnumStmt":
@@ -55,6 +60,25 @@ def _index_in_the_way(kind: str, tree: Node, situation: Situation) -> Iterator[H
     name = situation_name(relation_of(made), situation)
     if not tree.get("if_not_exists") and name in situation.model.index_tables and name.namespace != "pg_temp":
         yield _exists("INDEX", name.written)
+
+
+def _taken(kind: str, tree: Node, situation: Situation) -> Iterator[Hit]:
+    """The new name of a relation, or of a constraint; the old name in the new schema."""
+    model = situation.model
+    if "relation" not in tree:
+        return
+    old = situation.resolve(relation_of(tree["relation"]))
+    known = model.relations.get(old)
+    if kind == "RenameStmt" and tree["renameType"] == "OBJECT_TABCONSTRAINT":
+        if known is not None and known.knows and tree["newname"] in known.constraints:
+            yield _exists("CONSTRAINT", quoted(tree["newname"]))
+        return
+    if kind == "RenameStmt" and tree["renameType"] not in _RELATIONS:
+        return
+    new = RelationName(tree.get("newschema", old.namespace), tree.get("newname", old.name))
+    is_there = known is not None or old in model.index_tables
+    if new != old and is_there and (new in model.relations or new in model.index_tables):
+        yield _exists("RELATION", new.written)
 
 
 def _twice(tree: Node) -> Iterator[Hit]:

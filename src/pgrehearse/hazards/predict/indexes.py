@@ -52,6 +52,10 @@ def create_index(written: Written, situation: Situation) -> Iterator[Hit]:
         elif tree.get("idxname"):
             yield Hit(hazard="object-exists", relation=table, names=names)
         return
+    if (why := _beyond_its_method(tree)) is not None:
+        refused = {"command": f"CREATE INDEX {names['new']}", "object": why}
+        yield Hit(hazard="statement-refused", relation=table, names=names | refused, even_new=True)
+        return
     yield from _beside_others(situation, relation, tree, names)
     if concurrent:
         if relation.kind is RelationKind.PARTITIONED:
@@ -76,6 +80,20 @@ def create_index(written: Written, situation: Situation) -> Iterator[Hit]:
         yield Hit(hazard="create-index-after-alter", relation=table, names=names | {"statement": statement})
     else:
         yield Hit(hazard="create-index", relation=table, names=names | {"statement": statement})
+
+
+def _beyond_its_method(tree: Node) -> str | None:
+    """What PostgreSQL's own methods cannot do: pg_am's amcanunique, amcanmulticol, amcaninclude."""
+    method = tree.get("accessMethod", "btree")
+    if method not in ("hash", "gin", "gist", "spgist", "brin"):
+        return None
+    if tree.get("unique"):
+        return f"a {method} index cannot be unique"
+    if method in ("hash", "spgist") and len(tree.get("indexParams", ())) > 1:
+        return f"a {method} index has one column"
+    if method in ("hash", "gin", "brin") and tree.get("indexIncludingParams"):
+        return f"a {method} index includes no columns"
+    return None
 
 
 def _present(situation: Situation, full: RelationName) -> Index | None:

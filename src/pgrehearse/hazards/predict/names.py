@@ -157,6 +157,9 @@ def _parts(written: Written, relation: Relation) -> Iterator[tuple[str, str]]:
             yield from _columns(named, relation)
         case "UpdateStmt":
             yield from _columns({each["ResTarget"]["name"] for each in tree.get("targetList", ())}, relation)
+            yield from _columns(_own_columns(written), relation)
+        case "DeleteStmt":
+            yield from _columns(_own_columns(written), relation)
         case "InsertStmt":
             yield from _columns({each["ResTarget"]["name"] for each in tree.get("cols", ())}, relation)
         case "RenameStmt":
@@ -164,6 +167,19 @@ def _parts(written: Written, relation: Relation) -> Iterator[tuple[str, str]]:
             known = _known_parts(relation).get(kind)
             if known is not None and tree["subname"] not in known:
                 yield kind.removeprefix("TAB"), tree["subname"]
+
+
+def _own_columns(written: Written) -> set[str]:
+    """Of a condition that can name no other table's, nor a variable of a body's."""
+    tree = written.tree
+    others = {"fromClause", "usingClause", "withClause"} & tree.keys()
+    if written.inside or others or "alias" in tree["relation"]:
+        return set()
+    where = tree.get("whereClause", {})
+    if any(kind in ("SubLink", "CurrentOfExpr") for kind, _ in walk({"where": where})):
+        return set()
+    qualified = [body for kind, body in walk(where) if kind == "ColumnRef" and len(body.get("fields", ())) > 1]
+    return columns_in(where) if not qualified else set()
 
 
 def _of_alter_table(tree: Node, relation: Relation) -> Iterator[tuple[str, str]]:

@@ -122,6 +122,10 @@ def alter_policy(written: Written, situation: Situation) -> Iterator[Hit]:
 
 def alter_sequence(written: Written, situation: Situation) -> Iterator[Hit]:
     """ALTER SEQUENCE … RESTART."""
+    if options(written.tree.get("options")).get("increment") == 0:
+        names = {"command": "INCREMENT 0", "object": "a sequence has to go somewhere"}
+        yield Hit(hazard="statement-refused", relation=None, names=names, even_new=True)
+        return
     if "restart" in options(written.tree.get("options")):
         name = relation_of(written.tree["sequence"])
         names = {"sequence": name.written, "oid": name.oid_of("regclass")}

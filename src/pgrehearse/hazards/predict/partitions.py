@@ -29,6 +29,11 @@ def attach(
     if situation.exists(name) is False:
         yield Hit(hazard="missing-object", relation=table, names=names)
         return
+    why = refused_bound(relation, body.get("bound", {})) or _other_columns(relation, child)
+    if why is not None:
+        refused = {"command": f"the partition {name.written}", "object": why}
+        yield Hit(hazard="statement-refused", relation=None, names=refused, even_new=True)
+        return
     other = overlapped(situation, relation, body.get("bound", {}), name)
     if other is not None:
         yield _refuse_overlap(name, other)
@@ -49,6 +54,19 @@ def attach(
                 unsure=None if certain else "whether a CHECK of the partition proves its bound",
             )
     yield from _default_is_read(situation, relation, names)
+
+
+def _other_columns(parent: Relation, child: Relation) -> str | None:
+    """A partition has the parent's columns, no more and no less, of the very types."""
+    if not (parent.knows and child.knows and parent.columns and child.columns):
+        return None
+    for name in parent.columns.keys() ^ child.columns.keys():
+        return f"only one of the two has the column {quoted(name)}"
+    for name, column in parent.columns.items():
+        ours, theirs = column.type, child.columns[name].type
+        if ours is not None and theirs is not None and (ours.name, ours.dimensions) != (theirs.name, theirs.dimensions):
+            return f"the column {quoted(name)} has another type"
+    return None
 
 
 def _names_key(parent: Relation, columns: tuple[str, ...]) -> bool:
@@ -86,6 +104,25 @@ def overlapped(situation: Situation, parent: Relation, bound: Node, name: Relati
 
 
 Bounds = tuple[frozenset[str]] | tuple[str, str]  # of a list; or from and to
+
+
+def refused_bound(parent: Relation, bound: Node) -> str | None:
+    """Why a partition cannot have it: of another kind than the table is partitioned by, or empty."""
+    strategy = {"r": "RANGE", "l": "LIST", "h": "HASH"}.get(bound.get("strategy", ""))
+    asked = (parent.partition_key or "").partition(" ")[0]
+    if (
+        strategy is not None
+        and asked in ("RANGE", "LIST", "HASH")
+        and asked != strategy
+        and not bound.get("is_default")
+    ):
+        return f"{parent.name.written} is partitioned by {asked}"
+    ends = _values_of(bound)
+    if ends is not None and len(ends) == 2:
+        low, high = (_comparable(each) for each in ends)
+        if low is not None and high is not None and type(low) is type(high) and low >= high:  # type: ignore[operator]
+            return "its range is empty"
+    return None
 
 
 def _share(ours: Bounds, theirs: Bounds) -> bool:
@@ -166,6 +203,11 @@ def partition_of(
     parent = situation.relation(parent_name)
     if parent.has_default_partition and written.tree.get("partbound", {}).get("is_default"):
         refused = {"command": "a second DEFAULT partition", "object": parent_name.written}
+        yield Hit(hazard="statement-refused", relation=None, names=refused, even_new=True)
+        return
+    why = refused_bound(parent, written.tree.get("partbound", {}))
+    if why is not None:
+        refused = {"command": f"the partition {child.written}", "object": why}
         yield Hit(hazard="statement-refused", relation=None, names=refused, even_new=True)
         return
     other = overlapped(situation, parent, written.tree.get("partbound", {}), child)

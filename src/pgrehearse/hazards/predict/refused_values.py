@@ -24,6 +24,9 @@ def refused_values(written: Written, situation: Situation) -> Iterator[Hit]:
         relation = situation.model.relations.get(situation.resolve(table))
         if relation is None or not relation.knows or relation.rules or relation.kind is not RelationKind.TABLE:
             continue
+        if kind == "InsertStmt" and (why := _wrong_number(body, relation)) is not None:
+            yield _hit(table, "…", why)
+            continue
         given = _updated(body) if kind == "UpdateStmt" else _inserted(body, relation)
         if kind == "InsertStmt":
             given += _updated(body.get("onConflictClause", {}))
@@ -66,6 +69,16 @@ def _inserted(body: Node, relation: Relation) -> list[tuple[str, Node | None, bo
     if "cols" not in body:  # how many columns the query gives is not looked at
         return []
     return [(name, None, True) for name in named]
+
+
+def _wrong_number(body: Node, relation: Relation) -> str | None:
+    """Source: transformInsertRow in analyze.c."""
+    query = body.get("selectStmt", {}).get("SelectStmt", {})
+    lengths = {len(each["List"].get("items", ())) for each in query.get("valuesLists", ())}
+    named = len(body.get("cols", ()))
+    if lengths and named and lengths != {named}:
+        return "there are more columns than values, or more values"
+    return "there are more values than columns" if lengths and max(lengths) > len(relation.columns) else None
 
 
 def _hit(table: RelationName, column: str, why: str) -> Hit:

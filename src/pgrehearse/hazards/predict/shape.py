@@ -7,7 +7,7 @@ from pgrehearse.hazards.model import ConstraintKind, Relation, RelationKind
 from pgrehearse.hazards.predict.constraints import partition_columns
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, quoted
-from pgrehearse.hazards.tree import Node, relation_of
+from pgrehearse.hazards.tree import Node, columns_in, relation_of
 from pgrehearse.hazards.written import Written
 
 _KINDS = {
@@ -76,6 +76,8 @@ def refused_by_shape(
             why = f"ADD COLUMN to a partition of {relation.partition_of.written}"
         case "AT_AddColumn" if only and relation.partitions and not _is_there(relation, command):
             why = "ADD COLUMN to the parent table alone"
+        case "AT_AddColumn" if (made_of := _generated(relation, command)) is not None:
+            why = f"a generated column that is made of {quoted(made_of)}, which is one, too"
         case "AT_AddConstraint" if only and relation.partitions:
             body = command["def"]["Constraint"]
             if body["contype"] == "CONSTR_CHECK" and not body.get("is_no_inherit"):
@@ -93,6 +95,14 @@ def refused_by_shape(
         case "AT_ColumnDefault" if (column := relation.columns.get(name)) is not None and "def" in command:
             if column.generated or column.identity:
                 why = f"SET DEFAULT for {quoted(name)}, which is a generated or an identity column"
+        case "AT_AddIdentity" if (column := relation.columns.get(name)) is not None and column.has_default:
+            if column.identity or relation.knows:
+                why = f"an identity for {quoted(name)}, which has a default or an identity"
+        case "AT_AlterConstraint":
+            body = command["def"].get("ATAlterConstraint", command["def"].get("Constraint", {}))
+            constraint = relation.constraints.get(body.get("conname", ""))
+            if constraint is not None and constraint.kind not in (ConstraintKind.FOREIGN, ConstraintKind.NOT_NULL):
+                why = f"ALTER CONSTRAINT {quoted(constraint.name)}, which is no foreign key"
         case "AT_DropConstraint":
             known = relation.constraints.get(name)
             if known is not None and known.inherited:
@@ -114,6 +124,17 @@ def _value(situation: Situation, relation: Relation, name: str) -> str | None:
 def _is_inherited(situation: Situation, relation: Relation, name: str) -> bool:
     relations = situation.model.relations.values()
     return any(relation.name in each.partitions and name in each.columns for each in relations)
+
+
+def _generated(relation: Relation, command: Node) -> str | None:
+    """The generated column that a new one's expression names."""
+    for each in command["def"]["ColumnDef"].get("constraints", ()):
+        if each["Constraint"]["contype"] == "CONSTR_GENERATED":
+            named = columns_in(each["Constraint"].get("raw_expr", {}))
+            return next(
+                (name for name in sorted(named) if name in relation.columns and relation.columns[name].generated), None
+            )
+    return None
 
 
 def _is_there(relation: Relation, command: Node) -> bool:
