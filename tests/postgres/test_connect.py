@@ -71,3 +71,10 @@ def test_a_child_is_sent_to_the_host_of_a_list_that_was_reached(
     with connect(several, verb="test") as session:
         assert pinned(several, session).parameters["host"] == database.host
         dump_text(pinned(several, session))
+
+
+@pytest.mark.pg("== 18")
+def test_a_server_without_tls_that_it_is_asked_for_is_told_as_such(database: Conninfo) -> None:
+    with pytest.raises(ServerUnreachable, match="channel binding required") as caught:
+        connect(database.replaced(channel_binding="require"), verb="test")
+    assert "sslmode" in caught.value.remedy

@@ -21,6 +21,12 @@ NO_CONNECTION_LEFT = (
     "the database or the role, or max_connections."
 )
 
+TLS_REFUSED = (
+    "TLS was not agreed on: compare sslmode, sslrootcert and channel_binding (of the URL, its service or PG* variables) "
+    "with what the server offers."
+)
+_OF_TLS = re.compile(r"\bSSL\b|certificate|channel binding")
+
 
 def connect(conninfo: Conninfo, *, verb: str, autocommit: bool = True) -> Connection:
     """Open a session whose ``application_name`` is ``pgrehearse:VERB``.
@@ -40,7 +46,11 @@ def connect(conninfo: Conninfo, *, verb: str, autocommit: bool = True) -> Connec
         if "is not currently accepting connections" in str(error):
             raise DatabaseFenced(f"{conninfo.address} is not accepting connections") from None
         told = scrub(str(error), conninfo)
-        remedy = NO_CONNECTION_LEFT if "too many connections" in told or "connection slots" in told else None
+        remedy = None
+        if "too many connections" in told or "connection slots" in told:
+            remedy = NO_CONNECTION_LEFT
+        elif _OF_TLS.search(told) and "pg_hba.conf" not in told:
+            remedy = TLS_REFUSED
         raise ServerUnreachable(f"cannot connect to {conninfo.address}: {told}", remedy=remedy) from None
     # A script's '%' must reach the server as it stands, and a prepared plan must not outlive the DDL we run.
     connection.prepare_threshold = None
