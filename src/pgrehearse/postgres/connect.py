@@ -22,8 +22,8 @@ NO_CONNECTION_LEFT = (
 )
 
 TLS_REFUSED = (
-    "TLS was not agreed on: compare sslmode, sslrootcert and channel_binding (of the URL, its service or PG* variables) "
-    "with what the server offers."
+    "TLS was not agreed on: compare sslmode, sslrootcert and channel_binding (of the URL, its service or PG* "
+    "variables) with what the server offers."
 )
 _OF_TLS = re.compile(r"\bSSL\b|certificate|channel binding")
 
