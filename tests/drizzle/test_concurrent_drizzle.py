@@ -25,7 +25,7 @@ OURS = """
 SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pgrehearse:migrate%'
 """
 EFFECTS = "SELECT array_agg(what ORDER BY what) FROM effects"
-WAIT_S = 40
+WAIT_S = 120
 EFFECT = "INSERT INTO effects VALUES ('third');"
 PLAIN = (
     "CREATE TABLE effects (what text);--> statement-breakpoint\nINSERT INTO effects VALUES ('first');",

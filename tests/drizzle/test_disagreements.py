@@ -161,11 +161,15 @@ def test_two_drizzle_kits_at_once_apply_one_file_twice(
     connection: Connection, database: Conninfo, kit_031: DrizzleKit
 ) -> None:
     kit_031.migrate(database)
-    connection.execute("CREATE TABLE effects (at timestamptz)")
-    kit_031.add_custom("effect", "SELECT pg_sleep(3);--> statement-breakpoint\nINSERT INTO effects VALUES (now());")
+    connection.execute("CREATE TABLE effects (at timestamptz); CREATE SEQUENCE arrived")
+    both_are_here = """DO $$ BEGIN
+        PERFORM nextval('arrived');  -- which others see before the COMMIT
+        WHILE (SELECT last_value FROM arrived) < 2 LOOP PERFORM pg_sleep(0.01); END LOOP;
+    END $$;"""
+    kit_031.add_custom("effect", f"{both_are_here}--> statement-breakpoint\nINSERT INTO effects VALUES (now());")
     runners = [kit_031.start_migrate(database) for _ in range(2)]
     for runner in runners:
-        runner.communicate(timeout=60)
+        runner.communicate(timeout=240)
     assert [runner.returncode for runner in runners] == [0, 0]
     assert connection.execute("SELECT count(*) FROM effects").fetchone() == (2,)
     status = read(database, kit_031)

@@ -64,7 +64,7 @@ def stranger(database: Conninfo, statement: str) -> Iterator[Stranger]:
         yield found
     finally:
         if found.ident is not None:
-            found.join(10)
+            found.join(120)
         found.session.close()
 
 
@@ -94,7 +94,7 @@ def test_who_reads_the_ledger_meanwhile_waits_over_all_commits_and_retries(
         plan = plan_of(*texts, "ALTER TABLE held ADD b int;", kind=DRIZZLE)
         applied = run_plan(database, plan, observer=Meets(1, arrive), tell=tell)
         assert applied.retries == 1
-        reader.join(10)
+        reader.join(120)
         assert reader.answer == (4,)
 
 
@@ -153,7 +153,7 @@ def test_with_more_segments_than_sessions_we_stop_before_a_stranger_gets_between
             ConcurrentRunner, match="ahead of our next step; 0001_step is applied and recorded; of 0002"
         ):
             run_plan(database, plan, observer=Meets(1, arrive))
-        reader.join(10)
+        reader.join(120)
         assert reader.answer == (1,)
     run_plan(database, plan)
     assert rows(connection, "SELECT count(*), count(DISTINCT a) FROM t") == [(MOST_QUEUED + 1, MOST_QUEUED + 1)]

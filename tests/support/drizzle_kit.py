@@ -19,7 +19,7 @@ from pgrehearse.postgres.conninfo import Conninfo
 
 PEERS = Path(__file__).parents[2] / ".peers"
 VERSIONS = ("031", "10")
-TIMEOUT_S = 90
+TIMEOUT_S = 240
 
 CONFIG = """
 export default {
