@@ -67,7 +67,8 @@ def test_tables_with_identities_come_back_and_later_writes_stay(
     """)
     told = find_left_behind(connection, images, ())
     assert [line for line in told if "orders" in line] == [
-        "left behind: 1 rows of public.orders were deleted since and stay deleted (id=7)",
+        "left behind: 1 rows of public.orders are gone under their key since, deleted or given another, and stay so; "
+        "the image keeps the ones before (id=7)",
         "left behind: 1 rows of public.orders hold values written since, which stay; the ones before stand in "
         "pgrehearse_quarantine then (id=5)",
     ]

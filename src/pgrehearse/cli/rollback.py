@@ -193,7 +193,9 @@ def _put_back_told(table: "TableBack") -> str:
     if table.added_left:
         told.append(f"{table.added_left:,} of those left, which the application uses by now")
     if table.rows_deleted_since:
-        told.append(f"{table.rows_deleted_since:,} rows stay deleted, as the application wanted since")
+        told.append(
+            f"{table.rows_deleted_since:,} rows are gone under their key since, and stay so: the image has them"
+        )
     if table.rows_left:
         told.append(f"{table.rows_left:,} could not come back or are newer; they stand in {table.left_table}")
     return "; ".join(told)

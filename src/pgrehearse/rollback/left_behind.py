@@ -72,7 +72,8 @@ def _of_image(
         for condition, sentence in (
         (sql.SQL("NOT ({}) AND {}").format(present, there),
          "that it deleted have a newer row under their key, and stand in pgrehearse_quarantine then"),
-        (sql.SQL("{} AND NOT {} AND NOT {}").format(present, there, moved), "were deleted since and stay deleted"),
+        (sql.SQL("{} AND NOT {} AND NOT {}").format(present, there, moved),
+         "are gone under their key since, deleted or given another, and stay so; the image keeps the ones before"),
         (sql.SQL("{} AND NOT {} AND {}").format(present, there, moved),
          "are gone from their partition and may have moved to another, which holds a row of their number; the ones "
          "before stand in pgrehearse_quarantine then"),

@@ -41,7 +41,7 @@ class TableBack:
     values_back: int  # rows in which overwritten or dropped values stand again
     added_removed: int  # rows that the migration had added
     added_left: int  # of these, rows that the application changed or refers to: they stay
-    rows_deleted_since: int  # that the application deleted after the migration: they stay deleted
+    rows_deleted_since: int  # that the application deleted after the migration, or gave another key: they stay so
     rows_left: int  # that could not come back, or whose newer value was kept
     left_table: str | None  # where these stand as they were before the migration, with the reason
 
