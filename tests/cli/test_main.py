@@ -1,7 +1,10 @@
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,6 +116,29 @@ def test_what_nobody_foresaw_is_one_line_and_never_a_yes(tmp_path: Path) -> None
     assert done.returncode == 3
     assert "RuntimeError: odd" in done.stderr
     assert not re.search("Traceback|c4nary", done.stderr)
+
+
+@pytest.mark.parametrize(("variable", "value", "coloured"), [("NO_COLOR", "1", False), ("TERM", "dumb", False),
+                                                            ("TERM", "xterm", True)])  # fmt: skip
+def test_a_terminal_without_colours_gets_none(tmp_path: Path, variable: str, value: str, coloured: bool) -> None:
+    (tmp_path / "a.sql").write_text("DROP TABLE t CASCADE;")
+    environment = {key: held for key, held in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run(
+            [*PROGRAM, "lint", "a.sql"], cwd=tmp_path, env=environment | {"TERM": "xterm", variable: value},
+            stdout=theirs, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # EIO: all was read, and nobody holds the other end
+        while more := os.read(ours, 4096):
+            shown += more
+    os.close(ours)
+    assert done.returncode == 1
+    assert b"drop-table" in shown
+    assert (b"\x1b" in shown) is coloured
 
 
 def test_report_without_any_receipt_says_how_to_make_one(tmp_path: Path) -> None:

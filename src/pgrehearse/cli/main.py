@@ -106,7 +106,7 @@ def run_command(arguments: Sequence[str]) -> int:
     code: object
     _print_anything(machine_reads=_asks_json(arguments) or not {"sarif", "--format=sarif"}.isdisjoint(arguments))
     try:
-        code = cli.main(args=list(arguments), prog_name="pgrehearse", standalone_mode=False)
+        code = cli.main(args=list(arguments), prog_name="pgrehearse", standalone_mode=False, color=_colour())
         sys.stdout.flush()
     except PgRehearseError as error:
         code = _tell(error, as_json=_asks_json(arguments))
@@ -131,6 +131,11 @@ def run_command(arguments: Sequence[str]) -> int:
             raise
         code = _tell(_unforeseen(error), as_json=_asks_json(arguments))
     return code if isinstance(code, int) else 0
+
+
+def _colour() -> bool | None:
+    """None: colours where a terminal shows them.  rich heeds these variables by itself, click does not."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def _print_anything(*, machine_reads: bool) -> None:
