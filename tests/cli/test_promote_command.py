@@ -313,8 +313,9 @@ def test_migrations_may_log_in_with_a_url_of_their_own(shop: Shop) -> None:
             refused = shop.pgrehearse("status", "prd", "--gate")
             assert refused.returncode == 2, refused.stdout
             assert "which is not the database of" in refused.stderr
-        done = shop.pgrehearse("promote")
+        done = shop.pgrehearse("promote", "--to", "prd")
         assert done.returncode == 0, done.stderr
+        assert re.search(r"^To take it back: pgrehearse rollback \S+ --to prd$", done.stdout, re.MULTILINE)
     with connect(shop.production, verb="test") as session:
         owner = "SELECT pg_get_userbyid(relowner)::text FROM pg_class WHERE relname = 'users_email'"
         assert fetch_value(session, owner) == role

@@ -1,6 +1,7 @@
 """``pgrehearse promote`` and ``pgrehearse resume``: what was rehearsed, and nothing else, to production."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pgrehearse.release.promotion import Promotion
 
 SQL_WIDTH = 70
+SHOWN_STATEMENTS = 40  # the JSON answer has all
+SHOWN_IMAGES = 10
 Command = Callable[..., Any]
 
 
@@ -133,7 +136,7 @@ def _promote(config_file: str | None, options: "PromoteOptions", *, resume: bool
     if as_json:
         print(json.dumps(promotion.as_json(), ensure_ascii=False, indent=2))
     else:
-        show_promotion(promotion)
+        show_promotion(promotion, take_back=_take_back(config_file, options, promotion))
     return 0
 
 
@@ -141,7 +144,17 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def show_promotion(promotion: "Promotion") -> None:
+def _take_back(config_file: str | None, options: "PromoteOptions", promotion: "Promotion") -> str:
+    """The command that takes it back, for the same configuration and database; a URL may hold a password."""
+    words = ["pgrehearse", *(["--config", config_file] if config_file is not None else []), "rollback", promotion.id]
+    if options.to is not None:
+        words += ["--to", "URL" if "=" in options.to or "://" in options.to else options.to]
+    if options.folder is not None:
+        words += ["--migrations", str(options.folder)]
+    return shlex.join(words)
+
+
+def show_promotion(promotion: "Promotion", *, take_back: str) -> None:
     """Predicted and actual side by side, and where production stands now."""
     from rich.table import Table
     from rich.text import Text
@@ -153,7 +166,7 @@ def show_promotion(promotion: "Promotion") -> None:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("statement", "rows", "ms rehearsed", "ms now", "strongest lock"):
             table.add_column(heading, justify="right" if "ms" in heading or heading == "rows" else "left")
-        for each in promotion.statements:
+        for each in promotion.statements[:SHOWN_STATEMENTS]:
             table.add_row(
                 Text(f"{each.file}:{each.line}  {' '.join(each.sql.split())[:SQL_WIDTH]}"),
                 "" if each.rows[1] is None else f"{each.rows[1]:,}",
@@ -162,11 +175,16 @@ def show_promotion(promotion: "Promotion") -> None:
                 ", ".join(sorted(set(each.locks[1].values()))) or "–",
             )
         console.print(table)
+        if len(promotion.statements) > SHOWN_STATEMENTS:
+            left_out = len(promotion.statements) - SHOWN_STATEMENTS
+            console.print(Text(f"… and {left_out} more statements; all of them are in the JSON", style="dim"))
         console.print()
     for proof in promotion.proofs:
         console.print(Text(f"recoverable: {proof['summary']}"), soft_wrap=True)
-    for image in promotion.images:
+    for image in promotion.images[:SHOWN_IMAGES]:
         console.print(Text(f"recoverable: before-image of {image['relation']} ({image['rows']:,} rows)"))
+    if len(promotion.images) > SHOWN_IMAGES:
+        console.print(Text(f"recoverable: before-images of {len(promotion.images) - SHOWN_IMAGES} more tables"))
     for version in promotion.already_applied:
         console.print(Text(f"  already applied  {version}", style="dim"))
     for version in promotion.applied:
@@ -179,4 +197,4 @@ def show_promotion(promotion: "Promotion") -> None:
             style="bold green" if promotion.receipt is not None else "bold yellow",
         )
     )
-    console.print(Text(f"To take it back: pgrehearse rollback {promotion.id}", style="dim"))
+    console.print(Text(f"To take it back: {take_back}", style="dim"), soft_wrap=True)
