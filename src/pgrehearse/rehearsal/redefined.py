@@ -15,7 +15,7 @@ from pgrehearse.schema.schema_object import ObjectKind, SchemaObject
 
 BREAKS_APPLICATION = (HazardClass.BREAKS_RUNNING_APP,)
 GUARANTEES = frozenset({"drop-constraint", "drop-trigger", "disable-trigger", "alter-policy", "disable-row-security",
-                        "publication-loses-table"})  # fmt: skip
+                        "publication-sends-less"})  # fmt: skip
 OFF = ("disabled", "replica")  # a trigger that does not run for the application
 VIEWS = (ObjectKind.VIEW, ObjectKind.MATERIALIZED_VIEW)
 ROUTINES = (ObjectKind.FUNCTION, ObjectKind.PROCEDURE)
@@ -267,11 +267,11 @@ def _publications(found: Successors) -> Iterator[LostGuarantee]:
         for part in ("where", "columns"):
             if then.compared(part) != now.compared(part) and part in now.attributes:
                 what = f"publication {now.name} sends not all of {now.relation} now: {part} {now.attributes[part]}"
-                yield _told(now, "publication-loses-table", what)
+                yield _told(now, "publication-sends-less", what)
     for then, now in found.pairs(ObjectKind.PUBLICATION):
         was, is_now = (set(each.attributes.get("publish", "").split(", ")) for each in (then, now))
         if missing := ", ".join(sorted(was - is_now)):
-            yield _told(None, "publication-loses-table", f"publication {now.name} sends no {missing} any more")
+            yield _told(None, "publication-sends-less", f"publication {now.name} sends no {missing} any more")
 
 
 def _default_privileges(found: Successors) -> Iterator[LostGuarantee]:
