@@ -263,7 +263,7 @@ def test_the_way_back_can_be_left_out_and_a_fault_in_it_costs_no_receipt(
     assert {"what": "the way back", "reason": "not asked for (--no-way-back)"} in left_out["not_measured"]
     assert "way_back_ms" not in left_out["timings"]
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise KeyError("oh")
 
     monkeypatch.setattr(way_back_module, "find_inverse", fail)
