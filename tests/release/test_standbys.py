@@ -15,6 +15,7 @@ from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migration import SourceKind
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
+from pgrehearse.postgres.conninfo import ON_A_SOCKET
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.release.promotion import PromotionRequest
 from pgrehearse.release.standbys import (
@@ -184,7 +185,7 @@ def test_publications_and_subscriptions_of_the_plans_tables_are_told(primary: Lo
     session.execute("CREATE PUBLICATION others FOR TABLE other")
     session.execute("SELECT pg_create_logical_replication_slot('sub', 'pgoutput')")
     session.execute("CREATE DATABASE subscriber")
-    address = primary.conninfo().text
+    address = primary.conninfo().replaced(**dict.fromkeys(ON_A_SOCKET)).text
     try:
         with connect(primary.conninfo("subscriber"), verb="test") as there:
             there.execute('CREATE TABLE "T 1" (id int); CREATE TABLE other (id int)')
