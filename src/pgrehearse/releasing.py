@@ -118,7 +118,7 @@ class Releasing:
                 receipt,
                 by=read_person(self.project.directory),
                 remark=remark,
-                accepted=[_accepted(text) for text in accept],
+                accepted=[Accepted.parse(text) for text in accept],
                 now=utc_now(),
             )
 
@@ -371,12 +371,3 @@ def _told_apart(status: Status, under_way: UnderWay | None) -> Status:
 def pending_of(sources: Sequence[Source], session: Connection) -> Plan:
     """What this database has not applied of all of them, in their order."""
     return Plan.of(migration for source in sources for migration in read_status(session, source).pending.migrations)
-
-
-def _accepted(text: str) -> Accepted:
-    finding, equals, reason = text.partition("=")
-    if not equals or not finding.strip():
-        raise ConfigurationError(
-            f"--accept {text!r}: expected FINDING=REASON", remedy="Write --accept 'drop-column:public.users=agreed'."
-        )
-    return Accepted(finding=finding.strip(), reason=reason.strip())

@@ -38,6 +38,13 @@ def test_help_needs_neither_a_database_driver_nor_the_ledgers_library() -> None:
     assert done.stderr.strip() == "set()"
 
 
+def test_an_interrupt_while_the_program_is_loaded_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([*PROGRAM, "--version"], capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_what_it_does(name: str) -> None:
     result = CliRunner().invoke(cli, [name, "--help"])

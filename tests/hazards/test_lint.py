@@ -219,9 +219,9 @@ def test_postgresqls_own_functions_are_no_secret() -> None:
 def test_psql_commands_are_passed_over_and_said() -> None:
     result = lint("\\set ON_ERROR_STOP on\n\\i other.sql\nDROP TABLE t;\n\\echo 'done; really'\n")
     assert [(each.line, each.reason) for each in result.not_visible] == [
-        (1, "\\set is a command of psql, not SQL"),
-        (2, "\\i is a command of psql, not SQL"),
-        (4, "\\echo is a command of psql, not SQL"),
+        (1, "\\set is a command of psql, not SQL, and run refuses it"),
+        (2, "\\i is a command of psql, not SQL, and run refuses it"),
+        (4, "\\echo is a command of psql, not SQL, and run refuses it"),
     ]
     assert [(finding.hazard, finding.line) for finding in result.findings if finding.level is Level.ERROR] == [
         ("drop-table", 3)

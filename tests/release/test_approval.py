@@ -1,5 +1,6 @@
 """Approvals: who may say yes to what, and what is left of it."""
 
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -171,3 +172,11 @@ def test_of_many_findings_to_accept_the_first_are_told_with_how_many_there_are()
     assert "and 10 more: `pgrehearse status --json` has them" in text
     assert text.count("--accept '") == 5
     assert "and so on for 25 more" in text
+
+
+def test_an_odd_name_is_accepted_by_the_command_that_is_told() -> None:
+    name = """drop-column:public."it's a=b\""""
+    reason = judge_verdict(receipt("loss", findings=[finding("drop-column", name.partition(":")[2])]).document, [])[0]
+    words = shlex.split(reason.remedy.partition("pgrehearse ")[2])
+    assert words[2:] == ["--accept", f"{name}=REASON"]
+    assert Accepted.parse(words[3].replace("REASON", "1 = 1")) == Accepted(finding=name, reason="1 = 1")

@@ -123,7 +123,8 @@ def _blank_psql(content: bytes, passed_over: list[tuple[int, str]]) -> bytes:
         if command == b"set" and rest:
             variables[rest[0]] = _value(rest[1]) if len(rest) > 1 else b""
         line = content.count(b"\n", 0, match.start()) + 1
-        passed_over.append((line, f"\\{command.decode(errors='replace')} is a command of psql, not SQL"))
+        name = command.decode(errors="replace")
+        passed_over.append((line, f"\\{name} is a command of psql, not SQL, and run refuses it"))
         return _blank(match[0])
 
     content = _PSQL_LINE.sub(pass_over, content)

@@ -1,11 +1,12 @@
 """Approval: a named person's yes to one receipt digest, kept in the release ledger."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pgrehearse.errors import ApprovalRefused
+from pgrehearse.errors import ApprovalRefused, ConfigurationError
 from pgrehearse.ledger import Entry, ReleaseLedger
 from pgrehearse.rehearsal.person import Person
 from pgrehearse.rehearsal.receipt import Receipt
@@ -15,6 +16,8 @@ from pgrehearse.release.promotion import BEGUN
 
 APPROVED = "approval"
 WITHDRAWN = "approval-withdrawn"
+# The first = outside a quoted name: a table may be called "a=b".
+_FINDING_AND_REASON = re.compile(r"""(?P<finding>(?:"(?:[^"]|"")*"|[^"=])*)=(?P<reason>.*)""", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,17 @@ class Accepted:
 
     finding: str  # see `pgrehearse.release.gate.finding_name`
     reason: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Accepted":
+        """Of ``FINDING=REASON``, as the command line has it; raises `ConfigurationError`."""
+        found = _FINDING_AND_REASON.fullmatch(text)
+        if found is None or not found["finding"].strip():
+            raise ConfigurationError(
+                f"--accept {text!r}: expected FINDING=REASON",
+                remedy="Write --accept 'drop-column:public.users=agreed'.",
+            )
+        return cls(finding=found["finding"].strip(), reason=found["reason"].strip())
 
     def as_json(self) -> dict[str, str]:
         return {"finding": self.finding, "reason": self.reason}

@@ -142,7 +142,7 @@ def judge_verdict(document: Mapping[str, Any], accepted: Sequence[str]) -> list[
             message=f"the rehearsal's verdict is {verdict}, and {len(missing)} of its findings nobody has accepted",
             remedy="Rehearse a safer migration, or accept each by name with a reason: "
             f"pgrehearse approve {digest} "
-            + " ".join(f"--accept '{name}=REASON'" for name in missing[:SHOWN_NAMES])
+            + " ".join(f"--accept {_in_quotes(f'{name}=REASON')}" for name in missing[:SHOWN_NAMES])
             + (f" … and so on for {len(missing) - SHOWN_NAMES} more" if len(missing) > SHOWN_NAMES else ""),
             details=tuple(missing),
         )
@@ -161,3 +161,8 @@ def judge_grade(document: Mapping[str, Any]) -> list[Reason]:
             details=tuple(document["grade"]["why_not"]),
         )
     ]
+
+
+def _in_quotes(argument: str) -> str:
+    """As a shell reads it; in quotes always, since a reason has spaces."""
+    return "'" + argument.replace("'", "'\\''") + "'"
