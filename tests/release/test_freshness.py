@@ -27,10 +27,11 @@ def size(rows: int | None, writes: int = 500, *, is_analysed: bool = True) -> Ta
 def judge(connection: Connection) -> Any:
     identity = read_identity(connection)
 
-    def judge(then: TableSize, now: TableSize) -> tuple[list[str], list[str]]:
+    def judge(then: TableSize, now: TableSize, *, counted: int | None = None) -> tuple[list[str], list[str]]:
         document = {
             "source": {"taken_at": NOW.isoformat()},
             "receipt": {"settings": {}, "table_sizes": {TABLE: then.as_json()}},
+            "tables": [] if counted is None else [{"name": TABLE, "rows_before": counted}],
         }
         production = ProductionNow(identity=identity, lsn=None, at=NOW, settings={}, sizes={TABLE: now})
         reasons, told = judge_freshness(document, production, Bounds(spared_rows=100), [TABLE])
@@ -48,6 +49,9 @@ def test_rows_that_only_the_statistics_have_lost_are_no_change(judge: Any) -> No
         assert len(told) == 1
         assert "rows not known" in told[0]
     assert judge(size(500), size(500)) == ([], [])
+    assert judge(size(None), size(500), counted=500) == ([], [])
+    refused, _ = judge(size(None), size(1000), counted=500)
+    assert "+500 rows" in refused[0]
     refused, _ = judge(size(500), size(0, writes=3))  # ANALYZE has counted them
     assert "-500 rows" in refused[0]
     assert "writes not known" in refused[0]

@@ -99,7 +99,7 @@ def test_what_two_transactions_destroy_needs_a_backup(
         assert "backup.policy" in refused.value.remedy
         assert everything(connection) == before
         assert rows(connection, "SELECT to_regnamespace('pgrehearse_quarantine')") == [(None,)]
-        dump = Proof(way=DUMP, summary="a dump", facts={})
+        dump = Proof(way=DUMP, summary="a dump", facts={"directory": str(tmp_path)})
         told: list[str] = []
         done = run_promotion(request_for(database, receipt, source), releases, secure=lambda: (dump,), told=told)
     assert [image["relation"] for image in done.images] == ["public.renamed"]

@@ -7,7 +7,10 @@ within the migration; the oracle is `tests.support.release_world` and `tests.sup
 import os
 import re
 import signal
-from collections.abc import Callable, Mapping
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -105,6 +108,7 @@ class Promotions(RuleBasedStateMachine):
     def begin(self, approved: bool) -> None:
         self.world.begin()
         self.number = self.step = 0
+        self.happened = [f"begin({approved})"]
         self.expired = False
         self.edited: str | None = None
         self.as_at_first = True  # since the beginning: then the first example's receipt fits
@@ -127,8 +131,21 @@ class Promotions(RuleBasedStateMachine):
     def happens(self, distance: int, data: st.DataObject) -> None:
         name = STORY[(self.step + distance) % len(STORY)]
         self.step += 1
-        getattr(self, name)(*data.draw(EVENTS[name], label=name))
-        self.seen = self.world.look()
+        arguments = data.draw(EVENTS[name], label=name)
+        self.happened.append(f"{name}{arguments}")
+        with self.printed_as_it_was():
+            getattr(self, name)(*arguments)
+            self.seen = self.world.look()
+
+    @contextmanager
+    def printed_as_it_was(self) -> Iterator[None]:
+        """What failed at one moment of two processes may hold when hypothesis runs it again, and is lost then."""
+        try:
+            yield
+        except Exception:
+            print(*self.happened, sep="\n")
+            traceback.print_exc(file=sys.stdout)
+            raise
 
     # --- people ---------------------------------------------------------------------------------------------
 
@@ -308,6 +325,10 @@ class Promotions(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_doubled_or_skipped(self) -> None:
+        with self.printed_as_it_was():
+            self.require_nothing_doubled_or_skipped()
+
+    def require_nothing_doubled_or_skipped(self) -> None:
         recorded, effects, story = self.seen.recorded, self.seen.effects, self.story()
         assert list(recorded) == sorted(MIGRATIONS)[: len(recorded)], "a migration was skipped"
         assert story.at_least() <= set(recorded) <= story.at_most(), "the release ledger contradicts the database"
@@ -324,7 +345,8 @@ class Promotions(RuleBasedStateMachine):
     @invariant()
     def everything_applied_was_approved_and_recoverable(self) -> None:
         receipts = {rehearsal.digest: rehearsal.document for rehearsal in self.rehearsals}
-        require_approved_and_recoverable(self.world.entries(), receipts, REHEARSER)
+        with self.printed_as_it_was():
+            require_approved_and_recoverable(self.world.entries(), receipts, REHEARSER)
 
     def watching(self, work: Callable[[], Outcome]) -> Outcome:
         """Do it; whatever text is gone then was to go, and a report names it."""

@@ -1,7 +1,7 @@
 """Whether a receipt still speaks of this database: identity, settings, age, and how far the data has moved."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -157,8 +157,11 @@ def _compare_sizes(
 ) -> tuple[list[str], list[str]]:
     refused, told = [], []
     then = {name: TableSize.from_json(size) for name, size in document["receipt"]["table_sizes"].items()}
+    counted = {table["name"]: table["rows_before"] for table in document["tables"]}
     for name in sorted(set(touched) & set(then) & set(now.sizes)):
         old, new = then[name], now.sizes[name]
+        if old.rows is None:  # the server had no estimate, and the rehearsal has counted
+            old = replace(old, rows=counted.get(name))
         rows, size, writes = _rows_between(old, new), new.size_bytes - old.size_bytes, new.writes - old.writes
         shown = "rows not known (never analysed, statistics lost)" if rows is None else f"{rows:+,} rows by estimate"
         since = f"{writes:,} writes" if writes >= 0 else "writes not known (statistics reset)"
