@@ -6,8 +6,9 @@ import pytest
 
 from pgrehearse.errors import SchemaUnreadable, ServerUnreachable
 from pgrehearse.hazards.against import open_model, read_catalog
+from pgrehearse.hazards.constraint import ConstraintKind
 from pgrehearse.hazards.data_questions import MOST_TIMEOUTS, Conversion, DataQuestions
-from pgrehearse.hazards.model import ConstraintKind, Model, RelationKind, Volatility
+from pgrehearse.hazards.model import Model, RelationKind, Volatility
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo

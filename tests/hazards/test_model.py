@@ -9,7 +9,8 @@ from pglast.parser import parse_sql_json
 from pgrehearse.hazards.against import read_catalog
 from pgrehearse.hazards.changes import apply_statement
 from pgrehearse.hazards.columns import Change, change_of, parse_type
-from pgrehearse.hazards.model import ConstraintKind, Model
+from pgrehearse.hazards.constraint import ConstraintKind
+from pgrehearse.hazards.model import Model
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.postgres.connect import Connection

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from pgrehearse.hazards.columns import type_of
-from pgrehearse.hazards.model import Column, ConstraintKind, Relation, RelationKind
+from pgrehearse.hazards.constraint import ConstraintKind
+from pgrehearse.hazards.model import Column, Relation, RelationKind
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.hazards.table_parts import add_column, add_constraint, calls_of, constraint_of

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from pgrehearse.hazards.model import Constraint, ConstraintKind, Relation, RelationKind
+from pgrehearse.hazards.constraint import Constraint, ConstraintKind
+from pgrehearse.hazards.model import Relation, RelationKind
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.hazards.tree import Node, options, relation_of

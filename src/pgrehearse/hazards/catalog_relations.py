@@ -4,18 +4,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pgrehearse.hazards.constraint import Constraint, ConstraintKind
 from pgrehearse.hazards.expressions import check_expression, parse_expressions
-from pgrehearse.hazards.model import (
-    Column,
-    ColumnType,
-    Constraint,
-    ConstraintKind,
-    Index,
-    Model,
-    Relation,
-    RelationKind,
-    Trigger,
-)
+from pgrehearse.hazards.model import Column, ColumnType, Index, Model, Relation, RelationKind, Trigger
 from pgrehearse.hazards.sql_names import RelationName
 
 Rows = list[tuple[Any, ...]]

@@ -6,16 +6,8 @@ from collections.abc import Callable, Iterable
 from pgrehearse.hazards.alter_table_changes import alter_table
 from pgrehearse.hazards.cascade import FUNCTIONS, dropped_with, object_name
 from pgrehearse.hazards.columns import argument_type
-from pgrehearse.hazards.model import (
-    ConstraintKind,
-    Function,
-    Index,
-    Model,
-    Relation,
-    RelationKind,
-    Trigger,
-    Volatility,
-)
+from pgrehearse.hazards.constraint import ConstraintKind
+from pgrehearse.hazards.model import Function, Index, Model, Relation, RelationKind, Trigger, Volatility
 from pgrehearse.hazards.renames import rename, set_schema
 from pgrehearse.hazards.session_changes import prepare, set_constraints, set_to, set_variable
 from pgrehearse.hazards.situation import Situation, situation_name

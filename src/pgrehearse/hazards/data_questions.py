@@ -16,7 +16,7 @@ from pglast.parser import ParseError, parse_sql_json
 from pglast.stream import RawStream
 from psycopg import sql
 
-from pgrehearse.hazards.model import Constraint
+from pgrehearse.hazards.constraint import Constraint
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.postgres.connect import Connection
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from pgrehearse.hazards.constraint import Constraint, ConstraintKind
 from pgrehearse.hazards.sql_names import RelationName
 
 if TYPE_CHECKING:  # a lint without a database has no driver to load
@@ -26,17 +27,6 @@ class RelationKind(Enum):
     SEQUENCE = "S"
     FOREIGN = "f"
     COMPOSITE = "c"
-
-
-class ConstraintKind(Enum):
-    """`pg_constraint.contype`."""
-
-    CHECK = "c"
-    FOREIGN = "f"
-    PRIMARY = "p"
-    UNIQUE = "u"
-    EXCLUSION = "x"
-    NOT_NULL = "n"
 
 
 class Volatility(Enum):
@@ -70,26 +60,6 @@ class Column:
     default_calls: frozenset[RelationName] = frozenset()  # functions (and, for nextval, sequences) of its default
     collation: str | None = None  # None: the type's own, or not known
     made_in: int | None = None  # the file that added it; None: it was there before
-
-
-@dataclass(slots=True, kw_only=True)
-class Constraint:
-    name: str
-    kind: ConstraintKind
-    columns: tuple[str, ...] = ()  # CHECK: those that its expression names
-    validated: bool = True
-    enforced: bool = True
-    proves_not_null: frozenset[str] = frozenset()  # CHECK: the columns of which it says IS NOT NULL
-    referenced: RelationName | None = None  # FOREIGN
-    referenced_columns: tuple[str, ...] = ()  # empty: the primary key
-    on_delete: str = "a"  # pg_constraint.confdeltype: a, r, c (cascade), n (set null), d (set default)
-    on_update: str = "a"
-    deferrable: bool = False
-    initially_deferred: bool = False
-    index: str | None = None  # PRIMARY, UNIQUE, EXCLUSION: its index's name
-    definition: str | None = None  # pg_get_constraintdef, or as the file wrote it
-    inherited: bool = False  # a partition's part of its parent's constraint
-    made_in: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -14,11 +14,12 @@ from pglast.enums import AlterTableType, ConstrType, ObjectType
 from pglast.stream import RawStream
 
 from pgrehearse.hazards.catalogue import CATALOGUE
+from pgrehearse.hazards.constraint import Constraint, ConstraintKind
 from pgrehearse.hazards.data_questions import Conversion, DataQuestions
 from pgrehearse.hazards.expressions import check_expression
 from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
-from pgrehearse.hazards.model import Constraint, ConstraintKind, Relation, RelationKind
+from pgrehearse.hazards.model import Relation, RelationKind
 from pgrehearse.hazards.predict.constraints import partition_columns
 from pgrehearse.hazards.refused_by_server import refused_by_server
 from pgrehearse.hazards.situation import Situation

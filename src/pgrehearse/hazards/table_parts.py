@@ -1,8 +1,9 @@
 """Columns and constraints of a definition, as the model keeps them."""
 
 from pgrehearse.hazards.columns import SERIALS, type_of
+from pgrehearse.hazards.constraint import Constraint, ConstraintKind
 from pgrehearse.hazards.expressions import not_null_columns
-from pgrehearse.hazards.model import Column, ColumnType, Constraint, ConstraintKind, Index, Relation, RelationKind
+from pgrehearse.hazards.model import Column, ColumnType, Index, Relation, RelationKind
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived
 from pgrehearse.hazards.tree import Node, columns_in, constant_of, functions_in, relation_of, strings, walk

@@ -1,7 +1,8 @@
 """What statements about enums, domains and composite types do to the model."""
 
 from pgrehearse.hazards.columns import type_of
-from pgrehearse.hazards.model import Constraint, ConstraintKind, UserType
+from pgrehearse.hazards.constraint import Constraint, ConstraintKind
+from pgrehearse.hazards.model import UserType
 from pgrehearse.hazards.situation import Situation, situation_name
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.hazards.tree import Node, name_of, relation_of, strings

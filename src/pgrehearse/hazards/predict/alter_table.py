@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from pgrehearse.hazards.alter_table_locks import command_lock
+from pgrehearse.hazards.constraint import Constraint, ConstraintKind
 from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
-from pgrehearse.hazards.model import Constraint, ConstraintKind, Relation
+from pgrehearse.hazards.model import Relation
 from pgrehearse.hazards.predict.adding_columns import add_column, no_grant, sequences_of
 from pgrehearse.hazards.predict.column_types import change_type
 from pgrehearse.hazards.predict.composite_types import alter_composite

@@ -4,9 +4,10 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 
 from pgrehearse.hazards.columns import Change, change_of, may_lose_values, type_of
+from pgrehearse.hazards.constraint import ConstraintKind
 from pgrehearse.hazards.finding import HazardClass
 from pgrehearse.hazards.hit import Hit
-from pgrehearse.hazards.model import Column, ColumnType, ConstraintKind, Relation
+from pgrehearse.hazards.model import Column, ColumnType, Relation
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived, quoted
 from pgrehearse.hazards.tree import Node, strings

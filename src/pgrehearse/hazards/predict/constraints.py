@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Iterator, Sequence
 
+from pgrehearse.hazards.constraint import Constraint, ConstraintKind
 from pgrehearse.hazards.expressions import not_null_columns
 from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
-from pgrehearse.hazards.model import Constraint, ConstraintKind, Relation, RelationKind
+from pgrehearse.hazards.model import Relation, RelationKind
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived, quoted
 from pgrehearse.hazards.tree import Node, relation_of, strings

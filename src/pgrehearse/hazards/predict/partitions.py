@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 
 from pgrehearse.errors import UnreadableSql
+from pgrehearse.hazards.constraint import ConstraintKind
 from pgrehearse.hazards.hit import Hit
-from pgrehearse.hazards.model import ConstraintKind, Relation
+from pgrehearse.hazards.model import Relation
 from pgrehearse.hazards.parsed import parse_text
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, derived, quoted

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from pgrehearse.hazards.constraint import ConstraintKind
 from pgrehearse.hazards.hit import Hit
-from pgrehearse.hazards.model import ConstraintKind, Relation, RelationKind
+from pgrehearse.hazards.model import Relation, RelationKind
 from pgrehearse.hazards.predict.constraints import partition_columns
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, quoted
