@@ -286,7 +286,7 @@ class Releasing:
     ) -> Gate:
         """Whether it would still be open as regards people, time and the release ledger; see `examine_again`.
 
-        Without a ``session`` of production's the approvals alone are asked, in two queries of the release ledger.
+        Without a ``session`` of production's the approvals alone are asked, of the release ledger.
         """
         chain = Gate() if session is None else judge_chain(releases, session)
         if not chain.is_open:

@@ -2,18 +2,25 @@
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.support.applying import plan_of
 from tests.support.dumps import dump_text
 from tests.support.promoting import rehearse_folder, request_for, run_promotion
 from tests.support.shop_project import Shop, make_shop
 
 from pgrehearse import releasing as releasing_module
-from pgrehearse.errors import GateClosed
+from pgrehearse.errors import ConnectionLost, GateClosed
 from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.migrations.apply import apply
+from pgrehearse.migrations.migration import Plan
+from pgrehearse.migrations.segments import Part, PendingFile, Segment, SegmentKind
+from pgrehearse.migrations.statements import split_file
 from pgrehearse.postgres.connect import Connection, connect, fetch_clock
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
@@ -24,8 +31,11 @@ from pgrehearse.rehearsal.receipt import find_receipt
 from pgrehearse.release import apply_watched as apply_module
 from pgrehearse.release import promote as promote_module
 from pgrehearse.release import safeguards
+from pgrehearse.release.gate import Gate, Reason, ReasonKind
 from pgrehearse.release.history import tell_promotions
 from pgrehearse.release.recoverability import Proof
+from pgrehearse.release.standing import Standing
+from pgrehearse.release.still_open import StillOpen
 from pgrehearse.releasing import Releasing
 from pgrehearse.rollback.image import find_images
 
@@ -165,3 +175,77 @@ def test_a_plan_that_another_ledgers_promotion_applied_meanwhile_is_not_called_p
     with connect(database, verb="test") as session:
         assert session.execute("SELECT id FROM t").fetchall() == [(2,)]
         assert [find_images(session, id=each) != () for each in begun] == [False, True]
+
+
+def withdrawn() -> Gate:
+    return Gate.of([Reason(kind=ReasonKind.APPROVAL, message="approved by 0 of 1 people", remedy="pgrehearse approve")])
+
+
+def test_a_file_that_begins_outside_a_transaction_is_not_half_way_where_it_was_stopped(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path
+) -> None:
+    connection.execute("CREATE TABLE t (id int)")
+    texts = ("CREATE TABLE u (id int);", "CREATE INDEX CONCURRENTLY t_id ON t (id);")
+    receipt, source = rehearse_folder(tmp_path, database, uat, *texts)
+    request = request_for(database, receipt, source)
+    answers = [Gate(), withdrawn()]
+    with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
+        told: list[str] = []
+        with pytest.raises(GateClosed, match="what is applied stays, and nothing more is begun"):
+            run_promotion(request, releases, approved=lambda: answers.pop(0), told=told)
+        assert told[-1] == "applied and kept: 0001_step"  # and nothing is half-way, which would be finished unasked
+        with pytest.raises(GateClosed):
+            run_promotion(request, releases, rest=withdrawn)
+        assert connection.execute("SELECT to_regclass('t_id')").fetchone() == (None,)
+        assert run_promotion(request, releases).applied == ("0002_step",)
+
+
+def test_a_transaction_that_ends_one_file_and_begins_another_is_asked_about() -> None:
+    first, second = plan_of("CREATE INDEX CONCURRENTLY i ON t (id); SELECT 1;", "DELETE FROM t;").migrations
+    files = [
+        PendingFile(migration=each, statements=split_file(each.content, path=each.path, kind=each.kind))
+        for each in (first, second)
+    ]
+    joined = Segment(
+        kind=SegmentKind.TRANSACTION,
+        parts=(
+            Part(file=files[0], statements=files[0].statements[1:], statements_done=2),
+            Part(file=files[1], statements=files[1].statements, statements_done=1),
+        ),
+    )
+    run: Any = SimpleNamespace(around=SimpleNamespace(approved=withdrawn))
+    for half, refuses in (((), True), ((second.version,), False)):
+        still_open = StillOpen(run, Standing(applied=(), half=half), may_be_ours=False)
+        with pytest.raises(GateClosed) if refuses else nullcontext():
+            still_open.transaction_begun(run, joined)
+
+
+def test_a_commit_of_an_earlier_run_that_comes_late_is_gone_on_with(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)")
+    receipt, source = rehearse_folder(tmp_path, database, uat, "DELETE FROM t WHERE id = 1;")
+    request = request_for(database, receipt, source)
+
+    def lost(*_given: Any, **_more: Any) -> None:
+        raise ConnectionLost("the answer did not come")
+
+    def look(verb: str = "late") -> Connection:
+        return connect(database, verb=verb)
+
+    def late() -> None:
+        apply(
+            look, Plan.of(request.migrations), ledger=request.ledger,
+            mode=request.mode, limits=request.limits,
+        )  # fmt: skip
+
+    with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
+        with monkeypatch.context() as patched:
+            patched.setattr(apply_module, "apply", lost)
+            with pytest.raises(ConnectionLost):
+                run_promotion(request, releases)
+        behind_the_copies(monkeypatch, late)
+        assert run_promotion(request, releases).already_applied == ("0001_step",)
+        assert [entry.body["outcome"] for entry in releases.entries(kind="promotion-ended")] == ["promoted"]
+        (begun,) = releases.entries(kind="promotion-begun")
+    assert find_images(connection, id=begun.subject) != ()

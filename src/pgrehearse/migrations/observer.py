@@ -51,6 +51,10 @@ class Observer(Protocol):
         """
         ...
 
+    def outside_begun(self, migration: Migration, statement: Statement) -> None:
+        """A statement is about to run by itself, and nothing of it is recorded yet; once, whatever its attempts."""
+        ...
+
     def before(self, running: Running) -> None: ...
 
     def after(
@@ -74,6 +78,8 @@ class NoObserver:
     def under_lock(self, session: Connection, pending: Sequence[PendingFile]) -> None: ...
 
     def transaction_begun(self, session: Connection, segment: Segment) -> None: ...
+
+    def outside_begun(self, migration: Migration, statement: Statement) -> None: ...
 
     def before(self, running: Running) -> None: ...
 
@@ -101,6 +107,10 @@ class Observers:
     def transaction_begun(self, session: Connection, segment: Segment) -> None:
         for observer in self._observers:
             observer.transaction_begun(session, segment)
+
+    def outside_begun(self, migration: Migration, statement: Statement) -> None:
+        for observer in self._observers:
+            observer.outside_begun(migration, statement)
 
     def before(self, running: Running) -> None:
         for observer in self._observers:

@@ -74,6 +74,7 @@ def _run(runner: Runner, executor: Executor, part: Part) -> int:
     session = executor.session
     lifted = _lift_lock_timeout(runner, executor, part)
     facts = read_facts(session, statement)
+    runner.settings.observer.outside_begun(part.migration, statement)
     for attempt in count(1):
         # By the guard, not by the session that executes: that one may stand in a role that the file SET.
         runner.progress.write_started(runner.guard, part.migration, statement.index, facts)

@@ -108,8 +108,8 @@ def judge_anchors(session: Connection, releases: ReleaseLedger) -> Gate:
     told = []
     if others := [each for each in anchors if each not in ours]:
         told.append(
-            f"promoted by another release ledger, of which {releases.place} knows nothing: {len(others)}, the last "
-            f"{others[-1].told}"
+            f"begun by another release ledger, of which {releases.place} knows nothing: {len(others)}, the last "
+            f"{others[-1].told}; whether it was applied, the migration ledger says"
         )
     return Gate.of(reasons, told)
 

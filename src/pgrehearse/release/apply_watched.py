@@ -10,6 +10,7 @@ from pgrehearse.errors import (
     CommitOutcomeUnknown,
     GateClosed,
     ImagesNotKept,
+    LeaseLost,
     NotAsRehearsed,
     PgRehearseError,
 )
@@ -59,9 +60,9 @@ class _Commits(NoObserver):
 
 
 def apply_watched(
-    run: Run, images: Sequence[Image], standing: Standing
+    run: Run, images: Sequence[Image], standing: Standing, *, ours_too: bool
 ) -> tuple[Applied, tuple[StatementCompared, ...]]:
-    """``standing``: what was applied when the gate was asked."""
+    """``standing``: what was applied when the gate was asked; ``ours_too``: an earlier run had begun to apply."""
     request = run.request
 
     def look(verb: str = "watch") -> Connection:
@@ -91,7 +92,7 @@ def apply_watched(
                 seen=seen_tables(run.rehearsed),
             )
             observers = [RefreshImages(images), watch, tracer, SettleImages(images, last=last), unseen]
-        still_open = StillOpen(run, standing)
+        still_open = StillOpen(run, standing, may_be_ours=ours_too)
         observers = [still_open, *observers, _Commits(run)]
         may_use = run.rehearsed.may_draw_from if run.rehearsed is not None else (lambda _name, _owner: True)
         stays = TellsWhatStays(Observers(*observers), look, may_use=may_use, tell=run.tell)
@@ -151,5 +152,7 @@ def _after_failure(run: Run, error: PgRehearseError, *, none_is_ours: bool) -> N
             f"applied and kept: {', '.join(standing.applied) or 'nothing whole'}"
             + (f"; half-way: {', '.join(standing.half)}" if standing.half else "")
         )
+    except LeaseLost as lost:
+        run.say(f"the copies and the end of this promotion are left to the run that has the lease: {lost}")
     except (psycopg.Error, PgRehearseError) as problem:
         run.say(f"what is applied could not be looked up: {problem}")

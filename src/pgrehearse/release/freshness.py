@@ -163,7 +163,7 @@ def _compare_sizes(
         if old.rows is None:  # the server had no estimate, and the rehearsal has counted
             old = replace(old, rows=counted.get(name))
         rows, size, writes = _rows_between(old, new), new.size_bytes - old.size_bytes, new.writes - old.writes
-        shown = "rows not known (never analysed, statistics lost)" if rows is None else f"{rows:+,} rows by estimate"
+        shown = "rows not known (the server has no estimate)" if rows is None else f"{rows:+,} rows by estimate"
         since = f"{writes:,} writes" if writes >= 0 else "writes not known (statistics reset)"
         text = f"{name}: {shown}, {size:+,} bytes, {since}"
         if (
@@ -171,14 +171,21 @@ def _compare_sizes(
             or abs(size) > max(bounds.spared_bytes, bounds.max_change * old.size_bytes)
         ):  # fmt: skip
             refused.append(text)
+        elif rows is None and not size and not writes:
+            told.append(f"not compared with when the clone was taken: {text}")
         elif rows is None or rows or size or writes:
             told.append(f"changed since the clone was taken, within the bounds: {text}")
     return refused, told
 
 
 def _rows_between(old: TableSize, new: TableSize) -> int | None:
-    """None where one side has no estimate, or only what the statistics have counted since they were lost."""
-    if old.rows is None or new.rows is None or (new.writes < old.writes and not new.is_analysed):
+    """None where one side has no estimate, or only what the statistics have counted since they were lost.
+
+    Every row was once an insert, so fewer writes than rows tell that they were.
+    """
+    if old.rows is None or new.rows is None:
+        return None
+    if not new.is_analysed and new.writes < max(old.writes, old.rows):
         return None
     return new.rows - old.rows
 

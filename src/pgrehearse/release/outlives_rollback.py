@@ -159,6 +159,9 @@ class TellsWhatStays(Observer):
             self._tell(f"where the sequences stand could not be read, so a rollback will not tell which moved: {told}")
         self._inner.transaction_begun(session, segment)
 
+    def outside_begun(self, migration: Migration, statement: Statement) -> None:
+        self._inner.outside_begun(migration, statement)
+
     def before(self, running: Running) -> None:
         self._inner.before(running)
 

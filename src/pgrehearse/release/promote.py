@@ -163,7 +163,7 @@ def _promote(run: Run, lease: Lease, standing: Standing, *, raise_fence: bool) -
             run.tell(sentence)
         write_anchor(run.session, run.releases, run.steps.id)  # where it cannot, that is told at the end
         run.progress.step("applying")
-        applied, statements = apply_watched(run, images, standing)
+        applied, statements = apply_watched(run, images, standing, ours_too=ours_too)
     position = read_position(run.session)
     verified = Verified(differences=(), counts=())
     if run.rehearsed is not None:
@@ -268,7 +268,9 @@ def _pass_gate(run: Run) -> Mapping[str, Any]:
         run.tell(line)
     if not gate.is_open:
         run.steps.note(GATE, "closed", gate.as_json())
-        run.steps.end("refused", gate.as_json())
+        # An earlier run's COMMIT may have come since this one looked: then it is not refused, but to be gone on with.
+        if not (run.steps.was_begun(APPLY) and read_standing(run.session, run.request, run.tell).begun):
+            run.steps.end("refused", gate.as_json())
         raise GateClosed(gate.why_not)
     return gate.as_json()
 

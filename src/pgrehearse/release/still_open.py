@@ -7,9 +7,11 @@ ledger has applied a part stop a promotion where that is safe: before anything o
 
 from collections.abc import Sequence
 
-from pgrehearse.errors import GateClosed, PgRehearseError
+from pgrehearse.errors import GateClosed, LedgerDamaged, PgRehearseError
+from pgrehearse.migrations.migration import Migration
 from pgrehearse.migrations.observer import NoObserver, Running, StatementError
 from pgrehearse.migrations.segments import PendingFile, Segment
+from pgrehearse.migrations.statements import Statement
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
 from pgrehearse.release.promotion_run import Run
@@ -25,12 +27,14 @@ REST_REMEDY = (
 class StillOpen(NoObserver):
     """Raises `GateClosed` where the gate, asked now, would say no; a file that is half-way is finished all the same.
 
-    ``standing``: what was applied when the gate was asked.
+    ``standing``: what was applied when the gate was asked.  ``may_be_ours``: an earlier run of this very promotion
+    had begun to apply, so that what is applied since may be its COMMIT, which came late.
     """
 
-    def __init__(self, run: Run, standing: Standing) -> None:
+    def __init__(self, run: Run, standing: Standing, *, may_be_ours: bool) -> None:
         self._run = run
         self._standing = standing
+        self._may_be_ours = may_be_ours
         self._is_begun = standing.begun
         self._is_told = False
         self.met_another = False  # somebody else has applied a part of the plan, and this run nothing
@@ -40,7 +44,9 @@ class StillOpen(NoObserver):
         half = [file.migration.version for file in pending if file.statements_done]
         if not self._standing.begun:
             theirs = [each.version for each in self._run.request.migrations if each.version not in left]
-            if theirs or half:
+            if (theirs or half) and self._may_be_ours:
+                self._is_begun = True
+            elif theirs or half:
                 self._run.steps.require_lease()  # else it was this very promotion's, gone on with by another run
                 self.met_another = True
                 raise GateClosed(Gate.of([_applied_meanwhile([*theirs, *half])]).why_not)
@@ -48,13 +54,14 @@ class StillOpen(NoObserver):
             self._require(self._run.around.again(session))
 
     def transaction_begun(self, session: Connection, segment: Segment) -> None:
-        part = segment.parts[0]
-        if part.statements and part.statements[0].index == 0:
-            self._ask_people(part.migration.version)
+        begins = [part.migration.version for part in segment.parts if part.statements and not part.statements[0].index]
+        new = [version for version in begins if version not in self._standing.half]
+        if new:
+            self._ask_people(new[0])
 
-    def before(self, running: Running) -> None:
-        if not running.in_transaction and running.statement.index == 0:
-            self._ask_people(running.migration.version)
+    def outside_begun(self, migration: Migration, statement: Statement) -> None:
+        if statement.index == 0 and migration.version not in self._standing.half:
+            self._ask_people(migration.version)
 
     def after(
         self, running: Running, *, duration_ms: float, rows_affected: int | None, error: StatementError | None
@@ -66,10 +73,10 @@ class StillOpen(NoObserver):
 
     def _ask_people(self, version: str) -> None:
         """The approvals alone: a plan that is under way does not grow too old between two of its files."""
-        if version in self._standing.half:
-            return
         try:
             gate = self._run.around.approved()
+        except LedgerDamaged:  # it was reached, and no approval in it can be believed
+            raise
         except PgRehearseError as error:  # as with records: production is not left in the middle because of it
             if not self._is_told:
                 self._run.tell(f"whether the approvals still stand was not asked before {version}: {error}")
