@@ -497,3 +497,10 @@ UPDATE t SET a = '{d}' WHERE id = 2;
 -- migration
 ALTER TABLE t ALTER v TYPE text[] USING CASE WHEN v IS NOT NULL THEN ARRAY[v] END, ALTER n TYPE bigint[] USING CASE WHEN n IS NOT NULL THEN ARRAY[n] END, ALTER a TYPE text USING a[1], ALTER b TYPE numeric USING b[1];
 -- expect: t unchanged
+
+-- case: arrays become the text that they print as, and such a text arrays
+CREATE TABLE t (id integer PRIMARY KEY, a text[], v text, n integer[]);
+INSERT INTO t VALUES (1, '{a,b}', '{c,d}', '{1,2}'), (2, '{}', '{}', '{}'), (3, NULL, NULL, NULL), (4, '{x}', '{y}', '{3}');
+-- migration
+ALTER TABLE t ALTER a TYPE text, ALTER v TYPE text[] USING v::text[], ALTER n TYPE text;
+-- expect: t unchanged

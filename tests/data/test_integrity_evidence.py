@@ -66,7 +66,8 @@ BENIGN = (
     "SELECT o.user_id, sum(o.total) AS total FROM orders o GROUP BY o.user_id",
     "CREATE TABLE copied AS TABLE orders; DROP TABLE orders CASCADE; ALTER TABLE copied RENAME TO orders",
     "CREATE MATERIALIZED VIEW totals AS SELECT user_id, sum(total) AS total FROM orders GROUP BY 1",
-    "ALTER TABLE users RENAME COLUMN mail TO email; ALTER TABLE users RENAME TO people",
+    "ALTER TABLE users RENAME COLUMN mail TO email; ALTER TABLE users RENAME TO people; "
+    "CREATE VIEW users AS SELECT id, email AS mail FROM people",
 )  # fmt: skip
 
 

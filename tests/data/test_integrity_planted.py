@@ -265,6 +265,15 @@ PLANTED = (
         oracle="SELECT 2 * count(*) FROM calm WHERE id > 95",
     ),
     Planted(
+        name="a view that has a renamed table's name, and shows fewer rows",
+        given=SHOP + "; CREATE TABLE \"T 1\" (gone int, id int, \"The Note\" text);"
+        "INSERT INTO \"T 1\" SELECT 1, i, 'n' || i FROM generate_series(1, 9) i; ALTER TABLE \"T 1\" DROP gone",
+        migration=['ALTER TABLE "T 1" RENAME TO people', 'ALTER TABLE people RENAME "The Note" TO note',
+                   'CREATE VIEW "T 1" AS SELECT id, note AS "The Note" FROM people WHERE id <> 5'],
+        hazard="query-result-changes", relation='public."T 1"', weight=Weight.WARNING,
+        oracle='SELECT count(*) FROM (TABLE people EXCEPT ALL TABLE "T 1") d',
+    ),
+    Planted(
         name="a materialized view that cannot be read any more",
         given=SHOP + "; CREATE MATERIALIZED VIEW m AS SELECT * FROM child",
         migration=["REFRESH MATERIALIZED VIEW m WITH NO DATA"],

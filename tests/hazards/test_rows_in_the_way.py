@@ -18,6 +18,9 @@ CREATE TABLE users (id int PRIMARY KEY, email varchar(40), score amount, state m
 CREATE TABLE orders (id int PRIMARY KEY, buyer int REFERENCES users, seller int);
 ALTER TABLE orders ADD CONSTRAINT late FOREIGN KEY (seller) REFERENCES users NOT VALID;
 CREATE TRIGGER kept BEFORE TRUNCATE ON users EXECUTE FUNCTION suppress_redundant_updates_trigger();
+CREATE FUNCTION twice(v int) RETURNS int LANGUAGE sql AS 'SELECT 2 * v';
+CREATE FUNCTION twice(v text) RETURNS text LANGUAGE sql AS 'SELECT v || v';
+CREATE FUNCTION norm(v text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN lower(v); END';
 INSERT INTO users SELECT g, 'u' || g % 90, g - 1, 'new', 'n' FROM generate_series(1, 150) g;
 INSERT INTO orders VALUES (1, 1, 1), (2, 2, NULL);
 ANALYZE;
@@ -42,6 +45,7 @@ FAILING = (
     "ALTER TABLE users RENAME CONSTRAINT absent TO other",
     "ALTER TABLE users ADD UNIQUE (id, absent)",
     "CREATE INDEX ON users (lower(absent))",
+    "CREATE INDEX ON users (norm(email))",
     "CREATE INDEX ON users (id) WHERE absent",
     "CREATE STATISTICS s ON id, absent FROM users",
     "UPDATE users SET absent = 1",
@@ -78,6 +82,12 @@ PASSING = (
     "DROP TRIGGER IF EXISTS absent ON users",
     "DO $$ BEGIN EXECUTE (SELECT 'CREATE TABLE made_by_' || 'it (id int)'); END $$; INSERT INTO made_by_it VALUES (1)",
     "CREATE TABLE t (id int PRIMARY KEY, up int REFERENCES t)",
+    "DROP FUNCTION twice(int); DROP FUNCTION twice(text)",
+    "ALTER FUNCTION norm(text) IMMUTABLE; CREATE INDEX ON users (norm(email))",
+    "CREATE ROLE told_once; ALTER ROLE told_once RENAME TO told_twice; GRANT SELECT ON users TO told_twice",
+    """CREATE POLICY own ON users USING (true); ALTER POLICY own ON users RENAME TO old;
+       CREATE POLICY own ON users USING (true); DROP POLICY old ON users""",
+    "DELETE FROM orders WHERE orders IS NULL",
 )
 LOSING = (
     "UPDATE users SET nick = 'x' WHERE id = 1",

@@ -216,7 +216,18 @@ class TypePair:
         """
         if old.oid >= FIRST_USER_OID or new.oid >= FIRST_USER_OID or bool(old.element_oid) == bool(new.element_oid):
             return None
-        wrap = _template("CASE WHEN ({v}) IS DISTINCT FROM NULL THEN (ARRAY[{v}])::pg_catalog.text END")
+        scalar = new if old.element_oid else old
+        if scalar.oid in (JSON, JSONB):  # no element of an array became it, but perhaps the array
+            return None
+        wrapped = "(ARRAY[{v}])::pg_catalog.text"
+        if scalar.category == STRINGS:  # what a cast makes of an array, or an array of: the whole array
+            wrapped = (
+                "CASE WHEN pg_catalog.left(({v})::pg_catalog.text, 1) = '{{' AND"
+                " pg_catalog.right(({v})::pg_catalog.text, 1) = '}}' THEN ({v})::pg_catalog.text ELSE "
+                + wrapped
+                + " END"
+            )
+        wrap = _template("CASE WHEN ({v}) IS DISTINCT FROM NULL THEN " + wrapped + " END")
         before, after = (_to_text, wrap) if old.element_oid else (wrap, _to_text)
         return Reading(hashing=Hashing.TEXT, before=before, after=after, casts=False)
 

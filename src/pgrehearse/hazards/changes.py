@@ -227,6 +227,7 @@ def _drop(tree: Node, situation: Situation) -> None:
     if removed == "OBJECT_TABLE":
         situation.dropped.update(each for each in dropped.relations if not _is_new(situation, each))
     situation.dropped_functions.update(dropped.functions)
+    situation.dropped_overloads.update(each.name for each in dropped.functions)
     remove_relations(model, dropped.relations if cascade else dropped.relations[: dropped.named])
     for type_name in dropped.types:
         model.types.pop(type_name, None)

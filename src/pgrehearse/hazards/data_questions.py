@@ -95,6 +95,8 @@ class DataQuestions:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.search_path: Sequence[str] = ()  # where names without a schema lead; empty: as the session has it
+        self.made_functions: set[str] = set()  # that the files make or change, of whatever schema
+        self.operators_came = False  # operator classes, families or casts, by the files
         self._timeouts = 0
         self._reading: frozenset[str] | None = None
         self._may: dict[RelationName, bool] = {}
@@ -267,6 +269,8 @@ class DataQuestions:
 
     def lacks_operator_class(self, table: RelationName, column: str, method: str, named: str | None) -> bool | None:
         """Whether an index of this method finds no operator class: of that name, or by default for the column."""
+        if self.operators_came:
+            return None
         if named is not None:
             query = sql.SQL(NO_NAMED_OPERATOR_CLASS).format(method=sql.Literal(method), name=sql.Literal(named))
         else:
@@ -276,6 +280,8 @@ class DataQuestions:
 
     def marks(self, function: RelationName) -> Sequence[tuple[str, Sequence[str]]] | None:
         """Volatility (`pg_proc.provolatile`; of one in SQL, its body's) and argument types of every overload."""
+        if function.name in self.made_functions:
+            return None
         try:
             with self._connection.transaction(force_rollback=True):
                 found = self._connection.execute(MARKS, (function.name, function.namespace, function.namespace))
@@ -285,6 +291,8 @@ class DataQuestions:
 
     def cast_is_immutable(self, old: str, new: str) -> bool | None:
         """Whether a cast between these types, as SQL writes them, hangs on no setting of the session."""
+        if self.operators_came:
+            return None
         return self._ask(sql.SQL(IMMUTABLE_CAST).format(old=sql.Literal(old), new=sql.Literal(new)), [])
 
     def conversion(

@@ -43,6 +43,16 @@ def rename(tree: Node, situation: Situation) -> None:
                 model.functions[RelationName(old.namespace, new)] = overloads
         case "OBJECT_SCHEMA":
             _rename_namespace(situation, tree["subname"], new)
+        case "OBJECT_ROLE":
+            _rename_one(model.roles, tree["subname"], new)
+        case "OBJECT_POLICY":
+            _rename_one(situation.relation(relation_of(tree["relation"])).policy_names or set(), tree["subname"], new)
+
+
+def _rename_one(names: set[str], old: str, new: str) -> None:
+    if old in names:
+        names.discard(old)
+        names.add(new)
 
 
 def _retype(model: Model, old: RelationName, new: RelationName) -> None:

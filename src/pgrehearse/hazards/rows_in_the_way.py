@@ -82,6 +82,12 @@ def note_touched(text: str, situation: Situation, *, may_do_anything: bool) -> N
             _touch(situation, target)
         if isinstance(node, ast.DeleteStmt | ast.UpdateStmt | ast.TruncateStmt):  # rows of others may go with them
             model.touched |= {child.name for name in set(model.touched) for child, _ in model.referencing(name)}
+    elif isinstance(node, ast.CreateFunctionStmt):
+        model.data.made_functions.add(node.funcname[-1].sval)
+    elif isinstance(node, ast.AlterFunctionStmt):
+        model.data.made_functions.add(node.func.objname[-1].sval)
+    elif isinstance(node, ast.CreateOpClassStmt | ast.CreateOpFamilyStmt | ast.AlterOpFamilyStmt | ast.CreateCastStmt):
+        model.data.operators_came = True
     elif isinstance(node, ast.AlterTableStmt):
         if any(command.subtype not in _SHAPE_KEPT for command in node.cmds):
             _touch(situation, node.relation)

@@ -48,6 +48,7 @@ class Situation:
     copied: set[RelationName] = field(default_factory=set)  # all of its rows stand in another table, by this file
     dropped: set[RelationName] = field(default_factory=set)  # tables, by this file
     dropped_functions: set[RelationName] = field(default_factory=set)
+    dropped_overloads: set[str] = field(default_factory=set)  # names of functions that any file has dropped
     dropped_signatures: set[tuple[RelationName, tuple[str, ...]]] = field(default_factory=set)
     made_again: set[RelationName] = field(default_factory=set)  # functions that it dropped, with the same arguments
     dropped_indexes: list[tuple[RelationName, Index]] = field(default_factory=list)  # with their tables

@@ -63,7 +63,7 @@ def _rules(found: Successors) -> Iterator[LostGuarantee]:
     for rule in found.after.of_kind(ObjectKind.RULE):
         table, definition = tables.get(rule.relation or ""), _definition(rule)
         # With DO INSTEAD it is told by `protections`.
-        if table is not None and _came(found, rule) and not found.is_new(table) and "DO INSTEAD" not in definition:
+        if table is not None and found.came(rule) and not found.is_new(table) and "DO INSTEAD" not in definition:
             what = f"rule {rule.name} does more with what is written to {rule.relation}: {definition}"
             yield _told(rule, "rule-instead", what)
 
@@ -77,14 +77,9 @@ def _policies(found: Successors) -> Iterator[LostGuarantee]:
                 yield _told(now, "alter-policy", what)
     protected = {now.name for then, now in found.pairs(*TABLES) if _is_protected(then) and _is_protected(now)}
     for policy in found.after.of_kind(ObjectKind.POLICY):
-        if policy.relation in protected and _came(found, policy):
+        if policy.relation in protected and found.came(policy):
             shown = "rows that were seen are hidden" if "restrictive" in policy.attributes else "more rows are seen"
             yield _told(policy, "alter-policy", f"{policy.relation} has the new policy {policy.name}: {shown}")
-
-
-def _came(found: Successors, thing: SchemaObject) -> bool:
-    """Whether nothing of its name was there before: what was made again is compared instead."""
-    return found.is_new(thing) and not any(now is thing for _, now in found.pairs(thing.kind))
 
 
 def _is_protected(table: SchemaObject) -> bool:
@@ -112,7 +107,7 @@ def _views(found: Successors) -> Iterator[LostGuarantee]:
             yield _told(
                 now, "disable-row-security", f"{reads} its owner now: it shows what those keep back from others"
             )
-        if "check_option" in was and is_now.get("check_option") != was["check_option"]:
+        if "check_option" in was and is_now.get("check_option") not in (was["check_option"], "cascaded"):
             checks = f"check_option was {was['check_option']}, is {is_now.get('check_option', 'absent')}"
             yield _told(now, "drop-constraint", f"view {now.name} checks what is written through it less: {checks}")
 
@@ -173,12 +168,16 @@ def _tables(found: Successors) -> Iterator[LostGuarantee]:
         if above and is_now is None and "inherits" not in then.attributes:
             what = f"{now.name} inherits from {above} now: who reads that finds its rows too"
             yield _told(now, "query-result-changes", what)
+    with_default = {
+        each.attributes.get("inherits")
+        for each in found.after.of_kind(*TABLES)
+        if each.attributes.get("partition bound") == "DEFAULT"
+    }
     for table in found.before.of_kind(*TABLES):
         parent = found.relation_of(_under(table))
         if table.attributes.get("partition bound") != "DEFAULT" or parent is None or found.of(table) is not None:
             continue
-        siblings = [each for each in found.after.of_kind(*TABLES) if each.attributes.get("inherits") == parent.name]
-        if not any(each.attributes.get("partition bound") == "DEFAULT" for each in siblings):
+        if parent.name not in with_default:
             rows = "a row that no other takes cannot be written any more"
             yield _told(parent, "detach-partition", f"{parent.name} loses its default partition {table.name}: {rows}")
 

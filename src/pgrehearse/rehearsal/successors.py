@@ -18,6 +18,7 @@ class Successors:
         }
         self._by_key = {each.key: each for each in after.objects}
         self._known = {(each.kind, each.oid, each.number) for each in before.objects if each.oid is not None}
+        self._successors: dict[ObjectKind, set[int]] = {}  # identities of objects of `after`
         self._names = {each.name: self.of(each) for each in before.of_kind(*RELATIONS, ObjectKind.DOMAIN)}
 
     def of(self, found: SchemaObject) -> SchemaObject | None:
@@ -29,6 +30,12 @@ class Successors:
 
     def is_new(self, found: SchemaObject) -> bool:
         return (found.kind, found.oid, found.number) not in self._known
+
+    def came(self, found: SchemaObject) -> bool:
+        """Whether nothing of its name was there before: what was made again has a predecessor."""
+        if found.kind not in self._successors:
+            self._successors[found.kind] = {id(now) for _, now in self.pairs(found.kind)}
+        return self.is_new(found) and id(found) not in self._successors[found.kind]
 
     def pairs(self, *kinds: ObjectKind) -> Iterator[tuple[SchemaObject, SchemaObject]]:
         for then in self.before.of_kind(*kinds):

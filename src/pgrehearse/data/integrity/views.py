@@ -30,6 +30,7 @@ class _View:
     materialized: bool
     query: str
     columns: tuple[str, ...]
+    was_table: bool = False  # its query reads what became of a table whose name a view has now
 
     @property
     def kind(self) -> str:
@@ -41,15 +42,19 @@ def check_views(
 ) -> tuple[IntegrityCheck | None, tuple[BrokenPromise, ...], tuple[Unmeasured, ...]]:
     """Those of another definition whose old query and new one give different rows of the clone.
 
-    Columns that came are not looked at, those that went are told.  Cost: a run of the old and of the new query of
-    each view that was defined anew.  None: there is no such view.
+    A view that has the name of a table which was renamed shows what that table holds, or other rows.  Columns that
+    came are not looked at, those that went are told.  Cost: a run of the old and of the new query of each view that
+    was defined anew.  None: there is no such view.
     """
     before = _read(sessions.pristine_catalog)
     by_oid, by_name = {each.oid: each for each in before}, {each.name: each for each in before}
+    views = _read(sessions.clone_catalog)
+    came = [each.name for each in views if each.oid not in by_oid and each.name not in by_name]
+    tables = _renamed_tables(came, sessions) if came else {}
     pairs = [
         (then, now)
-        for now in _read(sessions.clone_catalog)
-        if (then := by_oid.get(now.oid) or by_name.get(now.name)) is not None
+        for now in views
+        if (then := by_oid.get(now.oid) or by_name.get(now.name) or tables.get(now.name)) is not None
         and (then.query, then.columns) != (now.query, now.columns)
     ]
     if not pairs:
@@ -73,7 +78,8 @@ def _compare(
 ) -> BrokenPromise | Unmeasured | None:
     columns = [name for name in then.columns if name in now.columns]
     missing = [name for name in then.columns if name not in now.columns]
-    calls = changes.calls(changes.reached(Node(PG_CLASS, now.oid)))
+    # Its old query may call what the plan has replaced.
+    calls = bool(changes.changed) or changes.calls(changes.reached(Node(PG_CLASS, now.oid)))
     try:
         clone = sessions.clone(calls_routines=calls)
         try:
@@ -86,18 +92,21 @@ def _compare(
             else:
                 raise
     except psycopg.Error as error:
+        if missing:  # the catalogs alone say so
+            return _other_rows(then, now, 0, 0, 0, missing)
         return Unmeasured(
             what=f"whether {now.kind} {now.name} shows the rows that it showed",
             reason=f"asking its old query and its new one failed: {condition(error)}",
             decisive=False,
         )
-    return _other_rows(now, gone, come, rows, missing) if gone or come or missing else None
+    return _other_rows(then, now, gone, come, rows, missing) if gone or come or missing else None
 
 
-def _other_rows(now: _View, gone: int, come: int, rows: int, missing: Sequence[str]) -> BrokenPromise:
+def _other_rows(then: _View, now: _View, gone: int, come: int, rows: int, missing: Sequence[str]) -> BrokenPromise:
     told = []
     if gone or come:
-        told.append(f"of {count(rows, 'row')} of its old query it shows {gone:,} no more, and {come:,} others")
+        whose = "that table" if then.was_table else "its old query"
+        told.append(f"of {count(rows, 'row')} of {whose} it shows {gone:,} no more, and {come:,} others")
     if missing:
         told.append(f"it has no {', '.join(missing)} any more")
     return BrokenPromise(
@@ -105,7 +114,8 @@ def _other_rows(now: _View, gone: int, come: int, rows: int, missing: Sequence[s
         weight=Weight.WARNING,
         relation=now.name,
         promise=f"{now.kind} {now.name}",
-        what=f"{now.kind} {now.name} is defined anew: {'; '.join(told)}",
+        what=f"{now.kind} {now.name} {'has the name of a table' if then.was_table else 'is defined anew'}: "
+        + "; ".join(told),
         remedy="If readers are not ready for that, give what is new a name of its own.",
         rows=gone + come,
         readers_fail=True,
@@ -120,6 +130,28 @@ def _read(session: Connection) -> list[_View]:
         )
         for oid, namespace, relname, name, materialized, query, columns in session.execute(QUERIES["views"])
     ]  # fmt: skip
+
+
+def _renamed_tables(names: Sequence[str], sessions: IntegritySessions) -> dict[str, _View]:
+    """Tables that had these names and have others now, by the name that they had: read as they were."""
+    found: dict[str, _View] = {}
+    had = sessions.pristine_catalog.execute(QUERIES["tables_by_name"], (list(names),)).fetchall()
+    has = {row[0]: row for row in sessions.clone_catalog.execute(QUERIES["tables_by_oid"], ([row[0] for row in had],))}
+    for oid, namespace, relname, name, columns in had:
+        if oid not in has:
+            continue
+        _, now_in, now_called, _, now = has[oid]
+        read = [
+            sql.SQL("{} AS {}").format(sql.Identifier(now[number]), sql.Identifier(column))
+            for number, column in columns.items()
+            if number in (now or ())
+        ]
+        query = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(read), sql.Identifier(now_in, now_called))
+        found[name] = _View(
+            oid=oid, namespace=namespace, relname=relname, name=name, materialized=False, query=query.as_string(),
+            columns=tuple(columns.values()), was_table=True,
+        )  # fmt: skip
+    return found
 
 
 def _shown_rows(session: Connection, then: _View, now: _View, columns: Sequence[str]) -> tuple[int, int, int]:

@@ -115,6 +115,7 @@ def _exists(removed: str, name: RelationName, situation: Situation) -> bool | No
         return name.name in situation.model.namespaces
     if removed in FUNCTIONS:  # which overload is meant hangs on types
         known = {each.name for each in situation.model.functions} | situation.model.builtin_functions
+        known |= situation.dropped_overloads  # another one may have stayed
         return None if situation.blind or name.name in known or not situation.model.builtin_functions else False
     if removed in TYPES:
         resolved = situation.resolve_type(name)

@@ -179,7 +179,7 @@ def _own_columns(written: Written) -> set[str]:
     if any(kind in ("SubLink", "CurrentOfExpr") for kind, _ in walk({"where": where})):
         return set()
     qualified = [body for kind, body in walk(where) if kind == "ColumnRef" and len(body.get("fields", ())) > 1]
-    return columns_in(where) if not qualified else set()
+    return columns_in(where) - {tree["relation"]["relname"]} if not qualified else set()  # its name: the whole row
 
 
 def _of_alter_table(tree: Node, relation: Relation) -> Iterator[tuple[str, str]]:
