@@ -106,7 +106,7 @@ class BackingUp:
 
     def listed(self, word: str | None) -> tuple[ListedBackup, ...]:
         """All backups, or one database's, oldest first.  Asks no server: production may be what is down."""
-        with self.policies.project.releases() as ledger:
+        with self.policies.project.releases(reading=True) as ledger:
             return list_backups(self.policies.backup_directory(), ledger, only=self._only(word))
 
     def prune(

@@ -7,6 +7,8 @@ behind the triggers is noticed by `ReleaseLedger.verify`.  Beside the entries st
 
 import hashlib
 import json
+import os
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -123,14 +126,41 @@ class ReleaseLedger:
         self._now = _NOW[engine.dialect.name]
 
     @classmethod
-    def open(cls, place: Path | Conninfo | str) -> "ReleaseLedger":
+    def open(cls, place: Path | Conninfo | str, *, reading: bool = False) -> "ReleaseLedger":
         """Open or make the ledger: a file, readable by its owner only, or the tables of a PostgreSQL database.
 
-        A string is a PostgreSQL URL where it looks like one.  Raises `LedgerUnusable`, `ServerUnreachable`.
+        With ``reading`` a file that may not be written is opened as it is, and one that is not there is an empty
+        ledger and is not made.  A string is a PostgreSQL URL where it looks like one.  Raises `LedgerUnusable`,
+        `ServerUnreachable`.
         """
         if isinstance(place, str):
             place = Conninfo.parse(place) if place.startswith(("postgresql://", "postgres://")) else Path(place)
-        return cls._open_database(place) if isinstance(place, Conninfo) else cls._open_file(place)
+        if isinstance(place, Conninfo):
+            return cls._open_database(place)
+        if reading and not _may_write(place):
+            return cls._read_file(place)
+        return cls._open_file(place)
+
+    @classmethod
+    def _read_file(cls, path: Path) -> "ReleaseLedger":
+        try:
+            is_empty = path.stat().st_size == 0
+        except FileNotFoundError:
+            is_empty = True
+        except OSError as error:
+            raise LedgerUnusable(f"cannot read the release ledger {path}: {error.strerror}") from error
+        if is_empty:  # not made yet, or by one that was killed before it recorded anything
+            empty = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool)
+            _metadata.create_all(empty)
+            return cls(empty, path)
+        # Not `immutable`: who may write it may be at it now, and what they left half-written is to be refused.
+        address = f"file:{quote(str(path.absolute()))}?mode=ro"
+        engine = sa.create_engine(
+            "sqlite://",
+            creator=lambda: sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S),
+            poolclass=sa.pool.NullPool,
+        )
+        return cls(engine, path)
 
     @classmethod
     def _open_file(cls, path: Path) -> "ReleaseLedger":
@@ -347,6 +377,11 @@ class ReleaseLedger:
             now = float(session.scalar(sa.select(self._now)) or 0)
             found = session.execute(sa.select(_leases).where(_leases.c.name == name)).one_or_none()
             return None if found is None else _lease_from(found, now)
+
+
+def _may_write(path: Path) -> bool:
+    """Whether SQLite could: it makes a journal beside the file."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
 def _lease_from(row: sa.Row[Any], now: float) -> LeaseRow:

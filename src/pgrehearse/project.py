@@ -156,21 +156,21 @@ class Project:
             return None
         return self.config.environments[database.environment]
 
-    def releases(self) -> ReleaseLedger:
-        """The release ledger, opened; the caller closes it."""
+    def releases(self, *, reading: bool = False) -> ReleaseLedger:
+        """The release ledger, opened; the caller closes it.  ``reading``: where it may lie on a read-only disk."""
         if self.config is not None and (shared := self.config.ledger_conninfo()) is not None:
-            return ReleaseLedger.open(shared)
+            return ReleaseLedger.open(shared, reading=reading)
         path = self.config.located(self.config.ledger.path) if self.config else self.directory / LEDGER_WITHOUT_CONFIG
-        return ReleaseLedger.open(path)
+        return ReleaseLedger.open(path, reading=reading)
 
     def receipt(self, prefix: str | None) -> Receipt:
         """The receipt whose digest starts so, or the newest."""
-        with self.releases() as releases:
+        with self.releases(reading=True) as releases:
             return find_receipt(releases, prefix)
 
     def receipt_summaries(self) -> list[dict[str, str]]:
         """Digest, verdict, time and plan of every receipt, oldest first."""
-        with self.releases() as releases:
+        with self.releases(reading=True) as releases:
             return [
                 {
                     "digest": entry.subject,

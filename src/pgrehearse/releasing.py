@@ -131,17 +131,17 @@ class Releasing:
 
     def promotions_of(self, digest: str) -> tuple[str, ...]:
         """Sentences on what of this receipt is promoted already, or under way."""
-        with self.project.releases() as releases:
+        with self.project.releases(reading=True) as releases:
             return tell_promotions(releases, digest)
 
     def approvals(self, digest: str) -> tuple[Approval, ...]:
         """The valid approvals of a receipt, by its whole digest."""
-        with self.project.releases() as releases:
+        with self.project.releases(reading=True) as releases:
             return read_approvals(releases, digest)
 
     def not_accepted(self, digest: str) -> tuple[Reason, ...]:
         """Why the approvals of a receipt, by its whole digest, are not enough for its verdict; empty where they are."""
-        with self.project.releases() as releases:
+        with self.project.releases(reading=True) as releases:
             receipt = find_receipt(releases, digest)
             return tuple(judge_verdict(receipt.document, accepted_names(read_approvals(releases, digest))))
 
@@ -156,7 +156,7 @@ class Releasing:
         source = self.project.source(folder)
         if not (database.protected if gate is None else gate):
             return ReleaseStatus(status=self.project.status(database, source))
-        with self.project.releases() as releases, connect(database.conninfo, verb="gate") as session:
+        with self.project.releases(reading=True) as releases, connect(database.conninfo, verb="gate") as session:
             key = database_key(session)
             recorded = ((source.kind, source.ledger), (SourceKind.AD_HOC, OwnLedger(kind=SourceKind.AD_HOC)))
             try:

@@ -71,7 +71,7 @@ class RollingBack:
     ) -> TakenBack:
         """Take a promotion back by the best way that is left.  See `pgrehearse.release.take_back`."""
         database = self.project.database(options.to)
-        with self.project.releases() as releases:
+        with self.project.releases(reading=options.dry_run) as releases:
             self._refuse_while_shut(releases, database)
             try:
                 releases.verify()
@@ -145,7 +145,7 @@ class RollingBack:
     def promotions(self, word: str | None) -> tuple[tuple[PromotionRecord, bool], ...]:
         """The promotions of this database, oldest first, and whether each is taken back."""
         database = self.project.database(word)
-        with self.project.releases() as releases, connect(database.conninfo, verb="rollback") as session:
+        with self.project.releases(reading=True) as releases, connect(database.conninfo, verb="rollback") as session:
             record_swaps(releases, database.conninfo, now=utc_now, tell=lambda _: None)
             back = find_taken_back(releases)
             return tuple((each, each.id in back) for each in read_promotions(releases, database_key(session)))

@@ -36,7 +36,7 @@ def list_clones(config_file: str | None, *, as_json: bool) -> int:
     from pgrehearse.clones.record import recorded_clones
     from pgrehearse.project import Project
 
-    with Project.open(config_file).releases() as ledger:
+    with Project.open(config_file).releases(reading=True) as ledger:
         found = [
             {
                 "id": clone.id,
