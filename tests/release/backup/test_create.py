@@ -14,6 +14,7 @@ from psycopg import sql
 from tests.support.applying import wait_until
 from tests.support.replication import start_replicating, start_sibling
 
+from pgrehearse.clones import dump_restore
 from pgrehearse.clones.record import recorded_clones
 from pgrehearse.errors import (
     BackupDiffers,
@@ -133,15 +134,34 @@ def test_what_the_role_cannot_read_is_an_error_and_never_a_smaller_backup(
     back_up: Back, bank: ProvedBank, home: Home, reader: Callable[[str], Conninfo]
 ) -> None:
     address = reader(bank.database.database or "")
-    with pytest.raises(SourceUnreadable, match="may not read"):
+    with pytest.raises(SourceUnreadable, match="may not read all of") as told:  # all at once, and how to mend it
         back_up(address)
+    assert "no SELECT on large object" in str(told.value)
+    assert "GRANT " in told.value.remedy
     with connect(bank.database.replaced(dbname="postgres"), verb="test") as admin:
         admin.execute(sql.SQL("GRANT pg_read_all_data TO {}").format(sql.Identifier(address.user or "")))
-    with pytest.raises(SourceUnreadable, match=r"bank\.keyless .or row-level security"):
+    with pytest.raises(SourceUnreadable, match=r"row-level security hides rows of bank\.keyless"):
         back_up(address)
-    assert left_in(home) == []
-    assert kinds(home) == ["backup-begun", "backup-failed"] * 2
+    assert not home.directory.exists() or left_in(home) == []
+    assert kinds(home) == []  # asked before anything begins
     assert "only here" not in str([entry.body for entry in home.ledger.entries()])
+
+
+@on_one_major
+def test_of_a_list_of_hosts_the_one_that_was_reached_is_dumped(
+    back_up: Back, database: Conninfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where libpq picked another server for pg_dump, that one would not know the snapshot."""
+    real = database.parameters["host"]
+    asked: list[str] = []
+
+    def start_dump(binaries: Any, source: Conninfo, **options: Any) -> Any:
+        asked.append(source.parameters["host"])
+        return dump_restore.start_dump(binaries, source, **options)
+
+    monkeypatch.setattr("pgrehearse.release.backup.create.start_dump", start_dump)
+    back_up(database.replaced(host=f"/nonexistent,{real}"))
+    assert asked == [real]
 
 
 @on_one_major

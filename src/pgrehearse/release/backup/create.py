@@ -11,10 +11,11 @@ from pathlib import Path
 
 from pgrehearse.clones.dump_restore import start_dump
 from pgrehearse.clones.snapshot import Snapshot, exported_snapshot
+from pgrehearse.clones.source_rights import read_unreadable
 from pgrehearse.errors import BackupDiffers, PgRehearseError
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.binaries import require_client
-from pgrehearse.postgres.connect import connect
+from pgrehearse.postgres.connect import connect, pinned
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.identity import read_identity
 from pgrehearse.postgres.local_server import MARKER
@@ -113,6 +114,7 @@ def create_dump(
     require_session(source)
     with connect(source, verb="backup") as session:
         identity = read_identity(session)
+        read_unreadable(session).require_none(source.address)  # pg_dump would name the first, after an hour perhaps
     request = _Request(
         id=record.new_id(identity.database, now()), source=source, home=directory, scratch=scratch, jobs=jobs,
         ledger=ledger, now=now, progress=progress or Silent(), on_restored=on_restored,
@@ -162,12 +164,13 @@ def _make(request: _Request) -> DumpBackup:
 
 def _dump(request: _Request) -> _Taken:
     """pg_dump and our own reading of the same snapshot, at the same time."""
-    source, work, progress = request.source, request.work, request.progress
-    with connect(source, verb="backup") as session:
+    work, progress = request.work, request.progress
+    with connect(request.source, verb="backup") as session:
+        source = pinned(request.source, session)
         # Before the snapshot: what is written between the two is told as written since, never forgotten.
         counters, before = read_counters(session), read_sequences(session)
     with exported_snapshot(source, verb="backup") as snapshot:
-        progress.step(f"reading {source.address} in one snapshot")
+        progress.step(f"reading {request.source.address} in one snapshot")
         session = snapshot.connection
         identity = read_identity(session)
         surroundings = read_surroundings(session, identity)
@@ -188,7 +191,7 @@ def _dump(request: _Request) -> _Taken:
             schema_dump.wait()
             text = (work / SCHEMA).read_text(encoding="utf-8", errors="surrogateescape")
             shape = shape_of(text, session)
-            progress.step(f"dumping {source.address}")
+            progress.step(f"dumping {request.source.address}")
             dump.wait()
     with connect(source, verb="backup") as session:
         after = read_sequences(session)
