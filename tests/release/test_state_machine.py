@@ -317,7 +317,7 @@ class Promotions(RuleBasedStateMachine):
         """At entry 0: inside its transaction.  Then again: it goes on, or is told that it is back."""
         self.watching(lambda: self.in_a_child(lambda: self.world.rollback(agree=agree), moment))
         if agree and self.story().going_back:
-            outcome = self.watching(lambda: self.world.patiently(lambda: self.world.rollback(agree=True)))
+            outcome = self.watching(lambda: self.world.patiently(self.world.rolled_back_at_last))
             assert outcome.error is None, outcome
             assert not self.story().going_back
 

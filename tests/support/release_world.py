@@ -21,7 +21,7 @@ from typing import Any
 
 from psycopg import sql
 
-from pgrehearse.errors import LeaseHeld, PgRehearseError, RunnerBusy
+from pgrehearse.errors import DatabaseFenced, LeaseHeld, PgRehearseError, RunnerBusy
 from pgrehearse.ledger import Entry, ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
@@ -310,6 +310,14 @@ class World:
         return self.rolling_back.rollback(
             RollbackOptions(only=only), progress=progress or Silent(), tell=lambda _: None, agree=lambda _: agree
         )
+
+    def rolled_back_at_last(self) -> Any:
+        """As a person would after a killed run: what it left shut is opened first, as the refusal says."""
+        try:
+            return self.rollback(agree=True)
+        except DatabaseFenced:
+            self.rolling_back.undo_restore(None, drop=False)
+            return self.rollback(agree=True)
 
     def patiently(self, work: Callable[[], Any]) -> Outcome:
         """What `patient` gives back or raises."""
