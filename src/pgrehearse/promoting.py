@@ -148,7 +148,9 @@ class Promoting:
         except ConfigurationError:
             return None
         pending = self.project.status(database, source).pending
-        receipt = self.releasing.newest_receipt(releases, database, pending)
+        with connect(database.conninfo, verb="gate") as session:
+            key = database_key(session)
+        receipt = self.releasing.newest_receipt(releases, database, pending, key=key)
         same = receipt is not None and receipt.document["receipt"]["plan_digest"] == pending.digest
         return receipt if same else None
 

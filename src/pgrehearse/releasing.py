@@ -183,7 +183,7 @@ class Releasing:
     ) -> Examined | None:
         """The gate as `promote` would meet it; None where no receipt speaks of what is pending."""
         standing = under_way.standing if under_way is not None else None
-        receipt = self.newest_receipt(releases, database, pending)
+        receipt = self.newest_receipt(releases, database, pending, key=database_key(session))
         if receipt is None:
             return None
         if standing is not None and standing.is_begun:
@@ -322,13 +322,19 @@ class Releasing:
                 )
             return str(fetch_value(migrating, "SELECT session_user::pg_catalog.text"))
 
-    def newest_receipt(self, releases: ReleaseLedger, database: ResolvedDatabase, pending: Plan) -> Receipt | None:
-        """Of this environment's receipts the newest one of this very plan, else the newest one of a folder."""
+    def newest_receipt(
+        self, releases: ReleaseLedger, database: ResolvedDatabase, pending: Plan, *, key: str
+    ) -> Receipt | None:
+        """Of this environment's receipts the newest one of this very plan, else the newest one of a folder.
+
+        Those of a replica of this database are its own, too; ``key`` is the database's (`database_key`).
+        """
         receipts = [
             Receipt(entry.body)
             for entry in reversed(releases.entries(kind=ENTRY_KIND))
             if (database.environment is not None and entry.body["source"]["environment"] == database.environment)
             or entry.body["source"]["address"] == database.conninfo.address
+            or _is_of_replica(entry.body["source"], key)
         ]
         of_folder = [each for each in receipts if each.document["receipt"]["source_kind"] != SourceKind.AD_HOC.value]
         same_plan = [each for each in of_folder if each.document["receipt"]["plan_digest"] == pending.digest]
@@ -344,6 +350,10 @@ class Releasing:
         source = self.project.source(folder)
         source.require_whole()
         return (source,)
+
+
+def _is_of_replica(source: Mapping[str, Any], key: str) -> bool:
+    return source["is_replica"] and key == f"{source['system_identifier']}/{source['database_oid']}"
 
 
 def judge_chain(releases: ReleaseLedger, session: Connection) -> Gate:

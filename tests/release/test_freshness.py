@@ -27,9 +27,11 @@ def size(rows: int | None, writes: int = 500, *, is_analysed: bool = True) -> Ta
 def judge(connection: Connection) -> Any:
     identity = read_identity(connection)
 
-    def judge(then: TableSize, now: TableSize, *, counted: int | None = None) -> tuple[list[str], list[str]]:
+    def judge(
+        then: TableSize, now: TableSize, *, counted: int | None = None, of_replica: bool = False
+    ) -> tuple[list[str], list[str]]:
         document = {
-            "source": {"taken_at": NOW.isoformat()},
+            "source": {"taken_at": NOW.isoformat(), "is_replica": of_replica},
             "receipt": {"settings": {}, "table_sizes": {TABLE: then.as_json()}},
             "tables": [] if counted is None else [{"name": TABLE, "rows_before": counted}],
         }
@@ -58,6 +60,13 @@ def test_rows_that_only_the_statistics_have_lost_are_no_change(judge: Any) -> No
     refused, _ = judge(size(500), size(1000, writes=1000, is_analysed=False))
     assert "+500 rows" in refused[0]
     assert "500 writes" in refused[0]
+
+
+@pytest.mark.pg("== 18")
+def test_the_counters_of_a_replica_are_not_those_of_its_primary(judge: Any) -> None:
+    assert judge(size(500, writes=0), size(500), of_replica=True) == ([], [])
+    refused, _ = judge(size(500, writes=0), size(1000, writes=1000), of_replica=True)
+    assert "+500 rows by estimate, +0 bytes, writes not known" in refused[0]
 
 
 @pytest.mark.pg(">= 15")

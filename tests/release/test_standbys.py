@@ -10,13 +10,15 @@ from tests.support.applying import ledger_of
 from tests.support.promoting import run_promotion
 from tests.support.replication import start_replicating, start_sibling
 
+from pgrehearse.clones.snapshot import exported_snapshot
 from pgrehearse.errors import GateClosed
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.limits import TransactionMode
 from pgrehearse.migrations.migration import SourceKind
-from pgrehearse.postgres.connect import Connection, connect, fetch_value
+from pgrehearse.postgres.connect import Connection, connect, fetch_clock, fetch_value
 from pgrehearse.postgres.conninfo import ON_A_SOCKET
 from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.release.freshness import judge_identity, read_production
 from pgrehearse.release.promotion import PromotionRequest
 from pgrehearse.release.standbys import (
     GIGABYTE,
@@ -113,6 +115,41 @@ def test_a_standby_that_stopped_replaying_refuses(session: Connection, standby: 
     assert "behind; allowed are 60 s" in told[0]
     assert "replay is paused" in told[1]
     assert refused(judge_standbys(found, StandbyBounds())) == told[1:]
+
+
+@pytest.mark.pg("== 18")
+def test_a_standby_is_the_database_that_was_cloned_and_no_place_to_promote_to(standby: LocalServer) -> None:
+    with connect(standby.conninfo(), verb="test") as there:
+        now = read_production(there)
+    source = {
+        "system_identifier": str(now.identity.system_identifier), "database_oid": now.identity.database_oid,
+        "database": now.identity.database, "lsn": None, "server_version": f"{now.identity.major}.0",
+    }  # fmt: skip
+    (reason,) = judge_identity({"source": source, "role": "ann"}, now, role="ann")
+    assert "is a standby: nothing can be promoted to it" in reason.message
+    assert reason.details == ()
+
+
+@pytest.mark.pg("== 18")
+def test_what_is_copied_of_a_standby_that_is_behind_is_as_old_as_what_it_shows(
+    session: Connection, standby: LocalServer
+) -> None:
+    wait_until_streaming(session)
+    with connect(standby.conninfo(), verb="test") as there:
+        wait_until_replayed(session, there)
+        there.execute("SELECT pg_wal_replay_pause()")
+        try:
+            wait_until(lambda: fetch_value(there, "SELECT pg_get_wal_replay_pause_state() = 'paused'"))
+            shown = fetch_clock(session)
+            session.execute("INSERT INTO other VALUES (1)")
+            received = "SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"
+            wait_until(lambda: fetch_value(there, received))
+            with exported_snapshot(standby.conninfo()) as behind:
+                assert behind.taken_at < shown
+        finally:
+            there.execute("SELECT pg_wal_replay_resume()")
+    with exported_snapshot(standby.conninfo()) as caught_up:
+        assert caught_up.taken_at > shown
 
 
 def test_a_query_on_a_standby_that_the_plan_would_cancel_is_named(session: Connection, standby: LocalServer) -> None:

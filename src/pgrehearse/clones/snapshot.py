@@ -1,9 +1,11 @@
 """One instant of the source, held open: an exported snapshot which pg_dump and our own reading share."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 import psycopg
 
@@ -20,6 +22,22 @@ WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session
                'quote_all_identifiers')
 """
 
+# How far a replica has come.  No row of a primary, nor where nothing is streamed: then it may be behind by any time.
+RECEIVED = """
+SELECT pg_catalog.pg_last_wal_receive_lsn()::pg_catalog.text
+WHERE pg_catalog.pg_is_in_recovery() AND EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver)
+"""
+HAS_REPLAYED = "SELECT pg_catalog.pg_last_wal_replay_lsn() >= %s::pg_catalog.pg_lsn"
+# The primary's clock at the last commit that the replica shows; where it has replayed none since it was started, at the
+# checkpoint that it was started from.
+LAST_REPLAYED = """
+SELECT COALESCE(pg_catalog.pg_last_xact_replay_timestamp(),
+                (SELECT checkpoint_time FROM pg_catalog.pg_control_checkpoint()))
+WHERE pg_catalog.pg_is_in_recovery()
+"""
+REPLAY_WAIT_S = 2.0
+POLL_S = 0.05
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
@@ -28,7 +46,7 @@ class Snapshot:
     connection: Connection
     exported: str  # for SET TRANSACTION SNAPSHOT and pg_dump --snapshot
     lsn: str | None  # a replica's is what it has replayed; None where the platform does not tell
-    taken_at: datetime  # the source's clock, just before the snapshot
+    taken_at: datetime  # the source's clock, just before the snapshot; of a replica that is behind, see `read_moment`
 
 
 @contextlib.contextmanager
@@ -41,10 +59,31 @@ def exported_snapshot(source: Conninfo, *, verb: str = "clone") -> Iterator[Snap
     with connect(source, verb=verb) as connection:
         connection.execute(NO_TIMEOUTS)
         lsn = read_lsn(connection)
+        taken_at = read_moment(connection)
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        taken_at = fetch_clock(connection)
         exported = fetch_value(connection, "SELECT pg_catalog.pg_export_snapshot()")
         yield Snapshot(connection=connection, exported=exported, lsn=lsn, taken_at=taken_at)
+
+
+def read_moment(connection: Connection) -> datetime:
+    """From when the data is that this session sees: now, or on a replica that is behind its last replayed commit.
+
+    On a replica it waits for up to two seconds until what was received before is replayed.
+    """
+    now = fetch_clock(connection)
+    try:
+        received = connection.execute(RECEIVED).fetchone()
+        deadline = time.monotonic() + REPLAY_WAIT_S
+        while received is not None and received[0] is not None:
+            if fetch_value(connection, HAS_REPLAYED, (received[0],)):
+                return now
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(POLL_S)
+        replayed = connection.cursor(binary=True).execute(LAST_REPLAYED).fetchone()
+    except psycopg.Error:  # a platform that hides its WAL
+        return now
+    return now if replayed is None or replayed[0] is None else cast("datetime", replayed[0])
 
 
 def read_lsn(connection: Connection) -> str | None:

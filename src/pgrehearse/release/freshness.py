@@ -70,9 +70,15 @@ def judge_identity(document: Mapping[str, Any], now: ProductionNow, *, role: str
         differing.append(f"neither tells its system identifier, and {source['address']} is not {identity.address}")
     if not differing and _is_behind(source["lsn"], now.lsn):
         differing.append(f"position in the WAL: the receipt has {source['lsn']}, here it is only {now.lsn}")
-    if identity.in_recovery:
-        differing.append("this is a standby: nothing can be promoted to it")
     reasons = []
+    if identity.in_recovery:
+        reasons.append(
+            Reason(
+                kind=ReasonKind.IDENTITY,
+                message=f"{identity.address} is a standby: nothing can be promoted to it",
+                remedy="Give the address of the primary, after a failover of the new one.",
+            )
+        )
     if differing:
         reasons.append(
             Reason(
@@ -158,13 +164,17 @@ def _compare_sizes(
     refused, told = [], []
     then = {name: TableSize.from_json(size) for name, size in document["receipt"]["table_sizes"].items()}
     counted = {table["name"]: table["rows_before"] for table in document["tables"]}
+    of_replica = document["source"].get("is_replica", False)
     for name in sorted(set(touched) & set(then) & set(now.sizes)):
         old, new = then[name], now.sizes[name]
         if old.rows is None:  # the server had no estimate, and the rehearsal has counted
             old = replace(old, rows=counted.get(name))
         rows, size, writes = _rows_between(old, new), new.size_bytes - old.size_bytes, new.writes - old.writes
         shown = "rows not known (the server has no estimate)" if rows is None else f"{rows:+,} rows by estimate"
-        since = f"{writes:,} writes" if writes >= 0 else "writes not known (statistics reset)"
+        if of_replica:  # its own counters have seen no write at all
+            writes, since = 0, "writes not known (the clone was taken of a replica, which does not count them)"
+        else:
+            since = f"{writes:,} writes" if writes >= 0 else "writes not known (statistics reset)"
         text = f"{name}: {shown}, {size:+,} bytes, {since}"
         if (
             (rows is not None and abs(rows) > max(bounds.spared_rows, bounds.max_change * (old.rows or 0)))
