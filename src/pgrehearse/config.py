@@ -30,7 +30,7 @@ from pgrehearse.config_sections import (
     Rehearsal,
     Section,
 )
-from pgrehearse.errors import ConfigurationError, MalformedConninfo
+from pgrehearse.errors import ConfigurationError, MalformedConninfo, SourceNotFound
 from pgrehearse.postgres.conninfo import Conninfo
 
 if TYPE_CHECKING:
@@ -64,6 +64,22 @@ class Config(Section):
     def located(self, path: str) -> Path:
         """A path of the file as seen from here."""
         return self.directory / Path(path).expanduser()
+
+    def migrations_folder(self) -> Path | None:
+        """Where migrations.path leads; None where it is not set.  Raises `SourceNotFound` where nothing is there."""
+        if self.migrations.path is None:
+            return None
+        folder = self.located(self.migrations.path)
+        try:
+            folder.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise SourceNotFound(
+                f"{self.file.name}: migrations.path: there is no folder {self.migrations.path} (looked for {folder})",
+                remedy="Set migrations.path to the folder that holds the migrations, as seen from that file.",
+            ) from None
+        except OSError:  # whoever reads it says what stands in the way
+            pass
+        return folder
 
     def accepted_findings(self, *, without_baseline: bool = False) -> "Accepted":
         """What ``[lint]`` accepts; raises `ConfigurationError` for a baseline that cannot be read."""
@@ -176,12 +192,12 @@ def open_config(given: str | None) -> Config | None:
 def require_migrations_folder(given: str | None) -> Path:
     """The folder that the configuration names, as seen from the working directory."""
     config = open_config(given)
-    if config is None or config.migrations.path is None:
+    folder = config.migrations_folder() if config is not None else None
+    if config is None or folder is None:
         missing = f"there is no {FILE_NAME}" if config is None else f"{config.file.name} has no migrations.path"
         raise ConfigurationError(
             f"no migrations were named, and {missing}", remedy="Name a file or folder, or run `pgrehearse init`."
         )
-    folder = config.located(config.migrations.path)
     try:
         return folder.relative_to(Path.cwd())
     except ValueError:

@@ -108,8 +108,8 @@ class Project:
         configured = self.config.migrations if self.config is not None else Migrations()
         if folder is not None:
             path, display = folder, None
-        elif self.config is not None and configured.path is not None:
-            path, display = self.config.located(configured.path), configured.path
+        elif self.config is not None and (found := self.config.migrations_folder()) is not None:
+            path, display = found, configured.path
         else:
             raise ConfigurationError(
                 "no migrations folder was given",
