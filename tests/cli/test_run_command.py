@@ -204,11 +204,19 @@ def test_two_rehearsals_at_once_do_not_meet(tmp_path: Path, urls: tuple[str, str
     before = databases(uat)
     arguments = ("run", "--source", urls[0], "--target", urls[1], "--file", "m.sql", "--contention", "off")
     children = [start(tmp_path, *arguments) for _ in range(2)]
+    next_steps = []
     for child in children:
-        _, stderr = child.communicate(timeout=240)
+        stdout, stderr = child.communicate(timeout=240)
         assert child.returncode == 0, stderr
+        next_steps.append(stdout.splitlines()[-1])
     assert databases(uat) == before
-    assert len(pgrehearse(tmp_path, "report", "--list").stdout.splitlines()) == 2
+    listed = [line.split()[0] for line in pgrehearse(tmp_path, "report", "--list").stdout.splitlines()]
+    assert len(listed) == 2
+    # What a clean rehearsal ends with can be typed; an address may hold a password, and is not repeated.
+    assert sorted(next_steps) == sorted(
+        f"Approve it: `pgrehearse approve {digest}`; then promote it: `pgrehearse promote {digest} --to URL`"
+        for digest in listed
+    )
 
 
 def test_a_canary_password_is_found_nowhere(

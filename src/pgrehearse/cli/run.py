@@ -2,10 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pgrehearse.cli.progress import progress_on_stderr
+from pgrehearse.cli.words import Words
+
+if TYPE_CHECKING:  # psycopg takes 0.2 s to import; `run --help` needs none of it
+    from pgrehearse.project import Project
 
 EXIT_CODES = {"clean": 0, "loss": 1, "hazard": 1, "failed": 1, "unmeasured": 3}
 
@@ -161,4 +166,19 @@ def command(
         from pgrehearse.rehearsal.render import render_text
 
         render_text(receipt.document, stdout_console())
+        if receipt.verdict == "clean" and receipt.document["grade"]["full"]:
+            print(f"\n{_next(project, Words(config_file, source, project.database(source), folder), receipt.digest)}")
     return EXIT_CODES[receipt.verdict]
+
+
+def _next(project: "Project", words: Words, digest: str) -> str:
+    """How production comes to it: the gate asks for as many people as the configuration says."""
+    from pgrehearse.policies import Policies
+
+    rules = Policies(project=project).promotion
+    promote = f"`{words.promote(digest)}`"
+    if not rules.approvals:
+        return f"Promote it: {promote}"
+    people = f" ({rules.approvals} people)" if rules.approvals > 1 else ""
+    another = ", somebody else than you" if rules.approved_by_another else ""
+    return f"Approve it{people}{another}: `{words.approve(digest)}`; then promote it: {promote}"

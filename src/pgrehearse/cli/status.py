@@ -1,11 +1,12 @@
 """``pgrehearse status``: what is applied, pending, edited, skipped or missing."""
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from pgrehearse.cli.words import Words
 
 if TYPE_CHECKING:
     from pgrehearse.config import ResolvedDatabase
@@ -77,7 +78,7 @@ def command(
         return found.exit_code(check=check)
     _show(found.status, resolved, show_all=show_all)
     if found.status.is_well and found.under_way is None:
-        _show_next(found, _Words(config_file, database, resolved, folder))
+        _show_next(found, Words(config_file, database, resolved, folder))
     if found.under_way is not None:
         _show_under_way(found.under_way)
     if found.examined is not None:
@@ -87,7 +88,7 @@ def command(
         print()
         show_gate(found.examined, stdout_console())
         if found.examined.gate.is_open and found.under_way is None:
-            words = _Words(config_file, database, resolved, folder)
+            words = Words(config_file, database, resolved, folder)
             print(f"Promote it: `{words.promote(found.examined.receipt.digest)}`")
     return found.exit_code(check=check)
 
@@ -139,7 +140,7 @@ def _show(status: "Status", database: "ResolvedDatabase", *, show_all: bool) -> 
         console.print(Text(f"  -> {problem.remedy}"), soft_wrap=True)  # it may hold SQL to be copied
 
 
-def _show_next(found: "ReleaseStatus", words: "_Words") -> None:
+def _show_next(found: "ReleaseStatus", words: Words) -> None:
     """What to type now; of a receipt that speaks of what is pending the gate does, below."""
     from rich.text import Text
 
@@ -155,35 +156,3 @@ def _show_next(found: "ReleaseStatus", words: "_Words") -> None:
     console = stdout_console()
     console.print()
     console.print(Text(well, style="green"), soft_wrap=True)
-
-
-class _Words:
-    """The command lines that go on from what was typed: the same configuration, database and folder."""
-
-    def __init__(
-        self, config_file: str | None, typed: str | None, database: "ResolvedDatabase", folder: Path | None
-    ) -> None:
-        self._program = ["pgrehearse", *(["--config", config_file] if config_file is not None else [])]
-        self._is_default = typed is None  # the only protected environment, which the other commands mean too
-        # A URL may hold a password: it is not repeated.
-        named = database.label if database.label.startswith("env:") else database.environment
-        self._database = named or "URL"
-        self._environment = None if database.protected else database.environment
-        self._folder = [] if folder is None else [str(folder)]
-
-    def run(self) -> str:
-        source = [] if self._is_default else ["--source", self._database]
-        return self._line("run", *source, *(["--migrations", *self._folder] if self._folder else []))
-
-    def or_migrate(self) -> str:
-        """Only what is not protected is written to without a rehearsal."""
-        if self._environment is None:
-            return ""
-        return f", or apply without a rehearsal: `{self._line('migrate', self._environment, *self._folder)}`"
-
-    def promote(self, digest: str) -> str:
-        to = [] if self._is_default else ["--to", self._database]
-        return self._line("promote", digest[:12], *to, *(["--migrations", *self._folder] if self._folder else []))
-
-    def _line(self, *words: str) -> str:
-        return shlex.join([*self._program, *words])
