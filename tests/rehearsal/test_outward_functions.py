@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.support.rehearsing import Rehearse, marker_in, ordinary_role, reasons, rehearsing_on
 
+from pgrehearse.clones import inert_functions
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import ON_A_SOCKET, Conninfo
 from pgrehearse.postgres.local_server import LocalServer
@@ -85,6 +86,50 @@ def test_a_foreign_table_that_reaches_nobody_on_a_clone_is_not_measured(
     assert [statement["error"] is None for statement in document["statements"]] == [caught]
     assert "the plan used foreign-data wrapper postgres_fdw, which is switched off on a clone" in reasons(document)
     assert not any("schema differs" in why for why in document["grade"]["why_not"])
+
+
+@pytest.mark.pg("== 15")
+def test_what_only_a_superuser_may_switch_off_is_followed_by_names(
+    rehearse: Rehearse, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a platform whose administrator is no superuser nothing can be replaced, and so nothing is counted."""
+    monkeypatch.setattr(inert_functions, "_may_replace", lambda session: False)
+    connection.execute(
+        "CREATE EXTENSION postgres_fdw; CREATE EXTENSION dblink;"
+        "CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '/nonexistent');"
+        'CREATE FOREIGN TABLE "their rows" (id int, v text) SERVER far;'
+        'CREATE VIEW seen AS SELECT id, v FROM "their rows";'
+        "CREATE TABLE own (id int PRIMARY KEY, v text); CREATE TABLE plain (id int PRIMARY KEY, v text);"
+        "CREATE TABLE parts (id int, v text) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF parts DEFAULT;"
+        "CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN SELECT v INTO new.v FROM seen; "
+        "RETURN new; EXCEPTION WHEN OTHERS THEN RETURN new; END $$;"
+        "CREATE FUNCTION halve(int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 100 / $1; "
+        "EXCEPTION WHEN division_by_zero THEN RAISE EXCEPTION 'never 0'; END $$;"
+        "CREATE TRIGGER fill BEFORE INSERT ON own FOR EACH ROW EXECUTE FUNCTION fill();"
+        "CREATE TRIGGER fill BEFORE INSERT ON part FOR EACH ROW EXECUTE FUNCTION fill()"
+    )
+    caught = "EXCEPTION WHEN OTHERS THEN NULL; END $$;"
+    by_name = "whether the plan uses foreign table their rows: on a clone it reaches nobody"
+    for plan, *told in (
+        ("INSERT INTO parts VALUES (1);", by_name),
+        (
+            f'DO $$ BEGIN DELETE FROM plain WHERE id IN (SELECT id FROM "their rows"); {caught}\n'
+            f"DO $$ BEGIN PERFORM dblink('host=/nonexistent', 'SELECT 1'); {caught}",
+            by_name,
+            "what dblink() does elsewhere",
+        ),
+        (f"DO $$ BEGIN EXECUTE 'DELETE FROM plain; TABLE \"their' || ' rows\"'; {caught}", "whether the plan uses"),
+    ):
+        document = rehearse(plan)
+        assert document["verdict"] == "unmeasured", (plan, reasons(document))
+        assert all(each["error"] is None for each in document["statements"])
+        assert all(each in reasons(document) for each in told), (plan, reasons(document))
+    document = rehearse(
+        "ALTER TABLE own ADD COLUMN w int;\nCREATE INDEX ON parts (v);\nINSERT INTO plain VALUES (1, halve(4)::text);\n"
+        f"DO $$ BEGIN INSERT INTO plain VALUES (2); {caught}\n"
+        "CREATE FUNCTION later() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM dblink('', ''); END $$;"
+    )
+    assert document["verdict"] == "clean", reasons(document)
 
 
 @pytest.mark.pg("== 18")

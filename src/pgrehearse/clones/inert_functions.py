@@ -70,6 +70,11 @@ class OutwardFunction:
     of: str  # its extension or library
     does: str = TO_ANOTHER_SERVER
 
+    @property
+    def is_handler(self) -> bool:
+        """A foreign-data wrapper's, which the server calls; nobody names it."""
+        return self.name.startswith(WRAPPER)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeInert:
@@ -107,12 +112,7 @@ def switch_off_functions(session: Connection) -> MadeInert:
 
     Changes pg_proc in the session's database, within its transaction if it is in one.
     """
-    rows = session.execute(QUERIES["outward"], (list(OUTWARD_FUNCTIONS), list(OUTWARD_FUNCTIONS.values()))).fetchall()
-    found = tuple(OutwardFunction(oid=oid, name=name, of=of) for oid, name, of in rows)
-    handlers = session.execute(QUERIES["handlers"]).fetchall()
-    found += tuple(
-        OutwardFunction(oid=oid, name=f"{WRAPPER}{name}", of=of, does=BEYOND_DATABASE) for oid, name, of in handlers
-    )
+    found = read_outward_functions(session)
     if not found:
         return MadeInert()
     if not _may_replace(session):
@@ -120,9 +120,19 @@ def switch_off_functions(session: Connection) -> MadeInert:
     with session.transaction():
         for each in found:
             _replace(session, each.oid, each.name, each.does)
-            if each.name.startswith(WRAPPER):
+            if each.is_handler:
                 session.execute(QUERIES["return_void"], (each.oid,))
     return MadeInert(functions=found)
+
+
+def read_outward_functions(session: Connection) -> tuple[OutwardFunction, ...]:
+    """Functions of outward extensions and foreign-data wrappers' handlers that are not replaced.  Two small queries."""
+    rows = session.execute(QUERIES["outward"], (list(OUTWARD_FUNCTIONS), list(OUTWARD_FUNCTIONS.values()))).fetchall()
+    handlers = session.execute(QUERIES["handlers"]).fetchall()
+    return (
+        *(OutwardFunction(oid=oid, name=name, of=of) for oid, name, of in rows),
+        *(OutwardFunction(oid=oid, name=f"{WRAPPER}{name}", of=of, does=BEYOND_DATABASE) for oid, name, of in handlers),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

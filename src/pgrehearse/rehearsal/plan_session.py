@@ -12,12 +12,9 @@ from psycopg import sql
 
 from pgrehearse.clones.inert_functions import (
     SWITCHED_OFF,
-    WRAPPER,
     Replaced,
     put_back,
-    read_calls,
     replace_bodies,
-    switch_off_functions,
 )
 from pgrehearse.clones.pair import ClonePair
 from pgrehearse.clones.shared_catalogs import (
@@ -34,6 +31,7 @@ from pgrehearse.migrations.observer import NoObserver, Running, StatementError
 from pgrehearse.migrations.statements import Statement, TransactionNeed
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rehearsal.judge import Unmeasured
+from pgrehearse.rehearsal.outward_use import OutwardUse
 from pgrehearse.rehearsal.unseen import (
     QUERIES,
     UnseenFunction,
@@ -82,8 +80,7 @@ class PlanSession(NoObserver):
         self._next_xid = 0
         self._before: SharedCatalogs | None = None
         self._replaced: tuple[Replaced, ...] = ()
-        self._calls_before: dict[str, int] = {}
-        self._not_switched_off: dict[str, str] = {}  # extensions that the plan made: where
+        self._outward = OutwardUse(statements)
         self._counts_calls = True
         self.lowered: list[str] = []
         self.unmeasured: list[Unmeasured] = []
@@ -95,7 +92,7 @@ class PlanSession(NoObserver):
         with self._pair.session("clone", "watch") as admin:
             if self._login is not None:
                 self.lowered += self._asking_who_logged_in(admin)
-            self._calls_before = read_calls(admin)
+            self._outward.begin(admin)
             self._functions = self._read_functions(admin)
             if self._functions or (self._powerful and not self._pair.is_private):
                 self._track_functions(admin)  # by name only calls in the files are known
@@ -122,7 +119,7 @@ class PlanSession(NoObserver):
                 self.unmeasured.append(
                     Unmeasured(what=f"what {place} does to the server", reason=reason, decisive=True)
                 )
-        self._tell_outward_calls()
+        self._tell_outward_use()
         self.unmeasured += [_told(change) for change in self._shared_changes()]
 
     def find_doubt(self, failure: MigrationFailed) -> str | None:
@@ -202,8 +199,7 @@ class PlanSession(NoObserver):
     def _look_at_functions(self, running: Running) -> None:
         """What the plan made may not reach out either; its own session is the only one that sees it yet."""
         place = f"{running.migration.path}:{running.statement.line}"
-        for left in switch_off_functions(running.session).left:
-            self._not_switched_off.setdefault(left.of, place)
+        self._outward.look(running.session, place)
         known = self._functions
         self._functions = self._read_functions(running.session)
         if not self._pair.is_private:
@@ -221,26 +217,18 @@ class PlanSession(NoObserver):
             self._counts_calls = False
 
     def _outward_calls(self) -> list[str]:
-        """Functions that are switched off on the clone, and were called since the plan began."""
         with self._pair.session("clone", "watch") as admin:
-            calls = read_calls(admin)
-        return sorted(name for name, count in calls.items() if count != self._calls_before.get(name, 0))
+            return self._outward.read_used(admin)
 
-    def _tell_outward_calls(self) -> None:
-        for name in self._outward_calls():
-            did = f"used {name}" if name.startswith(WRAPPER) else f"called {name}()"
-            what = did.partition(" ")[2]
-            reason = f"the plan {did}, which is switched off on a clone: what it would have done was not seen"
-            self.unmeasured.append(Unmeasured(what=f"what {what} does elsewhere", reason=reason, decisive=True))
-        for extension, place in self._not_switched_off.items():
-            reason = f"its functions reach outward, and only a superuser may switch them off; {place} made it here"
-            self.unmeasured.append(Unmeasured(what=f"extension {extension}", reason=reason, decisive=True))
-        if self._functions and not self._counts_calls:
-            names = ", ".join(sorted({each.name for each in self._functions}))
-            reason = "which functions ran can be asked only by a superuser of the target"
-            self.unmeasured.append(Unmeasured(what=f"whether the plan called {names}", reason=reason, decisive=False))
-        if self._replaced:
-            with self._pair.session("clone", "watch") as admin:
+    def _tell_outward_use(self) -> None:
+        with self._pair.session("clone", "watch") as admin:
+            self.unmeasured += self._outward.end(admin)
+            if self._functions and not self._counts_calls:
+                names = ", ".join(sorted({each.name for each in self._functions}))
+                reason = "which functions ran can be asked only by a superuser of the target"
+                what = f"whether the plan called {names}"
+                self.unmeasured.append(Unmeasured(what=what, reason=reason, decisive=False))
+            if self._replaced:
                 put_back(admin, self._replaced)
 
     def _shared_changes(self) -> tuple[SharedChange, ...]:
