@@ -15,7 +15,7 @@ from pgrehearse.postgres.named_queries import named_queries
 
 QUERIES = named_queries(__file__)
 # Statements that read or write rows, and so fire triggers and rules; others run expressions at most.
-_MOVE_ROWS = frozenset(
+MOVE_ROWS = frozenset(
     {
         "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "SelectStmt", "CopyStmt", "TruncateStmt", "DoStmt",
         "CallStmt", "ExecuteStmt", "PrepareStmt", "CreateTableAsStmt", "RefreshMatViewStmt", "ExplainStmt",
@@ -33,7 +33,8 @@ _KEEP = frozenset(
 _WORDS = re.compile(r"[\w$]+")
 _WORD = re.compile(r"[\w$]+\Z")
 _ELSEWISE = re.compile(r"\blanguage\s+(?!['\"]?plpgsql\b)", re.IGNORECASE)  # a DO in another language
-_CATCHES = re.compile(r"(?<!raise)\s\bexception\b", re.IGNORECASE)
+_CATCHES = re.compile(r"(?<!\braise )\bexception\b", re.IGNORECASE)
+_SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ def read_foreign_tables(session: Connection, handlers: Sequence[int]) -> frozens
 
 def may_catch(body: str, language: str) -> bool:
     """Whether a function may catch an error: PL/pgSQL by its word, SQL never, any other language for all we know."""
-    return language != "sql" and (language != "plpgsql" or _CATCHES.search(f" {body}") is not None)
+    return language != "sql" and (language != "plpgsql" or _catches(body))
 
 
 def follow(statements: Iterable[Statement], named: Collection[Named], ends: Collection[str]) -> Path:
@@ -93,11 +94,9 @@ def follow(statements: Iterable[Statement], named: Collection[Named], ends: Coll
     path.catches, path.builds = _over(each for each in named if each.unnamed)
     for statement in statements:
         if statement.kind not in _KEEP:
-            waiting.append((statement.text, statement.kind in _MOVE_ROWS))
+            waiting.append((statement.text, statement.kind in MOVE_ROWS))
             if statement.kind == "DoStmt":
-                path.catches |= (
-                    _CATCHES.search(statement.text) is not None or _ELSEWISE.search(statement.text) is not None
-                )
+                path.catches |= _catches(statement.text) or _ELSEWISE.search(statement.text) is not None
                 path.builds |= why_unseen_do(statement.text) is not None
     seen: set[tuple[str, bool]] = set()
     while waiting:
@@ -115,6 +114,10 @@ def follow(statements: Iterable[Statement], named: Collection[Named], ends: Coll
     return path
 
 
+def _catches(body: str) -> bool:
+    return _CATCHES.search(_SPACE.sub(" ", body)) is not None
+
+
 def _over(reached: Iterable[Named]) -> tuple[bool, bool]:
     catches = builds = False
     for each in reached:
@@ -124,5 +127,5 @@ def _over(reached: Iterable[Named]) -> tuple[bool, bool]:
 
 
 def _names_in(text: str, known: Collection[str], odd: Collection[str]) -> set[str]:
-    folded = text.casefold()
+    folded = text.casefold().replace('""', '"')
     return {word for word in _WORDS.findall(folded) if word in known} | {name for name in odd if name in folded}

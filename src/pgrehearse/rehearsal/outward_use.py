@@ -17,7 +17,7 @@ from pgrehearse.clones.inert_functions import (
 from pgrehearse.migrations.statements import Statement
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.rehearsal.judge import Unmeasured
-from pgrehearse.rehearsal.named_paths import Named, follow, read_foreign_tables, read_named
+from pgrehearse.rehearsal.named_paths import MOVE_ROWS, Named, follow, read_foreign_tables, read_named
 
 REMEDY = "leave --target out, or give --target a superuser's login, so that they are switched off and counted"
 
@@ -46,6 +46,11 @@ class OutwardUse:
             if left.oid not in known:
                 self._made.setdefault(left.of, place)
         self._read_named(session)
+
+    def after(self, session: Connection, statement: Statement) -> None:
+        """What this statement made may be gone again before the plan ends."""
+        if self._left and statement.kind not in MOVE_ROWS:
+            self._read_named(session)
 
     def read_used(self, admin: Connection) -> list[str]:
         """What is switched off on the clone and was used since the plan began."""

@@ -167,6 +167,7 @@ class PlanSession(NoObserver):
             return
         if statement.kind in _CREATES_FUNCTIONS:
             self._look_at_functions(running)
+        self._outward.after(running.session, statement)
         oids = [function.oid for function in self._functions]
         row = running.session.execute(QUERIES["state"], (oids,)).fetchone()
         assert row is not None
