@@ -29,6 +29,15 @@ def shop(tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalS
     return make_shop(tmp_path, connection, database, uat)
 
 
+CIRCLE = """
+CREATE TABLE team (id int PRIMARY KEY, lead int);
+CREATE TABLE member (id int PRIMARY KEY, team int REFERENCES team ON DELETE CASCADE);
+INSERT INTO team VALUES (1, 1);
+INSERT INTO member VALUES (1, 1);
+ALTER TABLE team ADD FOREIGN KEY (lead) REFERENCES member;
+"""
+
+
 def forget_the_end(shop: Shop) -> None:
     ledger = sqlite3.connect(shop.folder / ".pgrehearse/ledger.db")
     with ledger:
@@ -71,8 +80,12 @@ def test_the_newest_goes_first_and_what_was_destroyed_comes_back(shop: Shop) -> 
     assert [line.split()[2] for line in listed] == ["promoted", "promoted"]
     older, newer = (line.split()[0] for line in listed)
 
-    restore = shop.pgrehearse("rollback", older, "--restore", "--dry-run")
+    shop.execute(CIRCLE)
+    shop.execute("DELETE FROM team")
+    restore = shop.pgrehearse("rollback", older, "--restore", "--dry-run", "--reapply")
     assert f"promoted since, and taken back with it, for the backup is older: {newer}" in restore.stdout
+    assert "RESTRICT public.member, public.team refer to each other in a circle" in restore.stdout
+    shop.execute("DROP TABLE team, member CASCADE")
     too_early = shop.pgrehearse("rollback", older, "--inverse")
     assert too_early.returncode == 1
     assert f"promoted since, and to be taken back first: {newer}" in too_early.stderr

@@ -261,6 +261,8 @@ class Looking:
             lines.append(f"promoted since, and taken back with it, for the backup is older: {ids}")
         for each in self._find_applied(self._session, later).found:
             lines.append(f"applied since, and taken back with it, for the backup is older: {each}")
+        if self._request.reapply:
+            lines += plan.not_reapplied
         return Way(type=LOSES, why_not=plan.in_the_way, told=(*lines, *plan.told))
 
     def backup(self) -> Proof | None:

@@ -18,6 +18,7 @@ from pgrehearse.release.backup.dump_backup import DumpBackup
 from pgrehearse.release.backup.restore import restore_into
 from pgrehearse.release.backup.writes import Writes, writes_since
 from pgrehearse.release.restore.beside import RestoreNames, find_restores, names_of, open_admin, restore_beside
+from pgrehearse.release.restore.circles import find_circles
 from pgrehearse.release.restore.in_the_way import Room, find_in_the_way, read_room, require_free_way, require_room
 from pgrehearse.release.restore.stays_behind import StaysBehind, what_stays_behind
 
@@ -34,6 +35,7 @@ class RestorePlan:
     stays_behind: tuple[StaysBehind, ...]
     writes: Writes  # since the backup, as PostgreSQL counts them: the migration's too, and what was rolled back
     not_in_backup: tuple[str, ...]  # sentences
+    not_reapplied: tuple[str, ...]  # sentences: why what the application wrote may not be written back by `--reapply`
 
     @property
     def told(self) -> tuple[str, ...]:
@@ -69,10 +71,11 @@ class RestorePlan:
 
 
 def plan_restore(production: Conninfo, backup: DumpBackup, *, id: str) -> RestorePlan:  # noqa: A002
-    """Read-only, some twenty small queries.  Raises `RestoreRefused` for a backup of another database."""
+    """Read-only, some two dozen small queries.  Raises `RestoreRefused` for a backup of another database."""
     names = names_of(production, id)
     with open_admin(production) as admin, connect(production, verb="restore") as session:
         _require_its_own(read_identity(session), backup)
+        writes = writes_since(session, backup.manifest.writes)
         return RestorePlan(
             names=names,
             backup=backup.id,
@@ -80,8 +83,9 @@ def plan_restore(production: Conninfo, backup: DumpBackup, *, id: str) -> Restor
             in_the_way=find_in_the_way(admin, names),
             room=read_room(admin, names),
             stays_behind=what_stays_behind(session),
-            writes=writes_since(session, backup.manifest.writes),
+            writes=writes,
             not_in_backup=backup.manifest.left_out,
+            not_reapplied=find_circles(session, writes),
         )
 
 
