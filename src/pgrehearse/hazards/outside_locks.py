@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 import psycopg
 from psycopg import sql
 
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.locks import LockMode, strongest
 from pgrehearse.postgres.named_queries import named_queries
+from pgrehearse.postgres.pooler import BACKEND_PID
 
 SAMPLE_INTERVAL_S = 0.001
 PRODUCTION_INTERVAL_S = 0.2  # a look at pg_locks takes every partition of the lock table
@@ -45,7 +46,7 @@ class OutsideLocks(threading.Thread):
         self._oids = list(oids)
         self._found: dict[int, LockMode] = {}
         self._stopped = threading.Event()
-        self._holders: list[Connection] = []
+        self._holders: list[tuple[int, Connection]] = []  # the server's process; a pooler gives libpq another number
         self._waited_for = 0
         self._interval_s = SAMPLE_INTERVAL_S if open_session is not None else PRODUCTION_INTERVAL_S
         if open_session is not None and 0 < len(self._oids) <= MOST_HELD:
@@ -63,7 +64,7 @@ class OutsideLocks(threading.Thread):
                 blocked_by = self._sample()
             except psycopg.Error:  # the clone is being dropped under us; what was seen until now stands
                 break
-            if self._holders and self._holders[0].info.backend_pid in blocked_by:
+            if self._holders and self._holders[0][0] in blocked_by:
                 self._waited_for += 1
                 self._release()
             else:
@@ -84,7 +85,7 @@ class OutsideLocks(threading.Thread):
         tables = sql.SQL(", ").join(sql.SQL("ONLY {}").format(sql.Identifier(*name)) for name in names)
         for mode in HELD_MODES:
             session = open_session()
-            self._holders.append(session)
+            self._holders.append((fetch_value(session, BACKEND_PID), session))
             session.execute("SET lock_timeout = '1s'")
             session.execute("BEGIN")
             session.execute(mode.format(tables=tables))
@@ -100,4 +101,4 @@ class OutsideLocks(threading.Thread):
 
     def _release(self) -> None:
         with contextlib.suppress(psycopg.Error):
-            self._holders.pop(0).close()
+            self._holders.pop(0)[1].close()

@@ -13,8 +13,9 @@ from pgrehearse.clones.pair import ClonePair
 from pgrehearse.hazards.outside_locks import OutsideLocks
 from pgrehearse.hazards.trace import StatementTrace
 from pgrehearse.migrations.statements import TransactionNeed
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.named_queries import named_queries
+from pgrehearse.postgres.pooler import BACKEND_PID
 from pgrehearse.rehearsal.commits import CommitEvidence
 
 QUERIES = named_queries(__file__)
@@ -63,7 +64,7 @@ def _watch_again(
         session.execute(LIMITS)
         for trace in before:
             session.execute(trace.statement.text.encode())
-        pid = session.info.backend_pid
+        pid = fetch_value(session, BACKEND_PID)  # a pooler gives libpq another number
         held = {oid for (oid,) in watch.execute(QUERIES["held"], (pid,))}
         watching = OutsideLocks(
             watch, lambda: pair.session("clone", "watch"), pid, [each for each in names if each not in held]
