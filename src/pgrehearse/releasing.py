@@ -26,16 +26,16 @@ from pgrehearse.release.anchor import judge_anchors
 from pgrehearse.release.approval import (
     Accepted,
     Approval,
+    Consent,
     accepted_names,
     approve,
-    read_approvals,
-    standing_since,
+    read_consent,
     withdraw,
 )
 from pgrehearse.release.examine import examine, examine_again, examine_rest, judge_plan
 from pgrehearse.release.gate import Gate, Reason, ReasonKind, judge_verdict
 from pgrehearse.release.history import find_promoted, tell_promotions
-from pgrehearse.release.lineage import database_key
+from pgrehearse.release.lineage import database_key, find_replacement
 from pgrehearse.release.outlives_rollback import find_left_behind
 from pgrehearse.release.recoverability import DUMP, choose_ways, judge_recoverability, judge_restore
 from pgrehearse.release.restore.in_the_way import InTheWay, ask_in_the_way
@@ -127,7 +127,8 @@ class Releasing:
         with self.project.releases() as releases:
             receipt = find_receipt(releases, prefix)
             by = read_person(self.project.directory)
-            return receipt.digest, withdraw(releases, receipt, by=by, remark=remark, now=utc_now())
+            withdraw(releases, receipt, by=by, remark=remark, now=utc_now())
+            return receipt.digest, read_consent(releases, receipt.digest).standing
 
     def promotions_of(self, digest: str) -> tuple[str, ...]:
         """Sentences on what of this receipt is promoted already, or under way."""
@@ -137,13 +138,15 @@ class Releasing:
     def approvals(self, digest: str) -> tuple[Approval, ...]:
         """The valid approvals of a receipt, by its whole digest."""
         with self.project.releases(reading=True) as releases:
-            return read_approvals(releases, digest)
+            return read_consent(releases, digest).standing
 
     def not_accepted(self, digest: str) -> tuple[Reason, ...]:
         """Why the approvals of a receipt, by its whole digest, are not enough for its verdict; empty where they are."""
         with self.project.releases(reading=True) as releases:
             receipt = find_receipt(releases, digest)
-            return tuple(judge_verdict(receipt.document, accepted_names(read_approvals(releases, digest))))
+            consent = read_consent(releases, digest)
+            gate = Gate.of(judge_verdict(receipt.document, accepted_names(consent.standing)))
+            return _with_lapsed(gate, consent).reasons
 
     # --- the gate -------------------------------------------------------------------------------------------
 
@@ -228,21 +231,22 @@ class Releasing:
         chain = judge_chain(releases, session)
         if not chain.is_open:
             return Examined(receipt=receipt, approvals=(), gate=chain, ways=())
-        approvals = standing_since(read_approvals(releases, receipt.digest), releases, receipt.digest)
+        consent = read_consent(releases, receipt.digest)
         pending = pending_of(sources, session)
         promoted = find_promoted(releases, database_key(session), receipt.digest)
         if promoted is not None and judge_plan(receipt.document, pending):
             gate = Gate.of([promoted_reason(promoted)])
-            return Examined(receipt=receipt, approvals=approvals, gate=gate, ways=())
+            return Examined(receipt=receipt, approvals=consent.standing, gate=gate, ways=())
         gate = examine(
             receipt,
             pending,
             session,
-            approvals=approvals,
+            approvals=consent.standing,
             policy=self.policies.gate(database),
             ledger_table=sources[0].ledger.table,
             role=self._migrating_role(database, session),
         )
+        gate = gate.explained([ReasonKind.IDENTITY], _tell_replaced(releases, database_key(session), receipt))
         size = read_database_size(session)
         policy = self.policies.recoverability(database)
         reasons, told = judge_recoverability(receipt.document, policy, size)
@@ -250,8 +254,8 @@ class Releasing:
         restore = self.judge_restore_of(database, receipt.document, ways)
         return Examined(
             receipt=receipt,
-            approvals=approvals,
-            gate=gate.joined(Gate.of(reasons, told)).joined(restore).joined(chain),
+            approvals=consent.standing,
+            gate=_with_lapsed(gate, consent).joined(Gate.of(reasons, told)).joined(restore).joined(chain),
             ways=ways,
         )
 
@@ -267,19 +271,20 @@ class Releasing:
         chain = judge_chain(releases, session)
         if not chain.is_open:
             return Examined(receipt=receipt, approvals=(), gate=chain, ways=())
-        approvals = standing_since(read_approvals(releases, receipt.digest), releases, receipt.digest)
+        consent = read_consent(releases, receipt.digest)
         on_disk = {each.version: each for source in sources for each in source.migrations}
         planned = [on_disk[each["version"]] for each in receipt.document["plan"] if each["version"] in on_disk]
         gate = examine_rest(
             receipt,
             read_left(session, sources[0].ledger, planned),
             session,
-            approvals=approvals,
+            approvals=consent.standing,
             policy=self.policies.gate(database),
             ledger_table=sources[0].ledger.table,
             role=self._migrating_role(database, session),
         )
-        return Examined(receipt=receipt, approvals=approvals, gate=gate.joined(chain), ways=())
+        gate = _with_lapsed(gate, consent).joined(chain)
+        return Examined(receipt=receipt, approvals=consent.standing, gate=gate, ways=())
 
     def examine_again(
         self, releases: ReleaseLedger, database: ResolvedDatabase, receipt: Receipt, session: Connection | None
@@ -291,12 +296,14 @@ class Releasing:
         chain = Gate() if session is None else judge_chain(releases, session)
         if not chain.is_open:
             return chain
-        return examine_again(
+        consent = read_consent(releases, receipt.digest)
+        gate = examine_again(
             receipt,
-            approvals=standing_since(read_approvals(releases, receipt.digest), releases, receipt.digest),
+            approvals=consent.standing,
             policy=self.policies.gate(database),
             at=None if session is None else fetch_clock(session),
         )
+        return _with_lapsed(gate, consent)
 
     def judge_restore_of(
         self, database: ResolvedDatabase, document: Mapping[str, Any] | None, ways: Sequence[str]
@@ -350,6 +357,23 @@ class Releasing:
         source = self.project.source(folder)
         source.require_whole()
         return (source,)
+
+
+def _with_lapsed(gate: Gate, consent: Consent) -> Gate:
+    kinds = {ReasonKind.APPROVAL, ReasonKind.VERDICT} & {reason.kind for reason in gate.reasons}
+    return gate.explained(sorted(kinds, key=list(ReasonKind).index)[-1:], consent.lapsed)  # once, though both say no
+
+
+def _tell_replaced(releases: ReleaseLedger, key: str, receipt: Receipt) -> tuple[str, ...]:
+    """Why an earlier rehearsal does not speak of this database any more, though it has the same name."""
+    source = receipt.document["source"]
+    swapped = find_replacement(releases, key, f"{source['system_identifier']}/{source['database_oid']}")
+    if swapped is None:
+        return ()
+    return (
+        f"the rollback of promotion {swapped.subject} restored a backup at {swapped.at.isoformat(timespec='seconds')}: "
+        "this database has taken the place of the one that was cloned, of which this receipt and its approvals speak",
+    )
 
 
 def _is_of_replica(source: Mapping[str, Any], key: str) -> bool:

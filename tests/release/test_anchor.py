@@ -14,7 +14,7 @@ from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.rehearsal.person import Person
 from pgrehearse.rehearsal.receipt import Receipt
 from pgrehearse.release.anchor import judge_anchors, write_anchor
-from pgrehearse.release.approval import approve, read_approvals, standing_since, withdraw
+from pgrehearse.release.approval import approve, read_approvals, read_consent, withdraw
 from pgrehearse.release.gate import ReasonKind
 
 pytestmark = pytest.mark.pg("== 18")
@@ -126,6 +126,12 @@ def test_approvals_and_rollbacks_are_told_apart_by_their_order_not_by_clocks(pat
     with ReleaseLedger.open(path) as releases:
         approve(releases, RECEIPT, by=ANN, remark="", accepted=(), now=NOW + timedelta(hours=5))  # a clock ahead
         releases.append("rollback-ended", "p1", {"outcome": "taken-back"}, NOW)
-        assert standing_since(read_approvals(releases, digest), releases, digest) == ()
+        consent = read_consent(releases, digest)
+        assert consent.standing == ()
+        (lapsed,) = consent.lapsed
+        assert lapsed == (
+            "the approval by ann on here of 2026-01-02T08:04:05+00:00 does not count any more: promotion p1 of this "
+            "receipt was taken back after it, at 2026-01-02T03:04:05+00:00"
+        )
         approve(releases, RECEIPT, by=BEN, remark="", accepted=(), now=NOW - timedelta(hours=5))  # and one behind
-        assert [each.by for each in standing_since(read_approvals(releases, digest), releases, digest)] == [BEN]
+        assert [each.by for each in read_consent(releases, digest).standing] == [BEN]

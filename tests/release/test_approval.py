@@ -166,7 +166,7 @@ def test_the_rehearser_does_not_count_under_another_login_with_the_same_git_iden
 def test_of_many_findings_to_accept_the_first_are_told_with_how_many_there_are() -> None:
     many = receipt("loss", findings=[finding("drop-column", f"public.t{number}") for number in range(30)])
     text = Gate.of(judge_verdict(many.document, [])).why_not
-    assert "30 of its findings nobody has accepted" in text
+    assert "no approval that counts accepts 30 of its findings" in text
     assert "drop-column:public.t19\n" in text
     assert "drop-column:public.t20" not in text
     assert "and 10 more: `pgrehearse status --json` has them" in text

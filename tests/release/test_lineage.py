@@ -10,7 +10,7 @@ import pytest
 from pgrehearse.errors import UnknownPromotion
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.release.history import find_promotion, find_unfinished, read_promotions
-from pgrehearse.release.lineage import find_lineage, find_taken_back
+from pgrehearse.release.lineage import find_lineage, find_replacement, find_taken_back
 from pgrehearse.release.write_fence import find_standing
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -102,3 +102,20 @@ def test_a_fence_is_carried_over_with_the_settings_and_stays_known(story: Story)
     standing = find_standing(story.releases, "restored")
     assert standing is not None
     assert standing.before == "off"
+
+
+def test_what_a_restore_replaced_is_told_of_its_own_line_alone(story: Story) -> None:
+    story.promote("p1", "first")
+    story.swap("p1", "second")
+    story.promote("p2", "second")
+    at = story.swap("p2", "third")
+    story.promote("p3", "another")
+    swapped = find_replacement(story.releases, "third", "second")
+    assert swapped is not None
+    assert (swapped.subject, swapped.at) == ("p2", at)
+    first = find_replacement(story.releases, "third", "first")
+    assert first is not None
+    assert first.subject == "p1"
+    assert find_replacement(story.releases, "third", "third") is None
+    assert find_replacement(story.releases, "another", "first") is None
+    assert find_replacement(story.releases, "second", "third") is None

@@ -172,11 +172,32 @@ def accepted_names(approvals: Iterable[Approval]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each.finding for approval in approvals for each in approval.accepted))
 
 
-def standing_since(approvals: Sequence[Approval], releases: ReleaseLedger, digest: str) -> tuple[Approval, ...]:
-    """Those given since the receipt's last promotion was taken back: who said yes then did not know of that.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """Who says yes to a receipt now, and whose earlier yes does not count any more."""
+
+    standing: tuple[Approval, ...]
+    lapsed: tuple[str, ...]  # sentences
+
+
+def read_consent(releases: ReleaseLedger, digest: str) -> Consent:
+    """Those given since the receipt's last promotion was taken back stand: who said yes before did not know of that.
 
     By the order of the entries, whatever the clocks of the machines said.
     """
+    approvals = read_approvals(releases, digest)
     promoted = {entry.subject for entry in releases.entries(kind=BEGUN) if entry.body["receipt"] == digest}
-    ends = [entry.seq for promotion, entry in find_taken_back(releases).items() if promotion in promoted]
-    return tuple(each for each in approvals if not ends or each.seq > max(ends))
+    back = [(entry.seq, promotion, entry) for promotion, entry in find_taken_back(releases).items()]
+    ends = [each for each in back if each[1] in promoted]
+    if not ends:
+        return Consent(standing=approvals, lapsed=())
+    last, promotion, entry = max(ends, key=lambda each: each[0])
+    return Consent(
+        standing=tuple(each for each in approvals if each.seq > last),
+        lapsed=tuple(
+            f"the approval by {each.by} of {each.at.isoformat(timespec='seconds')} does not count any more: promotion "
+            f"{promotion} of this receipt was taken back after it, at {entry.at.isoformat(timespec='seconds')}"
+            for each in approvals
+            if each.seq <= last
+        ),
+    )

@@ -1,7 +1,7 @@
 """The gate: yes, or every reason why a receipt may not be promoted to this database.  Pure: it asks no database."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -85,6 +85,15 @@ class Gate:
             told=tuple(dict.fromkeys(told)),
         )
 
+    def explained(self, kinds: Iterable[ReasonKind], details: Sequence[str]) -> "Gate":
+        """The same with more to say of the reasons of these kinds."""
+        named = frozenset(kinds)
+        reasons = (
+            replace(reason, details=(*reason.details, *details)) if reason.kind in named else reason
+            for reason in self.reasons
+        )
+        return replace(self, reasons=tuple(reasons))
+
     def as_json(self) -> dict[str, Any]:
         return {
             "open": self.is_open,
@@ -139,7 +148,8 @@ def judge_verdict(document: Mapping[str, Any], accepted: Sequence[str]) -> list[
     return [
         Reason(
             kind=ReasonKind.VERDICT,
-            message=f"the rehearsal's verdict is {verdict}, and {len(missing)} of its findings nobody has accepted",
+            message=f"the rehearsal's verdict is {verdict}, and no approval that counts accepts {len(missing)} of its "
+            "findings",
             remedy="Rehearse a safer migration, or accept each by name with a reason: "
             f"pgrehearse approve {digest} "
             + " ".join(f"--accept {_in_quotes(f'{name}=REASON')}" for name in missing[:SHOWN_NAMES])

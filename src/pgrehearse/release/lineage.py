@@ -46,6 +46,14 @@ def find_lineage(releases: ReleaseLedger, key: str) -> frozenset[str]:
     return frozenset(keys)
 
 
+def find_replacement(releases: ReleaseLedger, key: str, earlier: str) -> Entry | None:
+    """The end of the restore that has put another database in the place of ``earlier``, if ``key`` is in its line."""
+    if earlier == key or earlier not in find_lineage(releases, key):
+        return None
+    begun = {entry.subject: entry.body["key"] for entry in releases.entries(kind=BEGUN)}
+    return next((swapped for swapped in reversed(_swaps(releases)) if begun.get(swapped.subject) == earlier), None)
+
+
 def find_taken_back(releases: ReleaseLedger) -> Mapping[str, Entry]:
     """The promotions that were taken back, each with the entry that says so.
 
