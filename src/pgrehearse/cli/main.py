@@ -17,6 +17,8 @@ import click
 from pgrehearse import __version__
 from pgrehearse.errors import ConfigurationError, PgRehearseError, WrongUsage
 
+# query_canceled, lock_not_available, idle_in_transaction_, transaction_ and idle_session_timeout
+TIMEOUTS = frozenset({"57014", "55P03", "25P03", "25P04", "57P05"})
 INTERRUPTED = 130
 WRONG_USAGE = 2
 TRACEBACK_VARIABLE = "PGREHEARSE_TRACEBACK"
@@ -166,10 +168,12 @@ def _without_secrets(message: str) -> str:
 
 def _unforeseen(error: Exception) -> PgRehearseError:
     """An error that no room turned into one of ours: a lost connection, or a mistake of pgrehearse's own."""
-    from pgrehearse.errors import Unforeseen
+    from pgrehearse.errors import EndedByTimeout, Unforeseen
     from pgrehearse.postgres.connect import scrub
 
     told = scrub(str(error)) or "no message"
+    if getattr(error, "sqlstate", None) in TIMEOUTS:
+        return EndedByTimeout(f"the server ended a statement of pgrehearse's own: {told}")
     return Unforeseen(f"{type(error).__name__}: {told}")
 
 

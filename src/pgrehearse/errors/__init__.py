@@ -34,6 +34,7 @@ from pgrehearse.errors.pgrehearse_error import (
 from pgrehearse.errors.reaching import (
     ConfigurationError,
     DatabaseFenced,
+    EndedByTimeout,
     GuardRefused,
     LocalServerFailed,
     MalformedConninfo,
@@ -115,6 +116,7 @@ __all__ = [
     "DatabaseFenced",
     "DrillTooOld",
     "EditedMidway",
+    "EndedByTimeout",
     "ExternalBackupFailed",
     "FenceNotClosed",
     "FenceRefused",

@@ -121,6 +121,16 @@ class DatabaseFenced(ServerUnreachable):
 # --- nobody foresaw it
 
 
+class EndedByTimeout(NotMeasured):
+    """A timeout of the URL, the role or the database ended a statement of pgrehearse's own."""
+
+    default_remedy = (
+        "Give pgrehearse the time: take statement_timeout, lock_timeout and transaction_timeout out of the URL's "
+        "options and PGOPTIONS, or raise them for the role that it logs in as: ALTER ROLE … SET statement_timeout = 0.  "
+        "If somebody cancelled it, run the command again."
+    )
+
+
 class Unforeseen(NotMeasured):
     """An error that pgrehearse did not expect: a connection that broke, or a mistake of its own."""
 
