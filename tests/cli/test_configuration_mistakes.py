@@ -56,8 +56,8 @@ def test_it_is_one_line(tmp_path: Path, toml: str, url: str | None, line: str) -
 
 @pytest.mark.parametrize("arguments", [["lint"], ["status", "--no-gate"], ["run"]])
 def test_a_migrations_folder_that_is_not_there_is_told_with_its_key(tmp_path: Path, arguments: list[str]) -> None:
-    environment = ENVIRONMENT + "protected = true\n"
-    (tmp_path / "pgrehearse.toml").write_text(environment + '[migrations]\npath = "no/such"\n')
+    prd = ENVIRONMENT + "protected = true\n"
+    (tmp_path / "pgrehearse.toml").write_text(prd + '[migrations]\npath = "no/such"\n')
     environment = {**os.environ, "SHOP_URL": "host=/nonexistent dbname=shop"}
     ended = run_program(*arguments, cwd=tmp_path, env=environment)
     assert ended.returncode == 2

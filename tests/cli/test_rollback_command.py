@@ -120,7 +120,7 @@ def test_the_newest_goes_first_and_what_was_destroyed_comes_back(shop: Shop) -> 
     assert "is taken back already" in again.stderr
     lossless = shop.pgrehearse("rollback")  # the older one now, whose column somebody has written to
     assert lossless.returncode == 0, lossless.stderr
-    assert "kept aside: 1 rows of public.users.nick" in lossless.stdout
+    assert "kept aside: 1 row of public.users.nick" in lossless.stdout
     assert shop.pgrehearse("rollback").returncode == 2
 
 

@@ -284,7 +284,7 @@ def test_a_run_that_stopped_inside_a_file_is_seen_as_apply_left_it(
     progress.write_done(connection, source.migrations[0], 1)
     status = read_status(connection, source)
     assert states(status) == ["unfinished"]
-    assert "1 of its statements are done" in status.problems[0].message
+    assert "1 of its statements is done" in status.problems[0].message
     run(connection, f"GRANT USAGE ON SCHEMA drizzle TO {reader.user}")
     run(connection, f"GRANT SELECT ON ALL TABLES IN SCHEMA drizzle TO {reader.user}")
     with connect(reader, verb="test") as session, pytest.raises(LedgerUnreadable, match=r"pgrehearse\.progress"):

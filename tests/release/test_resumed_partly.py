@@ -59,7 +59,7 @@ def test_what_changed_between_two_runs_is_met_as_the_gate_and_the_watch_would_ha
         )  # fmt: skip
         refused(
             "INSERT INTO prices VALUES (6, 1.5)", "DELETE FROM prices WHERE id = 6",
-            r"public\.prices\.v: its type changes from numeric\(10,2\) to integer; .* those of 1 rows",
+            r"public\.prices\.v: its type changes from numeric\(10,2\) to integer; .* those of 1 row",
         )  # fmt: skip
         refused(  # what the first file added is used by now, and the third would write over it
             "CREATE FUNCTION n() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; "

@@ -67,9 +67,9 @@ def test_tables_with_identities_come_back_and_later_writes_stay(
     """)
     told = find_left_behind(connection, images, ())
     assert [line for line in told if "orders" in line] == [
-        "left behind: 1 rows of public.orders are gone under their key since, deleted or given another, and stay so; "
-        "the image keeps the ones before (id=7)",
-        "left behind: 1 rows of public.orders hold values written since, which stay; the ones before stand in "
+        "left behind: 1 row of public.orders is gone under its key since, deleted or given another, and stays so; "
+        "the image keeps the one before (id=7)",
+        "left behind: 1 row of public.orders holds values written since, which stay; the ones before stand in "
         "pgrehearse_quarantine then (id=5)",
     ]
     assert any("public.keyless: it has no key" in line for line in told)

@@ -29,7 +29,7 @@ def test_an_update_that_changed_nothing_in_rehearsal_may_change_nothing_in_produ
     assert receipt.verdict == "clean"
     connection.execute("UPDATE b SET email = '  ABC' WHERE id = 5")
     with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
-        with pytest.raises(NotAsRehearsed, match=r"public\.b: the rehearsal changed no value .* those of 1 rows"):
+        with pytest.raises(NotAsRehearsed, match=r"public\.b: the rehearsal changed no value .* those of 1 row"):
             run_promotion(request_for(database, receipt, source), releases)
         assert fetch_value(connection, "SELECT email FROM b WHERE id = 5") == "  ABC"
         connection.execute("UPDATE b SET email = 'abc' WHERE id = 5")
@@ -101,7 +101,7 @@ def test_a_value_that_comes_after_the_gate_is_not_lost_in_a_type_change(
             for table in ("keyed", "keyless") if name in "af" else ("keyed",):
                 key = ("id, ", "99, ") if table == "keyed" else ("", "")
                 late_row = f"INSERT INTO {table} ({key[0]}{name}) VALUES ({key[1]}{late})"
-                expected = rf"public\.{table}\.{name}: its type changes .* those of 1 rows"
+                expected = rf"public\.{table}\.{name}: its type changes .* those of 1 row"
                 comes_late = after_the_gate(connection, late_row)
                 with pytest.raises(NotAsRehearsed, match=expected):
                     run_promotion(request_for(database, receipt, source), releases, secure=comes_late)

@@ -209,8 +209,8 @@ def test_a_row_that_moved_to_another_partition_since_is_not_taken_for_deleted(wo
         ("ev3", 7, "v7x"), ("ev1b", 14, "v14x"), ("ev1a", 28, "v28"),
     ]  # fmt: skip
     assert [line.split(" (")[0] for line in told] == [
-        "left behind: 1 rows of public.ev1a are gone under their key since, deleted or given another, and stay so; "
-        "the image keeps the ones before",
+        "left behind: 1 row of public.ev1a is gone under its key since, deleted or given another, and stays so; "
+        "the image keeps the one before",
         "left behind: 2 rows of public.ev1a are gone from their partition and may have moved to another, which holds "
         "a row of their number; the ones before stand in pgrehearse_quarantine then",
     ]

@@ -51,14 +51,14 @@ def test_rows_that_another_row_or_a_missing_parent_keeps_out_are_told_beforehand
     with world.session() as session:
         told = find_left_behind(session, world.images, ())
     assert [line.removeprefix("left behind: ") for line in told] == [
-        "1 rows of public.t that it deleted have a newer row under their key, and stand in pgrehearse_quarantine then "
+        "1 row of public.t that it deleted has a newer row under its key, and stands in pgrehearse_quarantine then "
         "(id=1)",
-        "1 rows of public.t hold values written since, which stay; the ones before stand in pgrehearse_quarantine then "
+        "1 row of public.t holds values written since, which stay; the ones before stand in pgrehearse_quarantine then "
         "(id=13)",
-        "1 rows of public.t cannot come back: lower_code lets another row have what is theirs (id=6)",
-        "1 rows of public.t cannot come back: not_twice lets another row have what is theirs (id=3)",
-        "2 rows of public.t cannot come back: one_email lets another row have what is theirs (id=12; id=2)",
-        "1 rows of public.t cannot come back: the row that has_parent points at is gone (id=5)",
+        "1 row of public.t cannot come back: lower_code lets another row have the same values (id=6)",
+        "1 row of public.t cannot come back: not_twice lets another row have the same values (id=3)",
+        "2 rows of public.t cannot come back: one_email lets another row have the same values (id=12; id=2)",
+        "1 row of public.t cannot come back: the row that has_parent points at is gone (id=5)",
     ]
     back = world.go_back("")
     left = world.rows(f"SELECT id FROM {back.tables[0].left_table} ORDER BY id")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pgrehearse.cli.progress import progress_on_stderr
+from pgrehearse.counted import counted
 
 if TYPE_CHECKING:  # psycopg takes 0.2 s to import; `backup --help` needs none of it
     from pgrehearse.backing_up import BackingUp
@@ -51,7 +52,8 @@ def create(config_file: str | None, *, database: str | None, way: str | None, jo
     if created.dump is not None:
         manifest = created.dump.manifest
         print(f"{created.dump.id}: proved, {_size(manifest.dump_bytes)} in {created.dump.directory}")
-        print(f"  {len(manifest.contents.tables)} tables, {manifest.contents.rows} rows, restored elsewhere and equal")
+        tables, rows = counted(len(manifest.contents.tables), "table"), counted(manifest.contents.rows, "row")
+        print(f"  {tables}, {rows}, restored elsewhere and equal")
         for sentence in manifest.left_out:
             print(f"  not in it: {sentence}")
     if created.external is not None:
@@ -80,7 +82,7 @@ def verify(
         _print({"verified": body})
     else:
         how = "restored elsewhere and equal" if verified.deep else "every byte is what was written"
-        print(f"{body['id']}: {body['files']} files, {_size(body['size_bytes'])}, {how}")
+        print(f"{body['id']}: {counted(body['files'], 'file')}, {_size(body['size_bytes'])}, {how}")
         if not verified.recorded:
             print("this release ledger does not know that it was proved; --deep proves it again")
     return 0 if verified.recorded else 1

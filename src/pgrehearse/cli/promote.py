@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pgrehearse.cli.progress import progress_on_stderr
+from pgrehearse.counted import counted
 
 if TYPE_CHECKING:
     from pgrehearse.promoting import PromoteOptions
@@ -177,14 +178,16 @@ def show_promotion(promotion: "Promotion", *, take_back: str) -> None:
         console.print(table)
         if len(promotion.statements) > SHOWN_STATEMENTS:
             left_out = len(promotion.statements) - SHOWN_STATEMENTS
-            console.print(Text(f"… and {left_out} more statements; all of them are in the JSON", style="dim"))
+            more = counted(left_out, "more statement")
+            console.print(Text(f"… and {more}; all of them are in the JSON", style="dim"))
         console.print()
     for proof in promotion.proofs:
         console.print(Text(f"recoverable: {proof['summary']}"), soft_wrap=True)
     for image in promotion.images[:SHOWN_IMAGES]:
-        console.print(Text(f"recoverable: before-image of {image['relation']} ({image['rows']:,} rows)"))
+        console.print(Text(f"recoverable: before-image of {image['relation']} ({counted(image['rows'], 'row')})"))
     if len(promotion.images) > SHOWN_IMAGES:
-        console.print(Text(f"recoverable: before-images of {len(promotion.images) - SHOWN_IMAGES} more tables"))
+        rest = counted(len(promotion.images) - SHOWN_IMAGES, "more table")
+        console.print(Text(f"recoverable: before-images of {rest}"))
     for version in promotion.already_applied:
         console.print(Text(f"  already applied  {version}", style="dim"))
     for version in promotion.applied:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pgrehearse.cli.progress import progress_on_stderr
+from pgrehearse.counted import agree, counted
 
 if TYPE_CHECKING:
     from pgrehearse.release.history import PromotionRecord
@@ -180,7 +181,8 @@ def _exported_told(rows: "DifferingRows") -> str:
         told.append(f"{unclear:,} by either of them")
     if added := rows.rows - sum(map(rows.rows_by, By)):
         told.append(f"{added:,} in tables and columns that the backup does not have")
-    return f"{rows.rows:,} rows that differ are exported to {rows.directory}: {', '.join(told)}"
+    differ = agree(rows.rows, "differs is", "differ are")
+    return f"{counted(rows.rows, 'row')} that {differ} exported to {rows.directory}: {', '.join(told)}"
 
 
 def _put_back_told(table: "TableBack") -> str:
@@ -192,9 +194,10 @@ def _put_back_told(table: "TableBack") -> str:
         told.append(f"{_count(table.added_removed)} that the migration added taken away")
     if table.added_left:
         told.append(f"{table.added_left:,} of those left, which the application uses by now")
-    if table.rows_deleted_since:
+    if gone := table.rows_deleted_since:
         told.append(
-            f"{table.rows_deleted_since:,} rows are gone under their key since, and stay so: the image has them"
+            f"{counted(gone, 'row')} {agree(gone, 'is gone under its', 'are gone under their')} key since, "
+            f"and {agree(gone, 'stays', 'stay')} so: the image has {agree(gone, 'it', 'them')}"
         )
     if table.rows_left:
         told.append(f"{table.rows_left:,} could not come back or are newer; they stand in {table.left_table}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from pgrehearse.counted import counted
 from pgrehearse.errors import SourceUnreadable
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.named_queries import named_queries
@@ -92,7 +93,8 @@ class UnreadableParts:
             oids = sql.SQL(", ").join(map(sql.Literal, self.large_objects))
             yield _quoted(sql.SQL("GRANT SELECT ON LARGE OBJECT {} TO {};").format(oids, user))
             if self.large_object_count > len(self.large_objects):
-                yield f"(and the other {self.large_object_count - len(self.large_objects)} large objects)"
+                more = self.large_object_count - len(self.large_objects)
+                yield f"(and the other {counted(more, 'large object')})"
 
     def _closed(self) -> Sequence[UnreadableRelation]:
         return [each for each in self.relations if each.is_closed]

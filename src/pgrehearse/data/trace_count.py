@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from psycopg import sql
 
+from pgrehearse.counted import agree
 from pgrehearse.data.columns import INTEGERS, STRINGS, Expression, Hashing, Reading, TypePair, hash_of
 from pgrehearse.data.tables import Column
 from pgrehearse.postgres.connect import Connection
@@ -69,7 +70,8 @@ class Found:
         if self.contradicted and (
             self.contradicted > self.found or self.distinct * 10 < min(self.found, DISTINCT_KEPT)
         ):
-            return f"{self.contradicted:,} of the rows there hold another value: it may be coincidence"
+            hold = agree(self.contradicted, "holds", "hold")
+            return f"{self.contradicted:,} of the rows there {hold} another value: it may be coincidence"
         return None
 
 

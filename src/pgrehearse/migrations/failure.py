@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pgrehearse.counted import counted
 from pgrehearse.errors import BlockedOthers, ConnectionLost, LockNotAcquired, MigrationFailed
 from pgrehearse.migrations.execution import CANCELLED, DEADLOCK, LOCK_TIMEOUT, Refused
 from pgrehearse.migrations.limits import Limits
@@ -29,7 +30,7 @@ def state_sentence(applied: Sequence[str], pending: Sequence[PendingFile]) -> st
         parts.append(f"{', '.join(applied)} {_are(applied)} applied and recorded")
     half = [file for file in pending if file.statements_done]
     parts += [
-        f"of {file.migration.version} the first {file.statements_done} of {len(file.statements)} statements "
+        f"of {file.migration.version} the first {file.statements_done} of {counted(len(file.statements), 'statement')} "
         f"(before line {file.statements[file.statements_done].line}) are committed"
         for file in half
         if file.statements_done < len(file.statements)

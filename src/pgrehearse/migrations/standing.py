@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from pgrehearse.counted import agree, counted
 from pgrehearse.errors import ConfigurationError, EditedMidway, LedgerChanged, LedgerRowsGone, StateUnknown
 from pgrehearse.migrations.migration_ledger import LedgerRow
 from pgrehearse.migrations.progress import Progress
@@ -128,7 +129,7 @@ def _before(statements: int) -> str:
         case 1:
             return "the statement before it is committed"
         case _:
-            return f"the {statements} statements before it are committed"
+            return f"the {counted(statements, 'statement')} before it {agree(statements, 'is', 'are')} committed"
 
 
 def _settled(runner: Runner, file: PendingFile, found: Progress, answer: Resolution | None) -> int:
@@ -139,7 +140,8 @@ def _settled(runner: Runner, file: PendingFile, found: Progress, answer: Resolut
     if found.sha256 != migration.sha256:
         if answer is Resolution.EDITED and found.statements_done <= len(file.statements):
             runner.settings.tell(
-                f"{migration.path}: going on with the edited file behind its first {found.statements_done} statements"
+                f"{migration.path}: going on with the edited file behind its first "
+                f"{counted(found.statements_done, 'statement')}"
             )
             runner.progress.write_done(runner.guard, migration, found.statements_done)
             return found.statements_done
@@ -147,8 +149,8 @@ def _settled(runner: Runner, file: PendingFile, found: Progress, answer: Resolut
             f"{migration.path}: an earlier run did {found.statements_done} of its statements at {found.at}, "
             f"when its SHA-256 was {found.sha256[:12]}…; now it is {migration.sha256[:12]}…",
             remedy="Restore the file's old bytes and run again to finish it.  If what is behind its first "
-            f"{found.statements_done} statements had to be mended, and they themselves are as they were, "
-            f"run again with --resolve {migration.version}:edited.",
+            f"{counted(found.statements_done, 'statement')} had to be mended, and what stands before that is "
+            f"as it was, run again with --resolve {migration.version}:edited.",
         )
     if found.started is None:
         return found.statements_done

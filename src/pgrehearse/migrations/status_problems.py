@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from pgrehearse.counted import agree
 from pgrehearse.migrations.creations import DatabaseObject, ObjectKind
 from pgrehearse.migrations.migration import Migration, SourceKind
 from pgrehearse.migrations.migration_ledger import LedgerRow, MigrationLedger
@@ -187,7 +188,8 @@ def unfinished_ad_hoc(progress: Progress) -> Problem:
 
 def _done(progress: Progress) -> str:
     started = "" if progress.started is None else ", and one more was begun"
-    return f"{progress.statements_done} of its statements are done{started} ({progress.at})"
+    done = f"{progress.statements_done} of its statements {agree(progress.statements_done, 'is', 'are')} done"
+    return f"{done}{started} ({progress.at})"
 
 
 def present(

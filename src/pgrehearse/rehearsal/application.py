@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from pgrehearse.clones.pair import ClonePair
+from pgrehearse.counted import counted
 from pgrehearse.errors import CloneFailed
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.named_queries import named_queries
@@ -89,7 +90,9 @@ class RunningApplication:
 
     def try_before(self) -> None:
         """On the pristine copy, before the plan: it may change roles, which both copies have in common."""
-        self.progress.step(f"trying {len(self.asked.statements):,} statements of the application before the plan")
+        self.progress.step(
+            f"trying {counted(len(self.asked.statements), 'statement')} of the application before the plan"
+        )
         try:
             self._only_planned = self._why_only_planned()
             self._before = self._try("pristine", [each for each in self.asked.statements if self._runs(each)])
@@ -120,7 +123,7 @@ class RunningApplication:
         """On the clone, whose rows and sequences are afterwards as they were."""
         if self._problem is not None:
             return
-        self.progress.step(f"trying {len(self._before):,} statements of the application after the plan")
+        self.progress.step(f"trying {counted(len(self._before), 'statement')} of the application after the plan")
         started = time.monotonic()
         try:
             worked = [each for each in self.asked.statements if self._worked_before(each)]

@@ -5,6 +5,7 @@ import time
 import psycopg
 
 from pgrehearse.clones.pair import ClonePair
+from pgrehearse.counted import agree
 from pgrehearse.data.verdicts import TableVerdict
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.progress import Progress
@@ -47,7 +48,9 @@ def plan_queries(pair: ClonePair, seen: Seen, progress: Progress) -> None:
     workload = seen.workload if seen.workload is not None else _read_file(pair, seen, progress)
     if not workload.queries:
         seen.no_queries = EMPTY
-    progress.step(f"planning {len(workload.queries):,} queries before and after")
+    progress.step(
+        f"planning {len(workload.queries):,} {agree(len(workload.queries), 'query', 'queries')} before and after"
+    )
     started = time.monotonic()
     tables = seen.data.tables if seen.data is not None else ()
     changed = [table.name_after for table in tables if table.verdict is not TableVerdict.UNCHANGED]

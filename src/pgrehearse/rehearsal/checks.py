@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 
+from pgrehearse.counted import counted
 from pgrehearse.migrations.secrets import mask
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.conninfo import Conninfo
@@ -126,7 +127,9 @@ def _run_before_check(file: Path, session: Connection) -> CheckResult:
         detail = f"fails: {error.sqlstate}: {error.diag.message_primary or error}"
         return CheckResult(name=file.name, verdict=CheckVerdict.UNMEASURED, detail=detail)
     if rows:
-        return CheckResult(name=file.name, verdict=CheckVerdict.FAILED, detail=f"{len(rows)} rows, and none are wanted")
+        return CheckResult(
+            name=file.name, verdict=CheckVerdict.FAILED, detail=f"{counted(len(rows), 'row')}, and none are wanted"
+        )
     return CheckResult(name=file.name, verdict=CheckVerdict.PASSED, detail="no rows")
 
 
@@ -149,12 +152,12 @@ def _run_sql_check(file: Path, before: Connection, after: Connection) -> CheckRe
         rows_before = _rows(before, text)
     except psycopg.Error as error:
         problem = f"{error.sqlstate}: {error.diag.message_primary or error}"
-        detail = f"{len(rows_after)} rows after the migration; before it, the check fails: {problem}"
+        detail = f"{counted(len(rows_after), 'row')} after the migration; before it, the check fails: {problem}"
         return CheckResult(name=file.name, verdict=CheckVerdict.FAILED, detail=detail)
     if sorted(map(repr, rows_before)) == sorted(map(repr, rows_after)):
-        detail = f"the same {len(rows_after)} rows before and after"
+        detail = f"the same {counted(len(rows_after), 'row')} before and after"
         return CheckResult(name=file.name, verdict=CheckVerdict.PASSED, detail=detail)
-    detail = f"{len(rows_before)} rows before, {len(rows_after)} after, and not the same"
+    detail = f"{counted(len(rows_before), 'row')} before, {len(rows_after)} after, and not the same"
     return CheckResult(name=file.name, verdict=CheckVerdict.FAILED, detail=detail)
 
 

@@ -14,6 +14,7 @@ import psycopg
 from pgrehearse.clones.guards import NOT_ASKED
 from pgrehearse.clones.pair import ClonePair
 from pgrehearse.clones.snapshot import NO_TIMEOUTS
+from pgrehearse.counted import agree, counted
 from pgrehearse.errors import Interrupted, MigrationFailed, PgRehearseError
 from pgrehearse.migrations.apply import apply
 from pgrehearse.migrations.observer import NoObserver
@@ -154,7 +155,8 @@ def _why_not_here(pair: ClonePair, seen: Seen, bounds: _Bounds) -> str | None:
         )
     needed = max(bounds.sessions, 2 * bounds.relations + 1) + bounds.script_clients + OURS_BESIDE
     if free < needed + SPARE_SESSIONS:
-        return f"the target has {free} sessions left, and {needed} are needed beside {SPARE_SESSIONS} for others"
+        left = f"the target has {counted(free, 'session')} left"
+        return f"{left}, and {needed} {agree(needed, 'is', 'are')} needed beside {SPARE_SESSIONS} for others"
     return None
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pgrehearse.counted import counted
 from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, SequenceVerdict, TableLoss, TableVerdict
 from pgrehearse.hazards.finding import Evidence, Finding, HazardClass, Level
 from pgrehearse.hazards.trace import StatementTrace
@@ -64,7 +65,9 @@ def hold_against(
     if finding.hazard == "drop-table" and losses is not None and finding.relation in losses:
         again = losses[finding.relation]
         if _is_there_again(again) and _named_again_in(trace, traces):
-            message = f"{finding.message}; measured: it is there again, with all its {again.rows_before:,} rows"
+            message = (
+                f"{finding.message}; measured: it is there again, with all its {counted(again.rows_before, 'row')}"
+            )
             return replace(finding, message=message, evidence=Evidence.DISPROVED, level=Level.INFO)
     if HazardClass.DATA_LOSS in finding.classes and losses is not None and finding.relation in losses:
         return _against_data(finding, losses[finding.relation])

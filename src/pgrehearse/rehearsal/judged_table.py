@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol
 
+from pgrehearse.counted import agree, counted
 from pgrehearse.data.verdicts import ColumnLoss, ColumnVerdict, TableLoss, TableVerdict
 from pgrehearse.migrations.expectation import PAST, REMOVES_ROWS, Expectation, Verb
 from pgrehearse.rehearsal.commits import RowsWritten
@@ -277,7 +278,8 @@ class JudgedTable:
             self._why.update(dict.fromkeys(measured, str(error)))
             return 0
         if found > self._rows_lost:
-            reason = f"{found:,} of its rows are not found by their key, and {self._rows_lost:,} are really lost"
+            missed = f"{found:,} of its rows {agree(found, 'is not found by its', 'are not found by their')} key"
+            reason = f"{missed}, and {self._rows_lost:,} {agree(self._rows_lost, 'is', 'are')} really lost"
             self._why.update(dict.fromkeys(measured, reason))
             return 0
         return found
@@ -374,7 +376,9 @@ class JudgedTable:
             return self._as(at, Outcome.DID_NOT_HAPPEN, f"{name} is still there")
         if not self._is_here(at):
             return self._as(at, Outcome.DID_NOT_HAPPEN, f"{name} was dropped, and not by a statement below this line")
-        return self._as(at, Outcome.AS_DECLARED, f"{name} dropped with {self._counts[at]:,} values, as expected")
+        return self._as(
+            at, Outcome.AS_DECLARED, f"{name} dropped with {counted(self._counts[at], 'value')}, as expected"
+        )
 
     def _changed(self, at: int) -> Declaration:
         column = str(self._all[at].column)
@@ -396,11 +400,11 @@ class JudgedTable:
         left = {name: sum(self._values_left[name]) for name in self._hurt if self._is_written(name)}
         most = max(left, key=lambda name: left[name], default="")
         beyond = left.get(most, 0)
-        what = f"{beyond:,} values of {most} that changed"
+        what = f"{counted(beyond, 'value')} of {most} that changed"
         if not beyond and self._rows_left and self._happened.only_updated(self._target):
             beyond = self._rows_left
             what = f"{beyond:,} of the rows that are others now"
-        text = f"{what} are beyond it{self._told(self._strange_updates())}"
+        text = f"{what} {agree(beyond, 'is', 'are')} beyond it{self._told(self._strange_updates())}"
         found = self._bounded(at, hurts=bool(left) or self._rows_lost > 0, beyond=beyond, beyond_text=text)
         speaking = self._usable(*WRITES_VALUES)
         declared = sum(self._declared.get(each, self._rows_before) for each in speaking)
@@ -419,7 +423,8 @@ class JudgedTable:
         if any(loss.verdict is TableVerdict.DROPPED for loss in self._losses) and self._target.after is None:
             text = f"{self._target.name} was dropped: declare `drops`"
             return self._as(at, Outcome.BEYOND, text, beyond=left)
-        text = f"{left:,} of the rows that are lost are beyond it{self._told(self._strange_deletes())}"
+        text = f"{left:,} of the rows that are lost {agree(left, 'is', 'are')} beyond it"
+        text += self._told(self._strange_deletes())
         found = self._bounded(at, hurts=self._rows_lost > 0, beyond=left, beyond_text=text)
         if found.outcome is not Outcome.AS_DECLARED or not self._counts[at]:
             return found

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pgrehearse.counted import agree, counted
 from pgrehearse.data.value_changes import PHRASES
 
 NOT_CHANGED = frozenset({"became-null", "null-filled"})  # no value became another one
@@ -27,36 +28,39 @@ def note_lines(table: Mapping[str, Any]) -> list[str]:
     lines = list(_merged(table))
     lines += [_traced(trace) for trace in table.get("traces", ())]
     lines += [
-        f"{orphans['rows']:,} rows of {orphans['child']} ({', '.join(orphans['columns'])}) lost their parent here"
+        f"{counted(orphans['rows'], 'row')} of {orphans['child']} ({', '.join(orphans['columns'])}) lost "
+        f"{agree(orphans['rows'], 'its', 'their')} parent here"
         for orphans in table.get("orphans", ())
     ]
     for column in table["columns"]:
         for change in column.get("changes", ()):
             if change["kind"] == "null-filled":
-                lines.append(f"{column['name']}: {_values(change, column)} {PHRASES[change['kind']]}")
+                lines.append(f"{column['name']}: {_values(change, column)} {_phrase(change)}")
     return lines
 
 
 def loss_sentence(table: Mapping[str, Any]) -> str:
     """For a finding, without any value: ``t loses 3 of 9 rows, 4 values of b; 5 of 9 values of c were cut off``."""
-    lost = [f"{table['rows_lost']:,} of {table['rows_before']:,} rows{_rows_found_again(table)}"]
+    lost = [f"{table['rows_lost']:,} of {counted(table['rows_before'], 'row')}{_rows_found_again(table)}"]
     lost = lost if table["rows_lost"] else []
     lost += [
-        f"{column['values_lost']:,} values of {column['name']}{_found_again(column, table)}"
+        f"{counted(column['values_lost'], 'value')} of {column['name']}{_found_again(column, table)}"
         for column in table["columns"]
         if column["values_lost"]
     ]
     where = "" if lost else f" in {table['name']}"
     parts = [f"{table['name']} loses {', '.join(lost)}"] if lost else []
     parts += [
-        f"{_values(change, column)} of {column['name']}{where} {PHRASES[change['kind']]}"
+        f"{_values(change, column)} of {column['name']}{where} {_phrase(change)}"
         for column in table["columns"]
         for change in column.get("changes", ())
         if change["kind"] not in NOT_CHANGED and change["kind"] != "changed"
     ]
-    plain = [f"{count:,} values of {column['name']}" for column in table["columns"] if (count := _plainly(column))]
+    plain = [(count, column["name"]) for column in table["columns"] if (count := _plainly(column))]
     if plain:
-        parts.append(f"{', '.join(plain)}{where} are other values now")
+        values = ", ".join(f"{counted(count, 'value')} of {name}" for count, name in plain)
+        others = agree(sum(count for count, _ in plain), "is another value", "are other values")
+        parts.append(f"{values}{where} {others} now")
     return "; ".join(parts)
 
 
@@ -78,7 +82,7 @@ def declaring_lines(table: Mapping[str, Any]) -> list[str]:
 
 def _lost(column: Mapping[str, Any]) -> Iterator[str]:
     if column["values_lost"]:
-        yield f"{column['values_lost']:,} values lost{_found_again(column)}"
+        yield f"{counted(column['values_lost'], 'value')} lost{_found_again(column)}"
 
 
 def _found_again(column: Mapping[str, Any], table: Mapping[str, Any] | None = None) -> str:
@@ -102,10 +106,17 @@ def _in(places: Sequence[str]) -> str:
     return f" in {' and '.join(places)}" if places else ""
 
 
+def _phrase(change: Mapping[str, Any]) -> str:
+    """What happened to those values, as it is said of so many."""
+    phrase: str = PHRASES[change["kind"]]
+    return f"was {phrase.removeprefix('were ')}" if change["values"] == 1 and phrase.startswith("were ") else phrase
+
+
 def _values(change: Mapping[str, Any], column: Mapping[str, Any]) -> str:
     before = column.get("values_before")
-    number = f"{change['values']:,}"
-    return f"{number} values" if before is None or change["kind"] == "null-filled" else f"{number} of {before:,} values"
+    if before is None or change["kind"] == "null-filled":
+        return counted(change["values"], "value")
+    return f"{change['values']:,} of {counted(before, 'value')}"
 
 
 def _plainly(column: Mapping[str, Any]) -> int:
@@ -122,10 +133,10 @@ def _plainly(column: Mapping[str, Any]) -> int:
 def _changed(column: Mapping[str, Any]) -> Iterator[str]:
     for change in column.get("changes", ()):
         if change["kind"] not in NOT_CHANGED and change["kind"] != "changed":
-            yield f"{_values(change, column)} {PHRASES[change['kind']]}{_example(change)}"
+            yield f"{_values(change, column)} {_phrase(change)}{_example(change)}"
     if count := _plainly(column):
         found = next((change for change in column.get("changes", ()) if change["kind"] == "changed"), None)
-        yield f"{count:,} values changed{_example(found) if found else ''}"
+        yield f"{counted(count, 'value')} changed{_example(found) if found else ''}"
 
 
 def _example(change: Mapping[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pgrehearse.counted import agree, counted
+
 HEAD = ("what", "kind", "sent", "longest ms", "p99 ms before", "p99 ms", "errors")
 NOTHING = "nothing that the plan locks would hold anybody up: no second run"
 SHOWN = 12
@@ -18,9 +20,10 @@ def contention_told(contention: Mapping[str, Any]) -> list[str]:
         return [NOTHING]
     if contention.get("outcome") != "measured":
         return []
+    them = agree(contention["sessions"], "it", "them")
     told = [
-        f"{contention['sessions']} sessions: the plan took {_ms(contention['under_traffic_ms'])}, "
-        f"{_ms(contention['quiet_ms'])} without them; the longest stall was {_ms(contention['longest_stall_ms'])}"
+        f"{counted(contention['sessions'], 'session')}: the plan took {_ms(contention['under_traffic_ms'])}, "
+        f"{_ms(contention['quiet_ms'])} without {them}; the longest stall was {_ms(contention['longest_stall_ms'])}"
     ]
     if contention["plan_waited_ms"] is not None:
         queue = contention["longest_queue"]
@@ -31,7 +34,8 @@ def contention_told(contention: Mapping[str, Any]) -> list[str]:
             + (f"; meanwhile {queue} stood in the queue behind it" if queue else "; nobody queued behind it meanwhile")
         )
     if contention["deadlocks"] or contention["lock_timeouts"]:
-        told.append(f"{contention['deadlocks']} deadlocks; it gave way {contention['lock_timeouts']} times")
+        gave_way = counted(contention["lock_timeouts"], "time")
+        told.append(f"{counted(contention['deadlocks'], 'deadlock')}; it gave way {gave_way}")
     if contention["plan_error"]:
         told.append(f"it did not run through: {contention['plan_error']}")
     return told

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 
 from pgrehearse.clones.pair import ClonePair
+from pgrehearse.counted import agree, counted
 from pgrehearse.data.integrity.matviews import find_emptied_matviews
 from pgrehearse.data.loss import compare_data
 from pgrehearse.data.verdicts import ColumnVerdict, DataComparison, SequenceVerdict, TableLoss, TableVerdict
@@ -380,7 +381,11 @@ class _Rehearsing:
             columns = [column for column in table.columns if column.verdict not in SAME]
             if table.verdict in EQUAL and not table.lost and table.rows_before == table.rows_after and not columns:
                 continue
-            what = f"{table.rows_lost} rows are not back" if table.rows_lost else table.verdict.value
+            what = (
+                f"{counted(table.rows_lost, 'row')} {agree(table.rows_lost, 'is', 'are')} not back"
+                if table.rows_lost
+                else table.verdict.value
+            )
             named = f" ({', '.join(column.name for column in columns)})" if columns else ""
             yield f"{table.name} is not as it was: {what}{named}"
 
@@ -461,7 +466,7 @@ class _Rehearsing:
 
 def _counts(table: TableLoss) -> str:
     changed = sum(column.values_changed or 0 for column in table.columns)
-    return f"{table.rows_after} rows, {table.rows_lost} lost, {changed} values changed"
+    return f"{counted(table.rows_after, 'row')}, {table.rows_lost:,} lost, {counted(changed, 'value')} changed"
 
 
 def _told(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from pgrehearse.counted import counted
 from pgrehearse.data.columns import Hashing, Reading, TypePair, Unreadable
 from pgrehearse.data.tables import Column, Type, read_types
 from pgrehearse.errors import NotAsRehearsed
@@ -80,13 +81,12 @@ def require_kept(session: Connection, image: Image, columns: Iterable[str], befo
                 raise NotAsRehearsed(f"{what}, and {reading.reason}", remedy=REMEDY)
             if lost := _count_lost(session, image, position, reading, left.type):
                 raise NotAsRehearsed(
-                    f"{what}; the rehearsal lost no value by that, this would change those of {lost} rows",
-                    remedy=REMEDY,
+                    f"{what}; the rehearsal lost no value by that, this would change those of {lost}", remedy=REMEDY
                 )
 
 
 def _count_lost(session: Connection, image: Image, position: int, reading: Reading, type_after: str) -> str | None:
-    """How many values are others now, for a sentence; None: none."""
+    """How many rows hold other values now, for a sentence; None: none."""
     left = sql.SQL("CAST({} AS {})").format(after_text(position), sql.SQL(type_after))
     query = sql.SQL(BY_KEY if image.key else BY_CONTENT).format(
         image=image.identifier,
@@ -98,9 +98,9 @@ def _count_lost(session: Connection, image: Image, position: int, reading: Readi
         with session.transaction():
             row = session.execute(query).fetchone()
     except psycopg.DataError:  # the old type has no room for it
-        return "some"
+        return "some rows"
     assert row is not None  # a count
-    return f"{row[0]:,}" if row[0] else None
+    return counted(row[0], "row") if row[0] else None
 
 
 def _comparable(value: Expression, reading: Reading) -> Expression:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pgrehearse.counted import counted
 from pgrehearse.migrations.expectation import REMOVES_ROWS, Expectation, Verb
 from pgrehearse.rehearsal.commits import RowsWritten, StatementRows
 
@@ -39,7 +40,7 @@ class RowsDiffer:
     def __str__(self) -> str:
         where = f"{self.relation}: " if self.relation is not None else ""
         verb = _WORDS[self.verb]
-        text = f"{where}{self.rehearsed} rows {verb} in the rehearsal, {self.here} here"
+        text = f"{where}{counted(self.rehearsed, 'row')} {verb} in the rehearsal, {self.here} here"
         if self.allowed is not None:
             return f"{text}, as declared ({self.allowed})"
         return text if self.declared is None else f"{text}, beyond what is declared ({self.declared})"

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pgrehearse.counted import agree, counted
 from pgrehearse.errors import (
     ImagesNotTaken,
 )
@@ -104,7 +105,10 @@ def keep_images(run: Run, proofs: Sequence[Proof], *, going_on: bool) -> tuple[I
         run.progress.step("copying what will be destroyed")
     run.steps.run(IMAGES, "copying what will be destroyed", work)
     for image in taken[:SHOWN_IMAGES]:
-        run.tell(f"recoverable: {image.rows} rows of {image.relation} are copied")
+        are = agree(image.rows, "is", "are")
+        run.tell(f"recoverable: {counted(image.rows, 'row')} of {image.relation} {are} copied")
     if rest := taken[SHOWN_IMAGES:]:
-        run.tell(f"recoverable: {sum(image.rows for image in rest)} rows of {len(rest)} more tables are copied")
+        rows = sum(image.rows for image in rest)
+        tables = counted(len(rest), "more table")
+        run.tell(f"recoverable: {counted(rows, 'row')} of {tables} {agree(rows, 'is', 'are')} copied")
     return tuple(taken)

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from pgrehearse.counted import counted
 from pgrehearse.errors import NoWayBack, ServerUnreachable
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect, scrub
@@ -245,7 +246,7 @@ def _go_inverse(
         before_commit=compare,
     )
     told = (
-        *(f"kept aside: {kept.rows:,} rows of {kept.what} in {kept.table}" for kept in went.kept_aside),
+        *(f"kept aside: {counted(kept.rows, 'row')} of {kept.what} in {kept.table}" for kept in went.kept_aside),
         *went.weakened,
         *(f"not as it was before the promotion: {line}" for line in differing),
         *_lift(fenced, request, releases, now),
@@ -316,7 +317,7 @@ def _restored_told(swapped: Swapped) -> Iterator[str]:
     if rows is not None and rows.large_objects is not None:
         yield rows.large_objects
     if rows is not None and swapped.written_back is not None:
-        yield f"written back: {swapped.written_back:,} statements of the application's"
+        yield f"written back: {counted(swapped.written_back, 'statement')} of the application's"
     if rows is not None and rows.unclear is not None:
         unclear = rows.rows_by(By.UNCLEAR)
         yield f"not written back: {unclear:,} changes of which it is unclear who made them; look at {rows.unclear}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pgrehearse.counted import counted
 from pgrehearse.errors import PgRehearseError
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.expectation import Verb
@@ -117,15 +118,16 @@ class Looking:
         if kind == RESTORABLE or differing:
             kind = RESTORABLE
             why_not += self._why_no_images(rollback, differing)
-        told = [f"{len(rollback['statements']) + len(rollback['statements_after_rows'])} statements"]
+        told = [counted(len(rollback["statements"]) + len(rollback["statements_after_rows"]), "statement")]
         if rollback["down_ms"] is not None:
             told.append(f"took {rollback['down_ms']:,.0f} ms in the rehearsal")
         told += [
-            f"put back from its image: {image.relation} ({image.rows:,} rows)" for image in self.images[:SHOWN_IMAGES]
+            f"put back from its image: {image.relation} ({counted(image.rows, 'row')})"
+            for image in self.images[:SHOWN_IMAGES]
         ]
         if rest := self.images[SHOWN_IMAGES:]:
             rows = sum(image.rows for image in rest)
-            told.append(f"put back from their images: {len(rest)} more tables ({rows:,} rows)")
+            told.append(f"put back from their images: {counted(len(rest), 'more table')} ({counted(rows, 'row')})")
         told += [f"left behind: {sentence}" for sentence in rollback["left_behind"]]
         told += [f"not as in the rehearsal: {each['text']}" for each in differing]
         if count_rows and not why_not:

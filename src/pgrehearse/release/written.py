@@ -8,6 +8,7 @@ seen to change must not change, and what a type change was not seen to lose must
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pgrehearse.counted import counted
 from pgrehearse.errors import NotAsRehearsed
 from pgrehearse.migrations.observer import NoObserver
 from pgrehearse.migrations.segments import Segment
@@ -150,7 +151,7 @@ def _require_unchanged(image: Image, tolerated: Tolerated) -> None:
     if changed:
         raise NotAsRehearsed(
             f"{image.relation}: the rehearsal changed no value that was there, this would change or remove "
-            f"those of {changed:,} rows",
+            f"those of {counted(changed, 'row')}",
             remedy="Rehearse again: production holds values by now that the clone did not hold.",
         )
 

@@ -7,6 +7,7 @@ run of the same promotion they tell at most what others wrote.
 from collections.abc import Mapping
 from typing import Any
 
+from pgrehearse.counted import counted
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.release.backup.writes import Counters, writes_since
 
@@ -27,7 +28,7 @@ def read_writes(
     doubts = [*writes["doubts"], *([OURS_TOO] if tables and ours_too else [])]
     at_most = "at most " if ours_too else ""
     told = [
-        f"written since it was secured: {table['name']}: {at_most}{table['inserted']} rows inserted, "
+        f"written since it was secured: {table['name']}: {at_most}{counted(table['inserted'], 'row')} inserted, "
         f"{table['updated']} updated, {table['deleted']} deleted"
         for table in tables
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
+from pgrehearse.counted import counted
 from pgrehearse.errors import ImagesNotKept, ImagesNotTaken
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rollback.durability import SCRATCH
@@ -199,7 +200,7 @@ def _copy_again(session: Connection, image: Image, table: LiveTable) -> Refreshe
     rows = _count(session, image)
     there = int(fetch_count(session, table.identifier))
     if rows != there:
-        raise ImagesNotKept(f"the image of {image.relation} has {rows} rows, the table {there}")
+        raise ImagesNotKept(f"the image of {image.relation} has {counted(rows, 'row')}, the table {there}")
     return Refreshed(relation=image.relation, rows=rows, rows_written=0, rows_deleted=0, copied_again=True)
 
 

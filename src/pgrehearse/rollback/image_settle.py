@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from pgrehearse.counted import counted
 from pgrehearse.errors import ImagesNotKept
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rollback.durability import SCRATCH, kind_of_table, make_durable
@@ -185,8 +186,8 @@ class _Settling:
         absent = self._image.rows - (rows - added)
         if absent and self._image.partial:
             raise ImagesNotKept(
-                f"{absent} rows of {self._image.relation} went, and the rehearsal said that only values would: "
-                "the image does not hold them whole"
+                f"{counted(absent, 'row')} of {self._image.relation} went, and the rehearsal said that only "
+                "values would: the image does not hold them whole"
             )
         if self._columns_went and not absent and (not touched or not self._compared):
             return self._keep_whole(rows_added=added)

@@ -7,6 +7,7 @@ import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
+from pgrehearse.counted import counted
 from pgrehearse.data.columns import Hashing
 from pgrehearse.data.digest import hash_of_all
 from pgrehearse.data.fingerprint import SEED
@@ -148,7 +149,8 @@ def _image_of_table(
         )
     ).fetchall()[0]
     if (rows, digest) != (copied, copied_digest):
-        raise ImagesNotTaken(f"the copy of {plan.relation} is not equal to it: {copied} rows, {rows} expected")
+        found = counted(copied, "row")
+        raise ImagesNotTaken(f"the copy of {plan.relation} is not equal to it: {found}, {rows} expected")
     return replace(image, rows=int(rows))
 
 

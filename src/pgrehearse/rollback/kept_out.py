@@ -70,7 +70,7 @@ class KeptOut:
             if query is None:
                 yield None, f"whether {promise.name} keeps rows out shows only when it is done"
             else:
-                yield query, f"cannot come back: {promise.name} lets another row have what is theirs"
+                yield query, f"cannot come back: {promise.name} lets another row have the same values"
         for key in read_foreign_keys(self._session, [self._table.oid, *self._others()]):
             # A row whose parent is in its own table may come with it.
             if key.child != self._table.oid or key.name in added or self._table.oid in key.parents:

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from pgrehearse.counted import agree, counted
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.rollback.aside import count_aside, find_added
 from pgrehearse.rollback.image import Image, Settled
@@ -19,6 +20,26 @@ from pgrehearse.rollback.moved_rows import find_moved
 SHOWN_KEYS = 5
 TIMEOUT_MS = 30_000
 _FOUND = "SELECT pg_catalog.count(*), (pg_catalog.array_agg(f.key ORDER BY f.key))[1:{shown}] FROM ({rows}) f"
+
+# What is told of one row, and of several.
+NEWER_ROW = (
+    "that it deleted has a newer row under its key, and stands in pgrehearse_quarantine then",
+    "that it deleted have a newer row under their key, and stand in pgrehearse_quarantine then",
+)
+GONE = (
+    "is gone under its key since, deleted or given another, and stays so; the image keeps the one before",
+    "are gone under their key since, deleted or given another, and stay so; the image keeps the ones before",
+)
+MOVED = (
+    "is gone from its partition and may have moved to another, which holds a row of its number; the one before "
+    "stands in pgrehearse_quarantine then",
+    "are gone from their partition and may have moved to another, which holds a row of their number; the ones before "
+    "stand in pgrehearse_quarantine then",
+)
+WRITTEN = (
+    "holds values written since, which stay; the ones before stand in pgrehearse_quarantine then",
+    "hold values written since, which stay; the ones before stand in pgrehearse_quarantine then",
+)
 
 
 def find_left_behind(
@@ -39,7 +60,8 @@ def find_left_behind(
             session.execute("SELECT pg_catalog.set_config('statement_timeout', %s, true)", (str(TIMEOUT_MS),))
             with pinned(session):
                 for what, rows in count_aside(session, find_added(changes)):
-                    told.append(f"left behind: {rows:,} rows written to {what} since, copied to pgrehearse_quarantine")
+                    written = f"{counted(rows, 'row')} written to {what} since"
+                    told.append(f"left behind: {written}, copied to pgrehearse_quarantine")
                 for image in images:
                     told += _of_image(session, image, images, changes)
     except psycopg.Error as error:
@@ -68,28 +90,24 @@ def _of_image(
     moved = find_moved(session, table, key)
     key_text = _key_text(image)
     by_key = [
-        (sql.SQL("SELECT {} AS key FROM {} i WHERE {}").format(key_text, image.identifier, condition), sentence)
-        for condition, sentence in (
-        (sql.SQL("NOT ({}) AND {}").format(present, there),
-         "that it deleted have a newer row under their key, and stand in pgrehearse_quarantine then"),
-        (sql.SQL("{} AND NOT {} AND NOT {}").format(present, there, moved),
-         "are gone under their key since, deleted or given another, and stay so; the image keeps the ones before"),
-        (sql.SQL("{} AND NOT {} AND {}").format(present, there, moved),
-         "are gone from their partition and may have moved to another, which holds a row of their number; the ones "
-         "before stand in pgrehearse_quarantine then"),
-        (sql.SQL("{} AND {}").format(present, _newer(image, settled, table, match)),
-         "hold values written since, which stay; the ones before stand in pgrehearse_quarantine then"),
+        (sql.SQL("SELECT {} AS key FROM {} i WHERE {}").format(key_text, image.identifier, condition), sentences)
+        for condition, sentences in (
+        (sql.SQL("NOT ({}) AND {}").format(present, there), NEWER_ROW),
+        (sql.SQL("{} AND NOT {} AND NOT {}").format(present, there, moved), GONE),
+        (sql.SQL("{} AND NOT {} AND {}").format(present, there, moved), MOVED),
+        (sql.SQL("{} AND {}").format(present, _newer(image, settled, table, match)), WRITTEN),
         )
     ]  # fmt: skip
     kept_out = KeptOut(session, image, table, images, key_text=key_text).find(changes)
-    for rows, sentence in chain(by_key, kept_out):
+    for rows, (of_one, of_many) in chain(by_key, ((rows, (told, told)) for rows, told in kept_out)):
         if rows is None:
-            yield f"{image.relation}: {sentence}"
+            yield f"{image.relation}: {of_many}"
             continue
         found = session.execute(sql.SQL(_FOUND).format(shown=sql.Literal(SHOWN_KEYS), rows=rows)).fetchone()
         if found is not None and found[0]:
             rest = ", …" if found[0] > SHOWN_KEYS else ""
-            yield f"left behind: {found[0]:,} rows of {image.relation} {sentence} ({'; '.join(found[1])}{rest})"
+            those = f"{counted(found[0], 'row')} of {image.relation} {agree(found[0], of_one, of_many)}"
+            yield f"left behind: {those} ({'; '.join(found[1])}{rest})"
 
 
 def _key(image: Image, settled: Settled) -> Iterator[tuple[ImageColumn, ImageColumn]]:

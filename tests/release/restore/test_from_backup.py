@@ -34,7 +34,7 @@ def test_the_whole_way_from_backup_to_swap(production: Conninfo, tmp_path: Path)
         plan = plan_restore(production, backup, id=ID)
         assert plan.in_the_way == ()
         assert [(each.inserted, each.updated, each.deleted) for each in plan.writes.tables] == [(1, 1, 1)]
-        assert any("at most 1 rows inserted, 1 updated, 1 deleted since" in line for line in plan.told)
+        assert any("at most 1 row inserted, 1 updated, 1 deleted since" in line for line in plan.told)
 
         there = databases(production)
         damaged = shutil.copytree(backup.directory, tmp_path / "damaged" / backup.id)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
+from pgrehearse.counted import counted
 from pgrehearse.data.integrity.bypass import Changes, read_power
 from pgrehearse.data.integrity.catalog import Catalog, Relation, ancestors_of, read_catalog, read_relations
 from pgrehearse.data.integrity.dependencies import find_changed, read_dependencies
@@ -15,7 +16,7 @@ from pgrehearse.data.integrity.orphaned_objects import check_large_objects
 from pgrehearse.data.integrity.promises import Key, Promise, PromiseKind, find_predecessors, read_promises, why_ask
 from pgrehearse.data.integrity.sessions import IntegritySessions
 from pgrehearse.data.integrity.told import broken_promise
-from pgrehearse.data.integrity.verdicts import BrokenPromise, Integrity, IntegrityCheck, Unmeasured, check_of, count
+from pgrehearse.data.integrity.verdicts import BrokenPromise, Integrity, IntegrityCheck, Unmeasured, check_of
 from pgrehearse.data.integrity.views import check_views
 from pgrehearse.data.session import Sessions
 from pgrehearse.errors import DataNotCompared
@@ -193,7 +194,7 @@ def _conclude(kind: PromiseKind, total: int, answers: Sequence[Answer]) -> Outco
     whys = list(dict.fromkeys(answer.question.why for answer in answers))
     detail = f"{len(answers):,} of {total:,} asked of the rows"
     if whys:
-        rest = f" and {len(whys) - SHOWN} more reasons" if len(whys) > SHOWN else ""
+        rest = f" and {counted(len(whys) - SHOWN, 'more reason')}" if len(whys) > SHOWN else ""
         detail += f" ({'; '.join(whys[:SHOWN])}{rest})"
     if len(answers) < total:
         detail += "; the server kept the others, or nothing of them was touched"
@@ -203,7 +204,7 @@ def _conclude(kind: PromiseKind, total: int, answers: Sequence[Answer]) -> Outco
     if known:
         named = [
             f"{answer.question.promise.name} of {answer.question.promise.relation.name} "
-            f"({count(answer.rows_before, 'row')} then, {answer.rows:,} now)"
+            f"({counted(answer.rows_before, 'row')} then, {answer.rows:,} now)"
             for answer in known
         ]
         detail += f"; broken before the plan: {_names(named)}"

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import sql
 
+from pgrehearse.counted import counted
 from pgrehearse.data.integrity.bypass import Changes
 from pgrehearse.data.integrity.catalog import Catalog, Index, Relation
 from pgrehearse.data.integrity.dependencies import ORDERING, PG_CLASS, PG_OPERATOR, Node
 from pgrehearse.data.integrity.measure import Progress, condition
 from pgrehearse.data.integrity.sessions import IntegritySessions
-from pgrehearse.data.integrity.verdicts import BrokenPromise, IntegrityCheck, Unmeasured, Weight, check_of, count
+from pgrehearse.data.integrity.verdicts import BrokenPromise, IntegrityCheck, Unmeasured, Weight, check_of
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.named_queries import named_queries
 
@@ -68,7 +69,7 @@ def check_indexes(
             _evaluate(index, after, before, changes, sessions, seen)
         if suspect.by_operators or (suspect.by_order and not checked):
             seen.unmeasured.append(_order_unknown(index, suspect))
-    detail = f"{count(seen.checked, 'index').replace('indexs', 'indexes')} looked at"
+    detail = f"{counted(seen.checked, 'index').replace('indexs', 'indexes')} looked at"
     if amcheck is not None:
         detail += f"; {amcheck}"
     found = (tuple(seen.broken), tuple(seen.unmeasured))

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from pgrehearse.counted import counted
 from pgrehearse.data.integrity.bypass import Changes
 from pgrehearse.data.integrity.dependencies import PG_CLASS, Node, Reached
 from pgrehearse.data.integrity.measure import Progress, condition
 from pgrehearse.data.integrity.sessions import IntegritySessions
-from pgrehearse.data.integrity.verdicts import BrokenPromise, IntegrityCheck, Unmeasured, Weight, check_of, count
+from pgrehearse.data.integrity.verdicts import BrokenPromise, IntegrityCheck, Unmeasured, Weight, check_of
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.named_queries import named_queries
 
@@ -128,7 +129,7 @@ def _stale(matview: _Matview, rows: int) -> BrokenPromise:
         weight=Weight.WARNING,
         relation=matview.name,
         promise=f"materialized view {matview.name}",
-        what=f"materialized view {matview.name} and what its query gives now differ in {count(rows, 'row')}: "
+        what=f"materialized view {matview.name} and what its query gives now differ in {counted(rows, 'row')}: "
         "its readers see what was before the plan, until somebody refreshes it",
         remedy=f"REFRESH MATERIALIZED VIEW {matview.name}; at the end of the same plan.",
         rows=rows,

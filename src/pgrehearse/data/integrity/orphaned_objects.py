@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from pgrehearse.counted import counted
 from pgrehearse.data.integrity.bypass import Changes
 from pgrehearse.data.integrity.sessions import IntegritySessions
-from pgrehearse.data.integrity.verdicts import BrokenPromise, IntegrityCheck, Weight, check_of, count
+from pgrehearse.data.integrity.verdicts import BrokenPromise, IntegrityCheck, Weight, check_of
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.named_queries import named_queries
 
@@ -44,7 +45,7 @@ def check_large_objects(
     after = _orphans(sessions.clone(), now)
     before = _orphans(sessions.pristine(), then) if after else frozenset()
     made = len(after - before)
-    detail = f"{count(made, 'large object')} without a reference by the plan"
+    detail = f"{counted(made, 'large object')} without a reference by the plan"
     if before & after:
         detail += f"; {len(before & after):,} without one before it, too"
     if not made:
@@ -55,7 +56,7 @@ def check_large_objects(
             weight=Weight.WARNING,
             relation=None,
             promise="large objects",
-            what=f"no column of type oid or lo refers to {count(made, 'large object')} any more, "
+            what=f"no column of type oid or lo refers to {counted(made, 'large object')} any more, "
             "and before the plan one did, or the plan made them",
             remedy="Keep the column or table that held their numbers, or lo_unlink() them in the same plan.",
             rows=len(after),

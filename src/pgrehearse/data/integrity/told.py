@@ -1,8 +1,9 @@
 """An answer of the rows as a finding: what is broken, how much, and what to do."""
 
+from pgrehearse.counted import counted
 from pgrehearse.data.integrity.measure import Answer
 from pgrehearse.data.integrity.promises import Promise, PromiseKind
-from pgrehearse.data.integrity.verdicts import BrokenPromise, Weight, count
+from pgrehearse.data.integrity.verdicts import BrokenPromise, Weight
 
 HAZARDS = {
     PromiseKind.FOREIGN_KEY: "broken-foreign-key",
@@ -89,7 +90,7 @@ def _sentence(answer: Answer) -> str:
     if rows == 1:
         verb = "has no parent" if promise.kind is PromiseKind.FOREIGN_KEY else verb.replace("hold ", "holds ", 1)
         verb = {"are not as it says": "is not as it says", "exclude each other": "excludes another"}.get(verb, verb)
-    text = f"{count(rows, 'row')} of {promise.relation.name} {verb}: {promise.name}"
+    text = f"{counted(rows, 'row')} of {promise.relation.name} {verb}: {promise.name}"
     if promise.weak is None:
         text += ", which the catalog calls valid"
     elif before is None:

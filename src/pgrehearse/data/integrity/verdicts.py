@@ -77,7 +77,3 @@ def check_of(
     else:
         verdict = CheckVerdict.PASSED
     return IntegrityCheck(name=f"integrity: {name}", verdict=verdict, detail=detail)
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

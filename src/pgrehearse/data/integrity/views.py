@@ -10,11 +10,12 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from pgrehearse.counted import counted
 from pgrehearse.data.integrity.bypass import Changes
 from pgrehearse.data.integrity.dependencies import PG_CLASS, Node
 from pgrehearse.data.integrity.measure import Progress, condition
 from pgrehearse.data.integrity.sessions import IntegritySessions
-from pgrehearse.data.integrity.verdicts import BrokenPromise, IntegrityCheck, Unmeasured, Weight, check_of, count
+from pgrehearse.data.integrity.verdicts import BrokenPromise, IntegrityCheck, Unmeasured, Weight, check_of
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.named_queries import named_queries
 
@@ -68,7 +69,7 @@ def check_views(
             unmeasured.append(found)
         elif found is not None:
             broken.append(found)
-    detail = f"{count(len(pairs), 'view')} defined anew; {len(broken):,} of them show other rows or columns"
+    detail = f"{counted(len(pairs), 'view')} defined anew; {len(broken):,} of them show other rows or columns"
     found_all = (tuple(broken), tuple(unmeasured))
     return check_of("views", detail, *found_all), *found_all
 
@@ -106,7 +107,7 @@ def _other_rows(then: _View, now: _View, gone: int, come: int, rows: int, missin
     told = []
     if gone or come:
         whose = "that table" if then.was_table else "its old query"
-        told.append(f"of {count(rows, 'row')} of {whose} it shows {gone:,} no more, and {come:,} others")
+        told.append(f"of {counted(rows, 'row')} of {whose} it shows {gone:,} no more, and {counted(come, 'other')}")
     if missing:
         told.append(f"it has no {', '.join(missing)} any more")
     return BrokenPromise(

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pgrehearse.counted import counted
 from pgrehearse.errors import BackupDiffers
 from pgrehearse.postgres.binaries import require_client
 from pgrehearse.postgres.connect import connect
@@ -134,7 +135,7 @@ def _by_name(sequences: tuple[SequenceContent, ...]) -> Mapping[str, SequenceCon
 
 def _table_differences(one: TableContent, two: TableContent) -> Iterator[str]:
     if one.rows != two.rows:
-        yield f"{one.name}: {one.rows} rows in the snapshot, {two.rows} in the copy"
+        yield f"{one.name}: {counted(one.rows, 'row')} in the snapshot, {two.rows:,} in the copy"
     elif one.keys != two.keys:
         which = f"other values of {', '.join(one.key)}" if one.key else "other rows"
         yield f"{one.name}: {which} in the copy"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
+from pgrehearse.counted import counted
 from pgrehearse.errors import ConfigurationError, DrillTooOld, ExternalBackupFailed, PgRehearseError
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.secrets import mask, redact
@@ -77,7 +78,7 @@ class ExternalBackup:
         """One line for people."""
         drill = "no restore drill is configured"
         if self.drill is not None:
-            drill = f"last restore drill {self.drill.on:%Y-%m-%d}, {self.drill.age_days:.0f} days ago"
+            drill = f"last restore drill {self.drill.on:%Y-%m-%d}, {counted(round(self.drill.age_days), 'day')} ago"
         return f"external restore point {self.restore_point or '(it printed no name)'}; {drill}"
 
     def as_json(self) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def take_external(options: ExternalOptions, *, database: Conninfo, now: Callable
         drill = read_drill(options, database=database, now=now())
         if drill.age_days > options.max_drill_age_days:
             raise DrillTooOld(
-                f"the last restore drill was on {drill.on:%Y-%m-%d}, {drill.age_days:.0f} days ago; "
+                f"the last restore drill was on {drill.on:%Y-%m-%d}, {counted(round(drill.age_days), 'day')} ago; "
                 f"at most {options.max_drill_age_days:g} are allowed"
             )
     began_at, started = now(), time.monotonic()

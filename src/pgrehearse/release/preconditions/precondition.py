@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg import sql
 
+from pgrehearse.counted import agree, counted
 from pgrehearse.release.preconditions.identifiers import unquoted
 
 KEYS_TOLD = 3  # in one sentence; the JSON has all that were asked for
@@ -154,9 +155,9 @@ class PreconditionResult:
             beyond = f"; rows that the plan adds were not asked: {asked.leaves_out}" if asked.leaves_out else ""
             return f"{place}: {asked.what}{beyond}"
         if self.violators is None:
-            many = f"at least {len(self.keys)} rows violate it"
+            many = f"at least {counted(len(self.keys), 'row')} {agree(len(self.keys), 'violates', 'violate')} it"
         else:
-            many = "1 row violates it" if self.violators == 1 else f"{self.violators:,} rows violate it"
+            many = f"{counted(self.violators, 'row')} {agree(self.violators, 'violates', 'violate')} it"
         keys = "; ".join(_written(key) for key in self.keys[:KEYS_TOLD])
         more = " …" if len(self.keys) > KEYS_TOLD or (self.violators or 0) > len(self.keys) > 0 else ""
         return f"{place}: {asked.what}: {many}{f' ({keys}{more})' if keys else ''}"

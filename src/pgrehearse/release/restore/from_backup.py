@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pgrehearse.counted import counted
 from pgrehearse.errors import DatabaseFenced, RestoreRefused
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import connect
@@ -41,8 +42,8 @@ class RestorePlan:
     def told(self) -> tuple[str, ...]:
         """Sentences for a person, in the order of the steps."""
         told = [f"backup {self.backup} of {self.taken_at.isoformat(timespec='seconds')} → {self.names.restored}"]
-        told += [f"{table.name}: at most {table.inserted} rows inserted, {table.updated} updated, {table.deleted} "
-                 "deleted since by others" for table in self.writes.tables]  # fmt: skip
+        told += [f"{table.name}: at most {counted(table.inserted, 'row')} inserted, {table.updated} updated, "
+                 f"{table.deleted} deleted since by others" for table in self.writes.tables]  # fmt: skip
         if self.writes.tables:
             told.append(
                 "the migration's own rows, and those of transactions that were rolled back, are counted there too"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psycopg
 
+from pgrehearse.counted import counted
 from pgrehearse.errors import NotReapplied
 from pgrehearse.postgres.connect import Connection
 
@@ -45,5 +46,5 @@ def _run(session: Connection, line: str, file: Path, number: int) -> bool:
         raise NotReapplied(f"{file.name}:{number}: {told}") from error
     wanted = _ROWS.search(line.rstrip("\n"))
     if wanted is not None and done != int(wanted[1]):
-        raise NotReapplied(f"{file.name}:{number}: it wrote {done} rows and should have written {wanted[1]}")
+        raise NotReapplied(f"{file.name}:{number}: it wrote {counted(done, 'row')} and should have written {wanted[1]}")
     return wanted is not None
