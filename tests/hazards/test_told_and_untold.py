@@ -46,6 +46,16 @@ SAME_KEY = """
     UPDATE crm."Line Item" SET "invoiceNo" = 2 WHERE "Id" = 1;
     ALTER TABLE crm."Line Item" ADD COLUMN y int;
 """
+PARENT_FIRST = """
+    INSERT INTO crm.customer (customer_id, mail) VALUES (9001, 'z');
+    INSERT INTO crm.invoice (customer_id, amount) VALUES (9001, 1);
+"""
+FILLED = "CREATE MATERIALIZED VIEW crm.m AS SELECT 1 AS a"
+REFRESHED = "REFRESH MATERIALIZED VIEW CONCURRENTLY crm.m"
+UNIQUE_ALREADY = """
+    CREATE UNIQUE INDEX CONCURRENTLY ON crm.customer (mail);
+    ALTER TABLE crm.customer DROP CONSTRAINT customer_mail_key;
+"""
 COPIED = """
     ALTER TABLE crm.invoice ADD COLUMN memo_text text;
     UPDATE crm.invoice SET memo_text = memo;
@@ -216,6 +226,30 @@ FAILS = [
     "ALTER SEQUENCE ticket_seq INCREMENT 0",
     "INSERT INTO bare.thing (id, v) VALUES (5001, 'a', 'b')",
     "UPDATE bare.thing SET v = 'x' WHERE nope = 3",
+    # what parse analysis refuses
+    "INSERT INTO crm.customer (mail, tier) VALUES ('a@b', 'platinum')",
+    "UPDATE crm.customer SET note = 'x' WHERE tier = 'platinum'",
+    "ALTER TABLE crm.customer ALTER tier SET DEFAULT 'platinum'",
+    "ALTER TABLE crm.audit ADD COLUMN t crm.tier_t DEFAULT 'platinum'",
+    "CREATE TABLE crm.t (id int DEFAULT nextval('crm.no_seq'))",
+    "DELETE FROM crm.audit WHERE id = 'a'::text",
+    "DELETE FROM crm.audit WHERE id",
+    "SELECT crm.old_total(1)",
+    "UPDATE crm.invoice SET issued = ref_no",
+    "UPDATE bare.thing t SET v = 'x' FROM crm.vacant WHERE id = 3",
+    "CREATE VIEW crm.v AS SELECT nope FROM crm.audit",
+    "CREATE TABLE crm.t AS SELECT what, id, count(*) FROM crm.audit GROUP BY what",
+    "CREATE TABLE crm.t (id int); SELECT crm.old_total('one', 2)",
+    # rows that no table takes
+    "INSERT INTO crm.invoice (customer_id) VALUES (1)",
+    "INSERT INTO crm.invoice (customer_id, amount) VALUES (999999, 1)",
+    "INSERT INTO crm.invoice (customer_id, amount, currency) VALUES (1, 1, 'EURO')",
+    "INSERT INTO crm.vacant (id) VALUES (1) ON CONFLICT (t) DO NOTHING",
+    # names and shapes
+    "DROP FUNCTION crm.rate(text)",
+    "CREATE TRIGGER x BEFORE INSERT ON crm.audit FOR EACH ROW EXECUTE FUNCTION crm.not_there()",
+    "CREATE TABLE crm.homes OF crm.addr_t; ALTER TABLE crm.homes ADD COLUMN x int",
+    f"{FILLED}; {REFRESHED}",
 ]
 RUNS = [
     "ALTER TABLE crm.customer DROP CONSTRAINT credit_ok, ADD CONSTRAINT credit_ok CHECK (credit >= -10)",
@@ -260,6 +294,29 @@ RUNS = [
     "DROP FUNCTION IF EXISTS crm.no_fn(int)",
     "UPDATE bare.thing t SET v = v WHERE t.id = 3",
     "INSERT INTO bare.thing VALUES (5001)",
+    "UPDATE crm.customer SET meta = '{\"a\": {}}' WHERE flags = '{}'",
+    "INSERT INTO crm.customer (mail, tier) VALUES ('a@b', 'gold'), ('c@d', DEFAULT)",
+    "INSERT INTO crm.invoice (customer_id, amount, currency) VALUES (1, 1, 'EU  ')",
+    "INSERT INTO crm.vacant (id) VALUES (1) ON CONFLICT (id) DO NOTHING",
+    "CREATE UNIQUE INDEX CONCURRENTLY ON crm.vacant (t); INSERT INTO crm.vacant VALUES (1) ON CONFLICT (t) DO NOTHING",
+    PARENT_FIRST,
+    "ALTER TABLE bare.thing ADD COLUMN z int; UPDATE bare.thing SET z = 1 WHERE z IS NULL",
+    "ALTER TABLE vehicle ADD COLUMN z int; UPDATE truck SET z = 1 WHERE z IS NULL",
+    "ALTER TABLE metric ADD COLUMN z int; UPDATE metric_2023 SET z = 1 WHERE z IS NULL",
+    "CREATE SEQUENCE s1; GRANT USAGE ON SEQUENCE s1 TO PUBLIC; ALTER TABLE crm.dup ALTER b SET DEFAULT nextval('s1')",
+    "CREATE TABLE crm.made (id serial); SELECT nextval('crm.made_id_seq'), setval('crm.\"made_id_seq\"', 5)",
+    "CREATE FUNCTION crm.rate(p text) RETURNS int LANGUAGE sql AS 'SELECT 1'; SELECT crm.rate('x'::text)",
+    "CREATE TYPE crm.t2 AS ENUM ('a'); CREATE VIEW crm.v2 AS SELECT 'a'::crm.t2 AS x",
+    "CREATE VIEW crm.v3 AS SELECT id FROM crm.audit; CREATE VIEW crm.v4 AS SELECT id FROM crm.v3",
+    "SET search_path = crm; CREATE TABLE thing2 (id int); INSERT INTO thing2 VALUES (1); INSERT INTO dup VALUES (1, 2)",
+    "SET datestyle = 'ISO, DMY'; INSERT INTO crm.invoice (customer_id, amount, issued) VALUES (1, 2, '31/12/2024')",
+    "CREATE CAST (integer AS crm.addr_t) WITH INOUT; UPDATE crm.customer SET home = 5 WHERE home IS NULL",
+    "DO $$ DECLARE n int := 1; BEGIN UPDATE bare.thing SET v = v WHERE id = n; END $$",
+    "PREPARE p (int) AS SELECT $1 + 1; EXECUTE p(1)",
+    "DROP FUNCTION crm.old_total(a int, integer)",
+    UNIQUE_ALREADY,
+    "CREATE TRIGGER x BEFORE INSERT ON crm.audit FOR EACH ROW EXECUTE FUNCTION crm.stamp()",
+    f"{FILLED}; CREATE UNIQUE INDEX ON crm.m (a); {REFRESHED}",
     "CREATE INDEX CONCURRENTLY ON crm.vacant (crm.old_total(id, n))",  # in SQL, so its body counts
 ]
 

@@ -79,9 +79,11 @@ def _create(tree: Node, situation: Situation) -> None:
     name = situation_name(relation_of(tree["relation"]), situation)
     if tree.get("if_not_exists") and situation.exists(name):
         return
+    of_type = situation.resolve_type(name_of(tree["ofTypename"]["names"])) if "ofTypename" in tree else None
     relation = Relation(
         name=name,
-        knows=not tree.get("if_not_exists") or situation.model.complete,
+        knows=of_type is None and (not tree.get("if_not_exists") or situation.model.complete),
+        of_type=of_type,
         made_in=situation.file,
         perhaps_made=bool(tree.get("if_not_exists")) and not situation.model.complete,
         temporary=tree["relation"].get("relpersistence") == "t",

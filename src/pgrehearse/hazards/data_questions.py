@@ -78,6 +78,7 @@ IMMUTABLE_CAST = """
     WHERE o.oid = {old}::pg_catalog.regtype AND n.oid = {new}::pg_catalog.regtype
 """
 # SQL that reads nothing but its own columns; a sub-select may read what an earlier statement changes.
+_NOT_OF_THE_QUERY = frozenset({"42501", "42P14", "42P18", "42P05"})  # rights; what PREPARE alone refuses
 _REFUSED = ('"SubLink":', '"ParamRef":', '"CurrentOfExpr":')
 
 
@@ -261,6 +262,17 @@ class DataQuestions:
         )
         return self._ask(query, [])
 
+    def lacks_function(self, signature: str) -> bool | None:
+        """Whether no function has this name and these types of arguments."""
+        return self._ask(sql.SQL("SELECT pg_catalog.to_regprocedure({}) IS NULL").format(sql.Literal(signature)), [])
+
+    def is_too_long(self, value: str, type_name: str) -> bool | None:
+        """Whether a column of this type refuses the string for its length alone."""
+        too_long = _cut_by_a_cast(type_name)
+        if too_long is None:
+            return False
+        return self._ask(sql.SQL("SELECT {}").format(sql.SQL(too_long).format(sql.Literal(value))), [])
+
     def sequence_is_beyond(self, sequence: RelationName, bound: int, *, above: bool) -> bool | None:
         """Whether the sequence's last value is above, or below, a bound."""
         operator = sql.SQL(">" if above else "<")
@@ -338,6 +350,26 @@ class DataQuestions:
             return None
         return None if found is None else Conversion.CHANGES if found else Conversion.KEEPS
 
+    def refuses_to_analyse(self, query: str) -> str | None:
+        """Why the server's parse analysis refuses the query, without the literal that it may quote; None: it does not,
+        or that is not known.  Locks: what the query's own analysis takes, ROW EXCLUSIVE at most, given back at once.
+        """
+        if self._timeouts >= MOST_TIMEOUTS or '"ParamRef":' in parse_sql_json(query):
+            return None
+        prepare = sql.SQL("PREPARE pgrehearse_analysed AS {}").format(_literal(query))
+        try:
+            with self._connection.transaction(force_rollback=True):
+                self._set_for_question(None)
+                self._connection.execute(prepare, prepare=False)
+                self._connection.execute("DEALLOCATE pgrehearse_analysed")  # no rollback takes it back
+        except psycopg.errors.QueryCanceled:
+            self._timeouts += 1
+        except psycopg.Error as error:
+            state = error.sqlstate or ""
+            if state[:2] in ("22", "42") and state not in _NOT_OF_THE_QUERY:
+                return (error.diag.message_primary or state).partition(': "')[0]
+        return None
+
     # --- asking
 
     def _exists(
@@ -362,18 +394,21 @@ class DataQuestions:
             return None
         try:
             with self._connection.transaction(force_rollback=True):  # gives the locks back, also within the caller's
-                settings = {"statement_timeout": str(TIMEOUT_MS), "lock_timeout": str(TIMEOUT_MS)}
-                if time_zone is not None:
-                    settings["TimeZone"] = time_zone
-                if self.search_path:
-                    settings["search_path"] = ", ".join(_always_quoted(name) for name in self.search_path)
-                for name, setting in settings.items():
-                    self._connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, setting))
+                self._set_for_question(time_zone)
                 row = self._connection.execute(query).fetchone()
         except psycopg.errors.QueryCanceled:
             self._timeouts += 1
             return None
         return bool(row[0]) if row is not None else None
+
+    def _set_for_question(self, time_zone: str | None) -> None:
+        settings = {"statement_timeout": str(TIMEOUT_MS), "lock_timeout": str(TIMEOUT_MS)}
+        if time_zone is not None:
+            settings["TimeZone"] = time_zone
+        if self.search_path:
+            settings["search_path"] = ", ".join(_always_quoted(name) for name in self.search_path)
+        for name, setting in settings.items():
+            self._connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, setting))
 
     def _may_ask(self, table: RelationName) -> bool:
         if table not in self._may:
@@ -455,4 +490,4 @@ def _deparsed(node: Any) -> str:
 
 
 def _literal(text: str) -> sql.SQL:
-    return sql.SQL(text.replace("{", "{{").replace("}", "}}"))  # deparsed from a tree
+    return sql.SQL(text)  # from a tree, and never itself formatted

@@ -330,7 +330,7 @@ class _Reader:
             if any(hit.names.get("command") in _YOUNGER_GRAMMAR for hit in hits if hit.hazard == "statement-refused"):
                 locks = {}  # a syntax error there
             if situation.model.data is not None and part.text:
-                hits = unless_caught(hits, settle(hits, part.text, situation), part)
+                hits = unless_caught(hits, settle(hits, part.text, situation, inside=part.inside), part)
             if situation.in_block and not part.conditional and certain_to_fail(hits, situation):
                 self._failed.add(situation.transaction)
             hits += behind_locks(part, situation, locks)

@@ -5,7 +5,7 @@ Filled by `against.read_catalog` from a database, or empty; every statement then
 Unlike other facts these are mutable: a folder of thousands of files changes one model in place.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -77,6 +77,10 @@ class Index:
     partial: bool = False
     method: str = "btree"
     made_in: int | None = None
+
+    def infers(self, columns: Collection[str]) -> bool:
+        """Whether ON CONFLICT over just these columns, without a WHERE, finds it."""
+        return self.unique and self.valid and not self.partial and set(self.key_columns) == set(columns)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -180,6 +184,8 @@ class Model:
     # Asks the database whether its rows fit; None: no database, or an earlier statement may have changed anything.
     data: "DataQuestions | None" = None
     touched: set[RelationName] = field(default_factory=set)  # rows or shape changed by these files: ask no more
+    remade: set[str] = field(default_factory=set)  # bare names, in small letters, that these files make or change
+    means_as_read: bool = True  # nothing but those may mean something else than in the database
 
     # Who may lead there; an entry may be out of date, so each is looked at again.
     _children: dict[RelationName, dict[RelationName, None]] | None = field(default=None, repr=False)

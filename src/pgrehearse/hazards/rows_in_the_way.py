@@ -13,12 +13,14 @@ from pglast import ast, parse_sql
 from pglast.enums import AlterTableType, ConstrType, ObjectType
 from pglast.stream import RawStream
 
+from pgrehearse.hazards.analysed_by_server import note_meaning, refused_by_analysis
 from pgrehearse.hazards.catalogue import CATALOGUE
 from pgrehearse.hazards.constraint import Constraint, ConstraintKind
 from pgrehearse.hazards.data_questions import Conversion, DataQuestions
 from pgrehearse.hazards.expressions import check_expression
 from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
+from pgrehearse.hazards.inserted_rows import mended_later, refused_rows
 from pgrehearse.hazards.model import Relation, RelationKind
 from pgrehearse.hazards.predict.constraints import partition_columns
 from pgrehearse.hazards.refused_by_server import refused_by_server
@@ -51,8 +53,11 @@ class _Step:
     key: Constraint
 
 
-def settle(hits: Sequence[Hit], text: str, situation: Situation) -> list[Hit]:
-    """The hits of the statement `text`, after its tables' rows were asked.  Cost: some queries of at most a second."""
+def settle(hits: Sequence[Hit], text: str, situation: Situation, *, inside: bool = False) -> list[Hit]:
+    """The hits of the statement `text`, after its tables' rows were asked.  Cost: some queries of at most a second.
+
+    `inside`: it stands in a body, whose variables the server would take for columns.
+    """
     data = situation.model.data
     if data is None:
         return list(hits)
@@ -63,6 +68,8 @@ def settle(hits: Sequence[Hit], text: str, situation: Situation) -> list[Hit]:
         return [*_only_failures(hits), *failing]
     if any(hit.certain and _classes(hit) == (HazardClass.FAILS,) and _is_error(hit) for hit in hits):
         return _only_failures(hits)
+    if not inside and (refused := list(refused_by_analysis(node, text, situation, data))):
+        return [*_only_failures(hits), *refused]
     return [kept for hit in hits if (kept := _asked(hit, node, text, situation, data)) is not None]
 
 
@@ -72,6 +79,7 @@ def note_touched(text: str, situation: Situation, *, may_do_anything: bool) -> N
     if model.data is None:
         return
     node: Any = parse_sql(text)[0].stmt
+    note_meaning(node, model)
     if may_do_anything or _changes_rows_in_with(node):
         model.data = None
     elif isinstance(node, _ROWS_CHANGED):
@@ -154,9 +162,8 @@ def _failing(node: Any, situation: Situation, data: DataQuestions) -> Iterator[H
                 yield from _still_referenced(relation, _text(node) or "", situation, data)
         case ast.InsertStmt() if node.onConflictClause is None:
             relation = _asked_about(node.relation, situation)
-            if relation is not None and not relation.triggers and not relation.rules:
-                yield from _already_there(node, relation, data)
-                yield from _violating(node, relation, data)
+            if relation is not None:
+                yield from refused_rows(node, relation, situation, data)
         case ast.AlterSeqStmt():
             yield from _out_of_bounds(node, situation, data)
         case ast.AlterDomainStmt():
@@ -180,7 +187,7 @@ def _still_referenced(relation: Relation, text: str, situation: Situation, data:
     for path in steps:
         key, name = path[-1].key, path[-1].child
         child = situation.model.relations[name]
-        if key.on_delete not in "ar" or name in going or _mended_later(key, situation):
+        if key.on_delete not in "ar" or name in going or mended_later(key, situation):
             continue
         if data.delete_reaches(text, relation.name, [(each.child, each.key) for each in path]):
             names = {"constraint": quoted(key.name), "referenced": relation.name.written}
@@ -200,54 +207,6 @@ def _steps(parent: Relation, situation: Situation, before: tuple[_Step, ...]) ->
         yield path
         if key.on_delete == "c":
             yield from _steps(child, situation, path)
-
-
-def _mended_later(key: Constraint, situation: Situation) -> bool:
-    """A check that waits for the COMMIT: a later statement may take the rows that refer to those that go."""
-    return key.initially_deferred and not situation.constraints_immediate and not situation.last_of_file
-
-
-def _violating(node: Any, relation: Relation, data: DataQuestions) -> Iterator[Hit]:
-    """INSERT … VALUES whose constants a CHECK of the table refuses."""
-    rows = getattr(node.selectStmt, "valuesLists", None) or ()
-    columns = [target.name for target in node.cols] if node.cols else list(relation.columns)
-    for constraint in relation.constraints.values():
-        if constraint.kind is not ConstraintKind.CHECK or not constraint.enforced or constraint.definition is None:
-            continue
-        for row in rows:
-            given = dict(zip(columns, row, strict=False))
-            values = {
-                name: (_text(given[name]) or "", column.type.written)
-                for name in constraint.columns
-                if isinstance(given.get(name), ast.A_Const)
-                and (column := relation.columns.get(name)) is not None
-                and column.type is not None
-            }
-            if len(values) < len(constraint.columns) or not values:
-                continue
-            if data.refuses_row(relation.name, values, check_expression(constraint.definition)):
-                names = {"constraint": quoted(constraint.name)}
-                names["definition"] = f"CONSTRAINT {names['constraint']} {constraint.definition}"
-                yield _hit("check-violated", relation, names)
-                return
-
-
-def _already_there(node: Any, relation: Relation, data: DataQuestions) -> Iterator[Hit]:
-    """INSERT … VALUES with the key of a row that is there."""
-    rows = getattr(node.selectStmt, "valuesLists", None) or ()
-    columns = [target.name for target in node.cols] if node.cols else list(relation.columns)
-    for constraint in relation.constraints.values():
-        if constraint.kind not in (ConstraintKind.PRIMARY, ConstraintKind.UNIQUE):
-            continue
-        for row in rows:
-            given = dict(zip(columns, row, strict=False))
-            keys = [given.get(key) for key in constraint.columns]
-            if not all(isinstance(key, ast.A_Const) and not key.isnull for key in keys):
-                continue
-            same = [f"{quoted(name)} = {_text(key)}" for name, key in zip(constraint.columns, keys, strict=True)]
-            if data.has_row_where(relation.name, " AND ".join(same)):
-                yield _hit("unique-on-duplicates", relation, {"column": ", ".join(map(quoted, constraint.columns))})
-                return
 
 
 def _out_of_bounds(node: Any, situation: Situation, data: DataQuestions) -> Iterator[Hit]:

@@ -9,6 +9,7 @@ from pgrehearse.hazards.catalogue.hazard import (
     STYLE,
     Hazard,
 )
+from pgrehearse.hazards.catalogue.switched_off import SWITCHED_OFF
 from pgrehearse.hazards.finding import Level
 
 BROKEN_APPLICATION = (
@@ -264,16 +265,7 @@ CREATE UNIQUE INDEX CONCURRENTLY {new} ON {table} {index_columns};""",
 -- DROP TRIGGER {object} ON {table};""",
         source="DROP TRIGGER",
     ),
-    Hazard(
-        id="disable-trigger",
-        classes=(GUARANTEE_LOST, BLOCKS_WRITES),
-        level=Level.WARNING,
-        effect="{command} on {table}: writes of everybody go past the triggers, and with ALL past its foreign keys",
-        remedy="""\
--- For one session of one's own, which needs a superuser, instead of for everybody:
--- SET session_replication_role = replica;""",
-        source="ALTER TABLE, DISABLE TRIGGER",
-    ),
+    *SWITCHED_OFF,
     Hazard(
         id="drop-policy",
         classes=(GUARANTEE_LOST, BREAKS_RUNNING_APP),

@@ -318,6 +318,12 @@ def _of_table(
             yield Hit(
                 hazard="disable-trigger", relation=table, names=names | {"command": "ALTER TABLE … DISABLE TRIGGER"}
             )
+        case "AT_DisableRule":
+            more = {"command": "ALTER TABLE … DISABLE RULE", "object": quoted(command["name"])}
+            yield Hit(hazard="disable-rule", relation=table, names=names | more)
+        case "AT_AlterConstraint" if _ends_enforcing(relation, body := command["def"].get("ATAlterConstraint", {})):
+            more = {"constraint": quoted(body["conname"]), "new": quoted(derived(body["conname"], "2"))}
+            yield Hit(hazard="constraint-not-enforced", relation=table, names=names | more)
         case "AT_ReplicaIdentity":
             yield Hit(
                 hazard="replica-identity", relation=table, names=names | {"command": "ALTER TABLE … REPLICA IDENTITY"}
@@ -328,6 +334,13 @@ def _of_table(
                 yield Hit(hazard="autovacuum-off", relation=table, names=names)
         case _ if subtype in _STORAGE:
             yield Hit(hazard="storage", relation=table, names=names | {"command": "ALTER TABLE … SET STORAGE"})
+
+
+def _ends_enforcing(relation: Relation, body: Node) -> bool:
+    """ALTER CONSTRAINT … NOT ENFORCED of one that was."""
+    known = relation.constraints.get(body.get("conname", ""))
+    ends = body.get("alterEnforceability", False) and not body.get("is_enforced", False)
+    return ends and (known is None or known.enforced)
 
 
 def _new_expression(

@@ -17,6 +17,7 @@ def alter_composite(written: Written, situation: Situation) -> Iterator[Hit]:
     if known is not None and situation.is_recent(known.made_in):
         return
     users = _users(situation, name)
+    holders = [relation.name for relation, _ in users] or _tables_of(situation, name)
     for each in written.tree["cmds"]:
         command = each["AlterTableCmd"]
         attribute = f"{name.written}.{quoted(command.get('name', ''))}"
@@ -30,15 +31,21 @@ def alter_composite(written: Written, situation: Situation) -> Iterator[Hit]:
             case "AT_AlterColumnType" if not situation.model.complete:
                 where = f"a column of {name.written} is in a table"
                 yield Hit(hazard="may-fail", relation=None, names=names | {"object": where})
-            case "AT_DropColumn" if users or not situation.model.complete:
+            case "AT_DropColumn" if holders or not situation.model.complete:
                 yield Hit(
                     hazard="drop-attribute",
-                    relation=users[0][0].name if users else None,
+                    relation=holders[0] if holders else None,
                     names=names | {"object": attribute, "oid": name.oid_of("regtype")},
-                    certain=bool(users),
+                    certain=bool(holders),
                     unsure="which tables have columns of the type",
                 )
 
 
 def _users(situation: Situation, name: RelationName) -> list[tuple[Relation, Column]]:
     return list(situation.model.typed(situation.resolve_type(name)))
+
+
+def _tables_of(situation: Situation, name: RelationName) -> list[RelationName]:
+    """CREATE TABLE … OF the type."""
+    resolved = situation.resolve_type(name)
+    return [relation.name for relation in situation.model.relations.values() if relation.of_type == resolved]

@@ -381,6 +381,11 @@ def drop_constraint(situation: Situation, table: RelationName, relation: Relatio
             yield Hit(hazard="drop-fk", relation=table, names=names)
         case ConstraintKind.PRIMARY:
             yield Hit(hazard="drop-primary-key", relation=table, names=names)
+        case ConstraintKind.UNIQUE if any(
+            each.name != known.index and each.constraint != name and each.infers(known.columns)
+            for each in relation.indexes.values()
+        ):
+            pass  # ON CONFLICT finds that one
         case ConstraintKind.UNIQUE:
             new = quoted(derived(table.name, *known.columns, "key2"))
             yield Hit(hazard="drop-constraint-used-by-upsert", relation=table,

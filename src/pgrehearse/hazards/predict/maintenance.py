@@ -65,10 +65,10 @@ def refresh(written: Written, situation: Situation) -> Iterator[Hit]:
     if (
         known is not None
         and situation.model.complete
-        and known.made_in is None
+        and not known.perhaps_made
         and not any(each.unique and not each.partial and each.valid for each in known.indexes.values())
     ):
-        yield Hit(hazard="statement-refused", relation=view, names=names)
+        yield Hit(hazard="statement-refused", relation=view, names=names, even_new=True)
         return
 
 

@@ -7,7 +7,7 @@ from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import Relation
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName, quoted
-from pgrehearse.hazards.tree import Node, columns_in, functions_in, relation_of, strings, walk
+from pgrehearse.hazards.tree import Node, columns_in, functions_in, name_of, relation_of, strings, walk
 from pgrehearse.hazards.written import Written
 
 _CATALOGS = frozenset({"pg_catalog", "information_schema", "pg_toast", "pg_temp"})
@@ -133,7 +133,8 @@ def _functions(written: Written, situation: Situation) -> Iterator[RelationName]
     model = situation.model
     if not model.builtin_functions or written.kind in ("DefineStmt", "CreateFunctionStmt"):
         return
-    for name in dict.fromkeys(functions_in(written.tree)):
+    fired = [name_of(written.tree["funcname"])] if written.kind == "CreateTrigStmt" else []
+    for name in dict.fromkeys([*functions_in(written.tree), *fired]):
         if name.namespace in (None, "pg_catalog") and name.name in model.builtin_functions:
             continue
         if name.namespace != "pg_catalog" and not any(

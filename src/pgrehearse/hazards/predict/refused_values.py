@@ -5,6 +5,7 @@ Source: rewriteTargetListIU in rewriteHandler.c; ExecConstraints in execMain.c.
 
 from collections.abc import Iterator
 
+from pgrehearse.hazards.constraint import ConstraintKind
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import Column, Relation, RelationKind
 from pgrehearse.hazards.situation import Situation
@@ -26,6 +27,12 @@ def refused_values(written: Written, situation: Situation) -> Iterator[Hit]:
             continue
         if kind == "InsertStmt" and (why := _wrong_number(body, relation)) is not None:
             yield _hit(table, "…", why)
+            continue
+        if kind == "InsertStmt" and (left_out := _left_out(body, relation, situation)) is not None:
+            yield _hit(table, quoted(left_out), "none is given, there is no default, and it may not be NULL")
+            continue
+        if kind == "InsertStmt" and (why := _finds_no_index(body, relation)) is not None:
+            yield _hit(table, "…", why, command="ON CONFLICT")
             continue
         given = _updated(body) if kind == "UpdateStmt" else _inserted(body, relation)
         if kind == "InsertStmt":
@@ -51,6 +58,41 @@ def _refusal(column: Column, value: Node | None, body: Node, relation: Relation,
     if inserted and column.not_null and value is not None and is_null(value) and not triggers:
         return "it may not be NULL"
     return None
+
+
+def _left_out(body: Node, relation: Relation, situation: Situation) -> str | None:
+    """A column that no row of VALUES gets a value for, and none may be without; source: ExecConstraints."""
+    query = body.get("selectStmt", {}).get("SelectStmt", {})
+    rows = [each["List"].get("items", []) for each in query.get("valuesLists", ())]
+    if not situation.model.complete or not rows or any("insert" in each.events for each in relation.triggers.values()):
+        return None
+    named = [each["ResTarget"]["name"] for each in body.get("cols", ())] or list(relation.columns)[: len(rows[0])]
+    types = {each.name for each in situation.model.types}  # a domain may have a default
+    for column in relation.columns.values():
+        if column.name in named or column.type is None or column.type.name in types:
+            continue
+        if column.not_null and column.has_default is False:
+            return column.name
+    return None
+
+
+def _finds_no_index(body: Node, relation: Relation) -> str | None:
+    """ON CONFLICT (columns) that no unique index is over; source: infer_arbiter_indexes in plancat.c."""
+    infer = body.get("onConflictClause", {}).get("infer", {})
+    elements = [each["IndexElem"] for each in infer.get("indexElems", ())]
+    if (
+        not elements
+        or "whereClause" in infer
+        or any(each.keys() & {"expr", "collation", "opclass"} for each in elements)
+    ):
+        return None
+    columns = {each["name"] for each in elements}
+    keys = (ConstraintKind.PRIMARY, ConstraintKind.UNIQUE)
+    if any(each.kind in keys and set(each.columns) == columns for each in relation.constraints.values()):
+        return None
+    if any(each.unique and set(each.key_columns) == columns and not each.partial for each in relation.indexes.values()):
+        return None
+    return f"no unique index is over just {', '.join(map(quoted, sorted(columns)))}"
 
 
 def _updated(body: Node) -> list[tuple[str, Node | None, bool]]:
@@ -81,6 +123,6 @@ def _wrong_number(body: Node, relation: Relation) -> str | None:
     return "there are more values than columns" if lengths and max(lengths) > len(relation.columns) else None
 
 
-def _hit(table: RelationName, column: str, why: str) -> Hit:
-    names = {"command": f"a value for {table.written}.{column}", "object": why}
+def _hit(table: RelationName, column: str, why: str, *, command: str | None = None) -> Hit:
+    names = {"command": command or f"a value for {table.written}.{column}", "object": why}
     return Hit(hazard="statement-refused", relation=table, names=names, even_new=True)

@@ -71,6 +71,8 @@ def refused_by_shape(
     name = command.get("name", "")
     why = None
     match command["subtype"]:
+        case "AT_AddColumn" | "AT_DropColumn" | "AT_AlterColumnType" if relation.of_type is not None:
+            why = f"to add, drop or retype a column of a table of the type {relation.of_type.written}"
         case "AT_DropColumn" | "AT_AlterColumnType":
             why = _value(situation, relation, name)
         case "AT_AddColumn" if relation.partition_of is not None:
