@@ -14,8 +14,7 @@ from functools import lru_cache
 import pglast.parser
 
 from pgrehearse.migrations.body_tokens import COMMENTS, CONSTANTS, read_constant
-
-MASK = "***"
+from pgrehearse.postgres.hidden import MASK, hide
 
 # Every string constant of these statements is masked: an option's name does not tell a secret from a host.
 _SECRET_KINDS = frozenset(
@@ -100,9 +99,7 @@ def find_secrets(text: str, kind: str) -> tuple[str, ...]:
 
 def mask(message: str, secrets: Iterable[str]) -> str:
     """A server's message with these values shown as ``***``."""
-    for secret in secrets:
-        message = message.replace(secret, MASK)
-    return message
+    return hide(message, secrets, quoted=True)
 
 
 @lru_cache(maxsize=256)

@@ -9,6 +9,7 @@ import psycopg
 
 from pgrehearse.errors import DatabaseFenced, ServerUnreachable, UnsupportedServer
 from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.hidden import hide
 
 OLDEST_MAJOR = 14
 NEWEST_MAJOR = 18
@@ -77,10 +78,11 @@ def pinned(conninfo: Conninfo, connection: Connection) -> Conninfo:
 
 
 def scrub(message: str, *conninfos: Conninfo) -> str:
-    """The message with every secret of these addresses, and any URL's password, replaced by ``***``."""
-    for conninfo in conninfos:
-        for secret in conninfo.secrets:
-            message = message.replace(secret, "***")
+    """The message with every secret of these addresses, and any URL's password, replaced by ``***``.
+
+    One of fewer than four characters only where a password stands: elsewhere it is a part of other words.
+    """
+    message = hide(message, [secret for conninfo in conninfos for secret in conninfo.secrets])
     return re.sub(r"(\w+://[^:/@\s]*):[^@\s]*@", r"\1:***@", message).strip()
 
 

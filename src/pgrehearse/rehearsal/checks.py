@@ -15,6 +15,7 @@ from pgrehearse.counted import counted
 from pgrehearse.migrations.secrets import mask
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.hidden import hide
 
 COMMAND_TIMEOUT_S = 1800
 SHOWN_LINES = 15
@@ -111,7 +112,8 @@ def scrubbed_environment(
         if not (key.startswith("PG") and key.isupper())
         and key not in named
         and not value.startswith(("postgres://", "postgresql://", "prisma+postgres://"))
-        and not any(secret in value for secret in secrets)
+        and value not in secrets
+        and hide(value, secrets) == value
     }
 
 
