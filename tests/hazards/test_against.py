@@ -175,6 +175,13 @@ def test_an_ordinary_role_reads_the_catalog_and_is_not_misled_by_what_it_may_not
             assert model.data is not None
             assert model.data.has_row_where(public("secret"), None) is None
             assert model.data.has_null(USERS, "score") is None
+            assert model.data.refuses_to_analyse("SELECT 1 + 'x'") is None  # bare names are not looked for in shop
+            assert model.data.lacks_function("nope(integer)") is None
+        connection.execute(f"GRANT USAGE ON SCHEMA shop TO {role}")
+        with open_model(reader) as model:
+            assert model.data is not None
+            assert model.data.refuses_to_analyse("SELECT 1 + 'x'") is not None
+            assert model.data.lacks_function("nope(integer)") is True
             assert model.relations[USERS].columns["name"].null_fraction is None
             assert model.relations[USERS].size_bytes is not None
     finally:
@@ -287,6 +294,19 @@ def test_what_may_do_more_than_read_is_never_run(data: DataQuestions, connection
     assert data.update_loses("UPDATE users SET number = nextval('shop.numbers')", USERS) is None
     assert fetch_value(connection, "SELECT last_value FROM shop.numbers") == before
     assert fetch_value(connection, "SELECT count(*) FROM users") == 500
+
+
+@pytest.mark.pg("== 18")
+def test_what_is_analysed_is_not_run_and_holds_no_lock(data: DataQuestions, connection: Connection) -> None:
+    before = fetch_value(connection, "SELECT last_value FROM shop.numbers")
+    assert data.refuses_to_analyse("DELETE FROM users WHERE id = nextval('shop.numbers')") is None
+    assert data.refuses_to_analyse("DELETE FROM users WHERE id = 'a secret'") == "invalid input syntax for type bigint"
+    assert data.refuses_to_analyse("SELECT $1 + 'x'") is None
+    assert fetch_value(connection, "SELECT last_value FROM shop.numbers") == before
+    assert fetch_value(connection, "SELECT count(*) FROM users") == 500
+    locks = "SELECT count(*) FROM pg_locks WHERE relation = 'users'::regclass"
+    assert fetch_value(connection, locks) == 0
+    assert fetch_value(connection, "SELECT count(*) FROM pg_prepared_statements WHERE from_sql") == 0
 
 
 @pytest.mark.pg("== 18")

@@ -315,6 +315,8 @@ RUNS = [
     "PREPARE p (int) AS SELECT $1 + 1; EXECUTE p(1)",
     "DROP FUNCTION crm.old_total(a int, integer)",
     UNIQUE_ALREADY,
+    "ALTER TABLE crm.customer DROP CONSTRAINT customer_mail_key, ADD CONSTRAINT customer_mail UNIQUE (mail)",
+    "DROP INDEX crm.invoice_ref_ux; CREATE UNIQUE INDEX ON crm.invoice (ref_no)",
     "CREATE TRIGGER x BEFORE INSERT ON crm.audit FOR EACH ROW EXECUTE FUNCTION crm.stamp()",
     f"{FILLED}; CREATE UNIQUE INDEX ON crm.m (a); {REFRESHED}",
     "CREATE INDEX CONCURRENTLY ON crm.vacant (crm.old_total(id, n))",  # in SQL, so its body counts

@@ -1,8 +1,9 @@
 """Questions to the data that a rule may ask when it has a database: does a NULL, a duplicate, a row stand in the way?
 
-Each is one read-only statement of at most a second, whose locks (ACCESS SHARE) are given back at once.  An answer that
-did not come in time, needs a right that the role has not, or would call a function that may do more than read, is None:
-not known.  Row security hides rows, so a table under it is never asked.
+Each is one read-only statement of at most a second, whose locks (ACCESS SHARE; ROW EXCLUSIVE where an INSERT, UPDATE or
+DELETE is analysed, and not run) are given back at once.  An answer that did not come in time, needs a right that the
+role has not, or would call a function that may do more than read, is None: not known.  Row security hides rows, so a
+table under it is never asked.
 """
 
 import json
@@ -17,6 +18,7 @@ from pglast.stream import RawStream
 from psycopg import sql
 
 from pgrehearse.hazards.constraint import Constraint
+from pgrehearse.hazards.expressions import cut_by_a_cast
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.postgres.connect import Connection
 
@@ -32,6 +34,10 @@ MAY_BE_ASKED = """
     SELECT pg_catalog.has_table_privilege(c.oid, 'SELECT') AND NOT pg_catalog.row_security_active(c.oid)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = %s AND c.relname = %s
+"""
+ALL_SCHEMAS_ARE_OPEN = """
+    SELECT pg_catalog.bool_and(pg_catalog.has_schema_privilege(n.oid, 'USAGE')) FROM pg_catalog.pg_namespace n
+    WHERE n.nspname !~ '^pg_(toast|temp)'
 """
 MARKS = """
     SELECT CASE WHEN l.lanname <> 'sql' THEN p.provolatile::text ELSE 'inlined' END,
@@ -100,6 +106,7 @@ class DataQuestions:
         self.operators_came = False  # operator classes, families or casts, by the files
         self._timeouts = 0
         self._reading: frozenset[str] | None = None
+        self._sees_all: bool | None = None
         self._may: dict[RelationName, bool] = {}
 
     def has_null(self, table: RelationName, column: str) -> bool | None:
@@ -264,11 +271,13 @@ class DataQuestions:
 
     def lacks_function(self, signature: str) -> bool | None:
         """Whether no function has this name and these types of arguments."""
+        if not self._sees_all_schemas():
+            return None
         return self._ask(sql.SQL("SELECT pg_catalog.to_regprocedure({}) IS NULL").format(sql.Literal(signature)), [])
 
     def is_too_long(self, value: str, type_name: str) -> bool | None:
         """Whether a column of this type refuses the string for its length alone."""
-        too_long = _cut_by_a_cast(type_name)
+        too_long = cut_by_a_cast(type_name)
         if too_long is None:
             return False
         return self._ask(sql.SQL("SELECT {}").format(sql.SQL(too_long).format(sql.Literal(value))), [])
@@ -327,11 +336,11 @@ class DataQuestions:
         name = sql.Identifier(column)
         value = _written(using) if using is not None else name
         converted = sql.SQL("({})::{}").format(value, _literal(new))
-        if using is None and (cut := _cut_by_a_cast(new)) is not None:
+        if using is None and (cut := cut_by_a_cast(new)) is not None:
             too_long = self._exists(table, sql.SQL(cut).format(name), time_zone=time_zone)
             if too_long is None or too_long:
                 return None if too_long is None else Conversion.FAILS
-        elif using is not None and _cut_by_a_cast(new) is not None:  # USING's result is assigned, too
+        elif using is not None and cut_by_a_cast(new) is not None:  # USING's result is assigned, too
             converted = sql.SQL("({})").format(value)
         back = sql.SQL("({}::{})").format(converted, _literal(old))
         # Compared as text, byte for byte: json has no equality, and 1.0 = 1.00 although the scale is gone.
@@ -354,7 +363,7 @@ class DataQuestions:
         """Why the server's parse analysis refuses the query, without the literal that it may quote; None: it does not,
         or that is not known.  Locks: what the query's own analysis takes, ROW EXCLUSIVE at most, given back at once.
         """
-        if self._timeouts >= MOST_TIMEOUTS or '"ParamRef":' in parse_sql_json(query):
+        if self._timeouts >= MOST_TIMEOUTS or '"ParamRef":' in parse_sql_json(query) or not self._sees_all_schemas():
             return None
         prepare = sql.SQL("PREPARE pgrehearse_analysed AS {}").format(_literal(query))
         try:
@@ -410,6 +419,13 @@ class DataQuestions:
         for name, setting in settings.items():
             self._connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, setting))
 
+    def _sees_all_schemas(self) -> bool:
+        """A bare name is not looked for where the role has no USAGE; whoever migrates may have it."""
+        if self._sees_all is None:
+            row = self._connection.execute(ALL_SCHEMAS_ARE_OPEN).fetchone()
+            self._sees_all = row is not None and bool(row[0])
+        return self._sees_all
+
     def _may_ask(self, table: RelationName) -> bool:
         if table not in self._may:
             row = self._connection.execute(MAY_BE_ASKED, (table.namespace, table.name)).fetchone()
@@ -450,23 +466,6 @@ def _called(node: Any) -> Iterable[tuple[str, str]]:
             yield ".".join(before), name
         for each in node.values():
             yield from _called(each)
-
-
-def _cut_by_a_cast(new: str) -> str | None:
-    """A cast cuts longer values silently, an assignment refuses: what finds them (varchar.c, varbit.c)."""
-    tree = json.loads(parse_sql_json(f"SELECT NULL::{new}"))
-    written = tree["stmts"][0]["stmt"]["SelectStmt"]["targetList"][0]["ResTarget"]["val"]["TypeCast"]["typeName"]
-    name, modifiers = written["names"][-1]["String"]["sval"], written.get("typmods", [])
-    if "arrayBounds" in written or len(modifiers) != 1:
-        return None
-    limit = modifiers[0].get("A_Const", {}).get("ival", {}).get("ival")
-    if not isinstance(limit, int):
-        return None
-    if name in ("varchar", "bpchar"):  # blanks at the end may go
-        return f"pg_catalog.length(pg_catalog.rtrim({{}}::pg_catalog.text)) > {limit}"
-    if name == "varbit":
-        return f"pg_catalog.length({{}}) > {limit}"
-    return f"pg_catalog.length({{}}) <> {limit}" if name == "bit" else None
 
 
 def _always_quoted(name: str) -> str:

@@ -88,3 +88,20 @@ def _not_null(node: Any) -> Iterator[str]:
     elif "BoolExpr" in node and node["BoolExpr"]["boolop"] == "AND_EXPR":
         for each in node["BoolExpr"]["args"]:
             yield from _not_null(each)
+
+
+def cut_by_a_cast(new: str) -> str | None:
+    """A cast cuts longer values silently, an assignment refuses: what finds them (varchar.c, varbit.c)."""
+    tree = json.loads(parse_sql_json(f"SELECT NULL::{new}"))
+    written = tree["stmts"][0]["stmt"]["SelectStmt"]["targetList"][0]["ResTarget"]["val"]["TypeCast"]["typeName"]
+    name, modifiers = written["names"][-1]["String"]["sval"], written.get("typmods", [])
+    if "arrayBounds" in written or len(modifiers) != 1:
+        return None
+    limit = modifiers[0].get("A_Const", {}).get("ival", {}).get("ival")
+    if not isinstance(limit, int):
+        return None
+    if name in ("varchar", "bpchar"):  # blanks at the end may go
+        return f"pg_catalog.length(pg_catalog.rtrim({{}}::pg_catalog.text)) > {limit}"
+    if name == "varbit":
+        return f"pg_catalog.length({{}}) > {limit}"
+    return f"pg_catalog.length({{}}) <> {limit}" if name == "bit" else None

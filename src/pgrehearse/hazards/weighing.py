@@ -11,6 +11,7 @@ from pgrehearse.hazards.catalogue import CATALOGUE
 from pgrehearse.hazards.finding import HazardClass, Level
 from pgrehearse.hazards.hit import Hit
 from pgrehearse.hazards.model import Relation
+from pgrehearse.hazards.predict.constraints import listed
 from pgrehearse.hazards.situation import Situation
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.hazards.written import Written
@@ -147,6 +148,9 @@ def as_the_file_leaves_it(hit: Hit, situation: Situation) -> Hit | None:
     if hit.hazard == "drop-function" and hit.names["object"] in {each.written for each in situation.made_again}:
         unsure = "whether what it answers, and who may call it, is the same"
         return replace(hit, certain=False, unsure=unsure)
+    if hit.hazard == "drop-constraint-used-by-upsert" and hit.certain and _is_unique_again(hit, situation):
+        unsure = "whether ON CONFLICT runs before the other unique index is there"
+        return replace(hit, certain=False, unsure=unsure)
     if relation is None:
         return hit
     match hit.hazard:
@@ -160,6 +164,16 @@ def as_the_file_leaves_it(hit: Hit, situation: Situation) -> Hit | None:
             unsure = "whether its policies let the application's rows through"
             return replace(hit, certain=False, unsure=unsure)
     return hit
+
+
+def _is_unique_again(hit: Hit, situation: Situation) -> bool:
+    """Another unique index over the same columns stands at the file's end."""
+    for relation in situation.model.relations.values():
+        if relation.name == hit.relation or relation.name.written == hit.names["table"]:  # or it is the index's name
+            for index in relation.indexes.values():
+                if index.infers(index.key_columns) and listed(index.key_columns) == hit.names["index_columns"]:
+                    return True
+    return False
 
 
 def _named_last(written: str) -> str:
