@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pgrehearse.counted import counted
+
 if TYPE_CHECKING:
     from pgrehearse.migrations.migrate import Migrated
 
@@ -112,7 +114,7 @@ def _show(migrated: "Migrated") -> None:
     applied = migrated.applied
     if applied is None:
         answer = migrated.as_json()
-        console.print(Text(f"{migrated.database}: {len(answer['segments'])} steps would run"))
+        console.print(Text(f"{migrated.database}: {counted(len(answer['segments']), 'step')} would run"))
         for number, segment in enumerate(answer["segments"], start=1):
             console.print(Text(f"  {number}. {HEADINGS[segment['kind']]}", style="bold"))
             for statement in segment["statements"]:
