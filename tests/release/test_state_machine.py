@@ -416,7 +416,9 @@ class Promotions(RuleBasedStateMachine):
         unfinished = self.story().unfinished
         begun = [told for told in unfinished if seen.half_way or set(told.plan) & set(seen.recorded)]
         if begun and begun[-1].receipt != rehearsal.digest:
-            return {"unfinished"} if self.edited is None else None
+            if seen.half_way:
+                return {"unfinished"} if self.edited is None else None
+            begun = []  # whole files of it are applied: a receipt of what is left may take its place
         reasons = set()
         void = self.void.get(rehearsal.digest, set())
         given = self.approvals.get(rehearsal.digest, {})
