@@ -57,7 +57,7 @@ def refused_by_analysis(node: Any, text: str, situation: Situation, data: DataQu
                 names = {"kind": "FUNCTION", "object": shown}
                 yield Hit(hazard="missing-object", relation=None, names=names, even_new=True)
                 return
-    for query, what in _analysed(node, situation):
+    for query, what in _analysed(node, text, situation):
         why = data.refuses_to_analyse(query)
         if why is not None:
             yield Hit(hazard="statement-refused", relation=None, names={"command": what, "object": why}, even_new=True)
@@ -130,13 +130,13 @@ def _last_name(named: Any) -> str | None:
     return parts[-1].sval if isinstance(parts, tuple | list) and isinstance(parts[-1], ast.String) else None
 
 
-def _analysed(node: Any, situation: Situation) -> Iterator[tuple[str, str]]:
+def _analysed(node: Any, text: str, situation: Situation) -> Iterator[tuple[str, str]]:
     """Queries that the server analyses as it would analyse the statement, and what to call them."""
     match node:
         case ast.SelectStmt() if node.intoClause is not None:
             return
         case ast.SelectStmt() | ast.InsertStmt() | ast.UpdateStmt() | ast.DeleteStmt() | ast.MergeStmt():
-            yield _text(node), _QUERIES[type(node)]
+            yield text, _QUERIES[type(node)]
         case ast.ViewStmt():
             yield _text(node.query), "the view's query"
         case ast.CreateTableAsStmt() if isinstance(node.query, ast.SelectStmt):
