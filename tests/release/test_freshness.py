@@ -63,6 +63,19 @@ def test_rows_that_only_the_statistics_have_lost_are_no_change(judge: Any) -> No
 
 
 @pytest.mark.pg("== 18")
+def test_an_estimate_that_was_worthless_then_is_no_change_once_the_server_has_analysed(judge: Any) -> None:
+    since_reset = size(300, writes=300)  # of 50,000 rows, when the clone was taken
+    refused, told = judge(since_reset, size(50_010, writes=310), counted=50_000)
+    assert refused == []
+    assert "+10 rows by estimate" in told[0]
+    refused, _ = judge(since_reset, size(310, writes=310), counted=50_000)  # they are gone
+    assert "-49,690 rows" in refused[0]
+    refused, _ = judge(since_reset, size(20_300, writes=20_300, is_analysed=False), counted=50_000)
+    assert "+20,000 rows" in refused[0]
+    assert judge(size(300), size(300), counted=50_000) == ([], [])  # stale then, and stale now
+
+
+@pytest.mark.pg("== 18")
 def test_the_counters_of_a_replica_are_not_those_of_its_primary(judge: Any) -> None:
     assert judge(size(500, writes=0), size(500), of_replica=True) == ([], [])
     refused, _ = judge(size(500, writes=0), size(1000, writes=1000), of_replica=True)

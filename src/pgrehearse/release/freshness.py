@@ -167,7 +167,9 @@ def _compare_sizes(
     of_replica = document["source"].get("is_replica", False)
     for name in sorted(set(touched) & set(then) & set(now.sizes)):
         old, new = then[name], now.sizes[name]
-        if old.rows is None:  # the server had no estimate, and the rehearsal has counted
+        # The rehearsal has counted: that tells more than no estimate then, and, where ANALYZE has made one since, than
+        # an estimate of then which it may have put right.
+        if old.rows is None or (new.is_analysed and new.rows != old.rows and counted.get(name) is not None):
             old = replace(old, rows=counted.get(name))
         rows, size, writes = _rows_between(old, new), new.size_bytes - old.size_bytes, new.writes - old.writes
         shown = "rows not known (the server has no estimate)" if rows is None else f"{rows:+,} rows by estimate"
