@@ -6,22 +6,32 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.applying import QUICK
 from tests.support.promoting import rehearse_folder, request_for, run_promotion
 from tests.support.replication import start_replicating, start_sibling
 
-from pgrehearse.errors import BackupDamaged, GateClosed
+from pgrehearse.errors import BackupDamaged, GateClosed, NoWayBack
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.progress import Silent
+from pgrehearse.project import utc_now
+from pgrehearse.rehearsal.receipt import Receipt, save_receipt
+from pgrehearse.release import promote as promoting
 from pgrehearse.release import safeguards
+from pgrehearse.release.history import find_promotion
+from pgrehearse.release.lineage import database_key
 from pgrehearse.release.promotion import read_position
 from pgrehearse.release.recoverability import DUMP, Proof
+from pgrehearse.release.take_back import TakenBack, take_back
+from pgrehearse.release.ways_back import TakeBackRequest
 
 pytestmark = pytest.mark.pg("== 18")
 
 SOAK = "PGREHEARSE_SOAK" in os.environ  # make soak
 PLAN = "ALTER TABLE t ADD COLUMN note text;"
+MORE = "ALTER TABLE t ADD COLUMN more text;"
 TABLE = "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)"
 
 
@@ -87,6 +97,41 @@ def test_what_was_secured_on_another_timeline_is_secured_anew(
     done = run_promotion(request, releases, secure=backups.secure, require=backups.stop_first, told=told)
     assert "what was secured on timeline 7 is not what timeline 1 holds: it is secured again" in told
     assert [proof["facts"]["backup"] for proof in done.proofs] == ["backup-1"]
+
+
+def test_what_a_failover_has_lost_is_not_taken_back_and_keeps_nothing_from_going_back(
+    database: Conninfo, connection: Connection, uat: LocalServer, tmp_path: Path, releases: ReleaseLedger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    connection.execute(TABLE.encode())
+    receipt, source = rehearse_folder(tmp_path, database, uat, PLAN)
+    first = run_promotion(request_for(database, receipt, source), releases)
+    second, more = rehearse_folder(tmp_path, database, uat, PLAN, MORE)
+    save_receipt(releases, second, utc_now())
+    with monkeypatch.context() as earlier:  # the entries of a run on the server that was lost since
+        earlier.setattr(promoting, "read_position", lambda session: replace(read_position(session), timeline=7))
+        request = request_for(database, second, more, migrations=more.migrations[1:])
+        lost = run_promotion(request, releases)
+
+    def look(id: str, receipt: Receipt, only: str | None = None) -> TakenBack:  # noqa: A002
+        promotion = find_promotion(releases, database_key(connection), id)
+        migrations = [each for each in more.migrations if each.version in promotion.plan]
+        request = TakeBackRequest(
+            production=database, migrate=database, promotion=promotion, receipt=receipt, migrations=migrations,
+            ledger=source.ledger, directory=tmp_path / "rows", holder="ann", by={}, limits=QUICK, only=only,
+        )  # fmt: skip
+        return take_back(
+            request, releases=releases, now=utc_now, nonce=lambda: "1", progress=Silent(), dry_run=True,
+            agree=lambda _: False,
+        )  # fmt: skip
+
+    assert look(lost.id, second).type == "lossless"  # what took over has it
+    assert look(first.id, receipt).type == "impossible"
+    connection.execute("DELETE FROM pgrehearse.migrations WHERE version = '0002_step'; ALTER TABLE t DROP COLUMN more")
+    with pytest.raises(NoWayBack, match=f"{lost.id} was on timeline 7, .* timeline 1: a failover has lost it"):
+        look(lost.id, second)
+    assert look(lost.id, second, only="restore").type == "impossible"  # no dump was taken
+    assert look(first.id, receipt).type == "lossless"
 
 
 def a_standby_is_refused_and_what_took_over_is_secured_anew(

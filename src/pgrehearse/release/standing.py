@@ -13,8 +13,9 @@ from pgrehearse.migrations.runner_lock import take_turn
 from pgrehearse.migrations.segments import PendingFile
 from pgrehearse.migrations.statements import split_file
 from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.identity import read_identity
 from pgrehearse.release.history import PromotionRecord, Unfinished
-from pgrehearse.release.promotion import STEP, PromotionRequest
+from pgrehearse.release.promotion import BEGUN, ENDED, STEP, PromotionRequest, read_position
 
 POLL_S = 0.2
 
@@ -127,3 +128,29 @@ def is_nothing_applied(
     if any(row.sha256 in digests for row in ledger.read(session)):
         return False
     return not _any_half_way(session, ledger, kind, digests)
+
+
+def find_lost(
+    session: Connection, releases: ReleaseLedger, promotion: PromotionRecord, ledger: MigrationLedger, kind: SourceKind
+) -> str | None:
+    """Why nothing of a promotion that had committed is in this database: a failover has lost it.  Else None.
+
+    On the timeline that it was committed on, rows that are gone are a contradiction, and no answer.
+    """
+    if read_identity(session).in_recovery:  # of a standby it is not known what it will replay
+        return None
+    entries = [
+        entry
+        for entry in (*releases.entries(kind=BEGUN), *releases.entries(kind=ENDED))
+        if entry.subject == promotion.id and "timeline" in entry.body
+    ]
+    now = read_position(session).timeline
+    if not entries or entries[-1].body["timeline"] == now:
+        return None
+    digests = set(promotion.digests.values())
+    if any(row.sha256 in digests for row in ledger.read(session)) or _any_half_way(session, ledger, kind, digests):
+        return None
+    return (
+        f"promotion {promotion.id} was on timeline {entries[-1].body['timeline']}, and nothing of it is in this "
+        f"database, which is on timeline {now}: a failover has lost it"
+    )

@@ -30,7 +30,7 @@ from pgrehearse.release.restore.from_backup import restore_backup_beside
 from pgrehearse.release.restore.migration_transactions import DRIZZLE, OWN
 from pgrehearse.release.restore.swap import Swapped, swap
 from pgrehearse.release.restore.written_files import By
-from pgrehearse.release.standing import is_nothing_applied
+from pgrehearse.release.standing import find_lost, is_nothing_applied
 from pgrehearse.release.touched import differences_where_touched
 from pgrehearse.release.ways_back import Looking, TakeBackRequest, Way
 from pgrehearse.release.write_fence import StandingFence, find_standing, lift_left, past_fence
@@ -186,6 +186,13 @@ def _require_anything_applied(session: Connection, releases: ReleaseLedger, requ
             f"promotion {request.promotion.id} was left unfinished and nothing of it is applied: "
             "there is nothing to take back",
             remedy="`pgrehearse resume` goes on with it, or promote again.",
+        )
+    lost = find_lost(session, releases, request.promotion, request.ledger, kind)
+    if lost is not None and request.only != "restore":
+        raise NoWayBack(
+            f"{lost}, and there is nothing to take back",
+            remedy="Promote it again: `pgrehearse status` says what is pending.  Its backup was taken of what was "
+            "lost: who wants that in production's place all the same says --restore.",
         )
 
 

@@ -28,7 +28,7 @@ from pgrehearse.release.promotion_run import APPLY, SHOWN_IMAGES
 from pgrehearse.release.recoverability import DUMP, EXTERNAL, Proof
 from pgrehearse.release.restore.from_backup import plan_restore
 from pgrehearse.release.rows import ROWS_DIFFER
-from pgrehearse.release.standing import is_nothing_applied
+from pgrehearse.release.standing import find_lost, is_nothing_applied
 from pgrehearse.release.touched import Touched, differences_where_touched, find_touched
 from pgrehearse.rollback.image import Image, ImageState, find_images
 from pgrehearse.rollback.left_behind import find_left_behind
@@ -186,7 +186,9 @@ class Looking:
         )
 
     def _has_changed_nothing(self, record: PromotionRecord, session: Connection) -> bool:
-        """Whether a promotion was left before it changed anything: gone on with, it asks the gate again."""
+        """Whether a promotion was left before it changed anything, or a failover has lost what it changed."""
+        if self._is_lost(record, session):
+            return True
         if record.outcome is not None:
             return False
         if not any(step.body["step"] == APPLY for step in self._releases.entries(kind=STEP, subject=record.id)):
@@ -199,6 +201,18 @@ class Looking:
         if kind is not self._request.migrations[0].kind:
             return False
         return is_nothing_applied(session, self._releases, record, self._request.ledger, kind)
+
+    def _is_lost(self, record: PromotionRecord, session: Connection) -> bool:
+        if record.receipt is None or not self._request.migrations:
+            return False  # which ledger would tell is not known
+        try:
+            receipt = find_receipt(self._releases, record.receipt).document["receipt"]
+        except PgRehearseError:
+            return False  # likewise
+        kind = SourceKind(receipt["source_kind"])
+        if kind is not self._request.migrations[0].kind:
+            return False
+        return find_lost(session, self._releases, record, self._request.ledger, kind) is not None
 
     def why_not_as_left(self, session: Connection) -> list[str]:
         """What differs where the plan touches it from what the promotion left; asked again under the lock."""
