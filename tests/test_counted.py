@@ -12,9 +12,8 @@ import pgrehearse
 from pgrehearse.counted import agree, counted
 
 SOURCES = Path(pgrehearse.__file__).parent
-MANY = re.compile(
-    r" (?:more |other )?(?:rows|statements|values|tables|sessions|queries|migrations|backups|days|steps|files|columns)\b"
-)
+NOUNS = "rows|statements|values|tables|sessions|queries|migrations|backups|days|steps|files|columns"
+MANY = re.compile(rf" (?:more |other )?(?:{NOUNS})\b")
 NEVER_ONE = {  # what stands before the noun is no number of it, or a constant, or certainly more than one
     ("contention_run.py", "MOST_STATEMENTS"),
     ("inventory.py", "len(fitting)"),

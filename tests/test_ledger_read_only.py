@@ -17,7 +17,7 @@ from pgrehearse.rehearsal.receipt import Receipt, save_receipt
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 DOCUMENT = {"verdict": "clean", "plan": [], "receipt": {"created_at": "", "source_kind": "sql-folder"}}
-RECEIPT = Receipt.seal({**DOCUMENT, "source": {"environment": None, "address": "elsewhere"}})
+RECEIPT = Receipt.seal({**DOCUMENT, "source": {"environment": None, "address": "elsewhere", "is_replica": False}})
 CONFIGURATION = """
 [environments.prd]
 url_env = "PRD_URL"
