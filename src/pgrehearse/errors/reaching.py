@@ -126,8 +126,8 @@ class EndedByTimeout(NotMeasured):
 
     default_remedy = (
         "Give pgrehearse the time: take statement_timeout, lock_timeout and transaction_timeout out of the URL's "
-        "options and PGOPTIONS, or raise them for the role that it logs in as: ALTER ROLE … SET statement_timeout = 0.  "
-        "If somebody cancelled it, run the command again."
+        "options and PGOPTIONS, or raise them for the role that it logs in as: ALTER ROLE … SET statement_timeout = 0. "
+        " If somebody cancelled it, run the command again."
     )
 
 
