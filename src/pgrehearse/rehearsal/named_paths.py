@@ -1,7 +1,8 @@
 """Where a plan's statements lead by the names in them: through functions, triggers, views, partitions and cascades.
 
 For what cannot be seen while it runs.  Every word of a body counts as a name, wherever it stands and in whichever
-namespace, so that more is found than runs; a string that is built at run time may name anything.
+namespace, so that more is found than runs; of a function at an end only calls count.  A string built at run time
+may name anything.
 """
 
 import re
@@ -34,6 +35,7 @@ _WORDS = re.compile(r"[\w$]+")
 _WORD = re.compile(r"[\w$]+\Z")
 _ELSEWISE = re.compile(r"\blanguage\s+(?!['\"]?plpgsql\b)", re.IGNORECASE)  # a DO in another language
 _CATCHES = re.compile(r"(?<!\braise )\bexception\b", re.IGNORECASE)
+_OPENS = r'"?(?:\s|/\*.*?\*/|--[^\n]*\n)*\('
 _SPACE = re.compile(r"\s+")
 
 
@@ -51,9 +53,10 @@ class Named:
 
 @dataclass(slots=True)
 class Path:
-    """What was reached: the names, and what of it could catch an error or name anything."""
+    """What was reached: the ends, and whether anything on the way could catch an error or name anything."""
 
-    names: set[str] = field(default_factory=set)
+    relations: set[str] = field(default_factory=set)
+    functions: set[str] = field(default_factory=set)
     catches: bool = False
     builds: bool = False
 
@@ -82,16 +85,20 @@ def may_catch(body: str, language: str) -> bool:
     return language != "sql" and (language != "plpgsql" or _catches(body))
 
 
-def follow(statements: Iterable[Statement], named: Collection[Named], ends: Collection[str]) -> Path:
-    """What these statements lead to among ``named`` and ``ends``.  About 1 ms for each 100 kB of bodies."""
+def follow(
+    statements: Iterable[Statement], named: Collection[Named], *, relations: Collection[str], functions: Collection[str]
+) -> Path:
+    """Which of these ends the statements lead to through ``named``.  About 1 ms for each 100 kB of bodies."""
     by_name: dict[str, list[Named]] = {}
     for each in named:
         by_name.setdefault(each.name.casefold(), []).append(each)
-    known = {*by_name, *(end.casefold() for end in ends)}
-    odd = {name for name in known if _WORD.match(name) is None}
+    names = _Names({*by_name, *(end.casefold() for end in relations)})
     path = Path()
-    waiting = [(each.text, True) for each in named if each.unnamed]
-    path.catches, path.builds = _over(each for each in named if each.unnamed)
+    waiting = []
+    for each in named:
+        if each.unnamed:
+            path.catches |= each.catches
+            waiting.append((each.text, True))
     for statement in statements:
         if statement.kind not in _KEEP:
             waiting.append((statement.text, statement.kind in MOVE_ROWS))
@@ -101,31 +108,38 @@ def follow(statements: Iterable[Statement], named: Collection[Named], ends: Coll
     seen: set[tuple[str, bool]] = set()
     while waiting:
         text, moves_rows = waiting.pop()
-        for name in _names_in(text, known, odd):
+        path.functions |= {end for end in functions if _calls(text, end)}
+        for name in names.found_in(text):
             if (name, moves_rows) in seen:
                 continue
             seen.add((name, moves_rows))
-            path.names.add(name)
-            reached = [each for each in by_name.get(name, ()) if moves_rows or not each.moves_rows]
-            waiting += [(each.text, True) for each in reached]
-            catches, builds = _over(reached)
-            path.catches |= catches
-            path.builds |= builds
+            for reached in by_name.get(name, ()):
+                if moves_rows or not reached.moves_rows:
+                    path.catches |= reached.catches
+                    path.builds |= reached.builds
+                    waiting.append((reached.text, True))
+    reached_names = {name for name, _ in seen}
+    path.relations |= {end for end in relations if end.casefold() in reached_names}
     return path
+
+
+def _calls(text: str, function: str) -> bool:
+    if function.casefold() not in text.casefold():
+        return False
+    return re.search(rf"(?<![\w$]){re.escape(function)}{_OPENS}", text, re.IGNORECASE) is not None
+
+
+class _Names:
+    """Names to be looked for in texts."""
+
+    def __init__(self, known: Collection[str]) -> None:
+        self._known = frozenset(known)
+        self._odd = tuple(name for name in known if _WORD.match(name) is None)
+
+    def found_in(self, text: str) -> frozenset[str]:
+        folded = text.casefold().replace('""', '"')
+        return self._known.intersection(_WORDS.findall(folded)).union(name for name in self._odd if name in folded)
 
 
 def _catches(body: str) -> bool:
     return _CATCHES.search(_SPACE.sub(" ", body)) is not None
-
-
-def _over(reached: Iterable[Named]) -> tuple[bool, bool]:
-    catches = builds = False
-    for each in reached:
-        catches |= each.catches
-        builds |= each.builds
-    return catches, builds
-
-
-def _names_in(text: str, known: Collection[str], odd: Collection[str]) -> set[str]:
-    folded = text.casefold().replace('""', '"')
-    return {word for word in _WORDS.findall(folded) if word in known} | {name for name in odd if name in folded}

@@ -77,24 +77,19 @@ class OutwardUse:
 
     def _maybe_used(self) -> Iterator[Unmeasured]:
         functions = {each.name.strip('"') for each in self._left if not each.is_handler}
-        path = follow(self._statements, self._named, functions | self._foreign_tables)
-        called = sorted(name for name in functions if name.casefold() in path.names)
-        read = sorted(name for name in self._foreign_tables if name.casefold() in path.names)
-        if called:
-            what = f"what {', '.join(f'{name}()' for name in called)} does elsewhere"
+        path = follow(self._statements, self._named, relations=self._foreign_tables, functions=functions)
+        if path.functions:
+            what = f"what {', '.join(f'{name}()' for name in sorted(path.functions))} does elsewhere"
             reason = f"the plan leads to it, and only a superuser may switch it off on a clone; {REMEDY}"
             yield Unmeasured(what=what, reason=reason, decisive=True)
-        if not path.catches:
-            return  # a foreign table that reaches nobody would have failed the plan
-        if read:
+        if path.relations and path.catches:  # else it would have failed the plan
+            what = f"whether the plan uses foreign table {', '.join(sorted(path.relations))}"
             reason = f"on a clone it reaches nobody, and what the plan leads to may catch that error; {REMEDY}"
-            yield Unmeasured(
-                what=f"whether the plan uses foreign table {', '.join(read)}", reason=reason, decisive=True
-            )
-        elif path.builds and (functions or self._foreign_tables) and not called:
-            names = ", ".join(sorted({each.of for each in self._left}))
+            yield Unmeasured(what=what, reason=reason, decisive=True)
+        elif path.builds and not path.functions and (functions or self._foreign_tables):
+            what = f"whether the plan uses {', '.join(sorted({each.of for each in self._left}))}"
             reason = (
-                "it leads to a string that is built at run time and to something that catches errors, and what reaches "
-                f"out could not be switched off; {REMEDY}"
+                "it leads to a string that is built at run time, which may name anything, and what reaches out could "
+                f"not be switched off; {REMEDY}"
             )
-            yield Unmeasured(what=f"whether the plan uses {names}", reason=reason, decisive=True)
+            yield Unmeasured(what=what, reason=reason, decisive=True)
