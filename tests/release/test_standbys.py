@@ -1,5 +1,7 @@
 """What a promotion does to standbys, slots and subscribers, on servers that replicate."""
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,6 +152,32 @@ def test_what_is_copied_of_a_standby_that_is_behind_is_as_old_as_what_it_shows(
             there.execute("SELECT pg_wal_replay_resume()")
     with exported_snapshot(standby.conninfo()) as caught_up:
         assert caught_up.taken_at > shown
+
+
+@pytest.mark.pg("== 18")
+def test_what_the_primary_has_written_and_not_sent_yet_makes_a_copy_no_newer(
+    session: Connection, standby: LocalServer
+) -> None:
+    """A link too slow for what is written: all that arrives is replayed at once."""
+    wait_until_streaming(session)
+    with connect(standby.conninfo(), verb="test") as there:
+        wait_until_replayed(session, there)
+        receiver = fetch_value(there, "SELECT pid FROM pg_stat_wal_receiver")
+        os.kill(receiver, signal.SIGSTOP)
+        try:
+            wait_until(lambda: Path(f"/proc/{receiver}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+            shown = fetch_clock(session)
+            session.execute("INSERT INTO other VALUES (1)")
+            with exported_snapshot(standby.conninfo()) as behind:
+                assert behind.taken_at < shown
+        finally:
+            os.kill(receiver, signal.SIGCONT)
+        session.execute("CREATE ROLE reader LOGIN PASSWORD 'reader'")
+        wait_until(lambda: fetch_value(there, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'reader')"))
+        replayed = "SELECT pg_last_xact_replay_timestamp()"
+        earlier = fetch_value(there, replayed)
+        with exported_snapshot(standby.conninfo(user="reader", password="reader")) as not_seen:
+            assert earlier <= not_seen.taken_at <= fetch_value(there, replayed)
 
 
 def test_a_query_on_a_standby_that_the_plan_would_cancel_is_named(session: Connection, standby: LocalServer) -> None:

@@ -22,10 +22,13 @@ WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session
                'quote_all_identifiers')
 """
 
-# How far a replica has come.  No row of a primary, nor where nothing is streamed: then it may be behind by any time.
-RECEIVED = """
-SELECT pg_catalog.pg_last_wal_receive_lsn()::pg_catalog.text
-WHERE pg_catalog.pg_is_in_recovery() AND EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver)
+# How far the server that a replica streams from had written, and when by its clock, as its last message said; what has
+# arrived may be far less.  No row of a primary, nor where nothing is streamed or the role may not see it
+# (pg_read_all_stats): then the replica may be behind by any time.
+WRITTEN = """
+SELECT GREATEST(pg_catalog.pg_last_wal_receive_lsn(), r.latest_end_lsn)::pg_catalog.text, r.last_msg_send_time
+FROM pg_catalog.pg_stat_wal_receiver r
+WHERE pg_catalog.pg_is_in_recovery() AND r.latest_end_lsn IS NOT NULL AND r.last_msg_send_time IS NOT NULL
 """
 HAS_REPLAYED = "SELECT pg_catalog.pg_last_wal_replay_lsn() >= %s::pg_catalog.pg_lsn"
 # The primary's clock at the last commit that the replica shows; where it has replayed none since it was started, at the
@@ -46,7 +49,7 @@ class Snapshot:
     connection: Connection
     exported: str  # for SET TRANSACTION SNAPSHOT and pg_dump --snapshot
     lsn: str | None  # a replica's is what it has replayed; None where the platform does not tell
-    taken_at: datetime  # the source's clock, just before the snapshot; of a replica that is behind, see `read_moment`
+    taken_at: datetime  # the source's clock, just before the snapshot; of a replica, see `read_moment`
 
 
 @contextlib.contextmanager
@@ -66,17 +69,18 @@ def exported_snapshot(source: Conninfo, *, verb: str = "clone") -> Iterator[Snap
 
 
 def read_moment(connection: Connection) -> datetime:
-    """From when the data is that this session sees: now, or on a replica that is behind its last replayed commit.
+    """From when the data is that this session sees: now; of a replica, since when it may be behind.
 
-    On a replica it waits for up to two seconds until what was received before is replayed.
+    That is, by the primary's clock, when it sent its last message, if all that was written by then is replayed within
+    two seconds; else the last replayed commit.  Behind another replica it is that one's message, however late that is.
     """
     now = fetch_clock(connection)
     try:
-        received = connection.execute(RECEIVED).fetchone()
+        written = connection.cursor(binary=True).execute(WRITTEN).fetchone()
         deadline = time.monotonic() + REPLAY_WAIT_S
-        while received is not None and received[0] is not None:
-            if fetch_value(connection, HAS_REPLAYED, (received[0],)):
-                return now
+        while written is not None:
+            if fetch_value(connection, HAS_REPLAYED, (written[0],)):
+                return cast("datetime", written[1])
             if time.monotonic() >= deadline:
                 break
             time.sleep(POLL_S)
