@@ -15,6 +15,7 @@ from pgrehearse.migrations.sources.find import ad_hoc_source
 from pgrehearse.migrations.sources.source import Source
 from pgrehearse.policies import Policies
 from pgrehearse.postgres.connect import Connection, connect
+from pgrehearse.postgres.identity import read_identity
 from pgrehearse.progress import Progress
 from pgrehearse.project import Project, utc_now
 from pgrehearse.rehearsal.person import read_person
@@ -149,8 +150,8 @@ class Promoting:
             return None
         pending = self.project.status(database, source).pending
         with connect(database.conninfo, verb="gate") as session:
-            key = database_key(session)
-        receipt = self.releasing.newest_receipt(releases, database, pending, key=key)
+            identity = read_identity(session)
+        receipt = self.releasing.newest_receipt(releases, database, pending, identity=identity)
         same = receipt is not None and receipt.document["receipt"]["plan_digest"] == pending.digest
         return receipt if same else None
 

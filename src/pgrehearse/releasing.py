@@ -18,7 +18,7 @@ from pgrehearse.migrations.sources.source import Source
 from pgrehearse.migrations.status import Status, read_status
 from pgrehearse.policies import Policies
 from pgrehearse.postgres.connect import Connection, connect, fetch_clock, fetch_value
-from pgrehearse.postgres.identity import same_database
+from pgrehearse.postgres.identity import DatabaseIdentity, read_identity, same_database
 from pgrehearse.project import Project, utc_now
 from pgrehearse.rehearsal.person import read_person
 from pgrehearse.rehearsal.receipt import ENTRY_KIND, Receipt, find_receipt
@@ -33,6 +33,7 @@ from pgrehearse.release.approval import (
     withdraw,
 )
 from pgrehearse.release.examine import examine, examine_again, examine_rest, judge_plan
+from pgrehearse.release.freshness import follows
 from pgrehearse.release.gate import Gate, Reason, ReasonKind, judge_verdict
 from pgrehearse.release.history import find_promoted, tell_promotions
 from pgrehearse.release.lineage import database_key, find_replacement
@@ -186,7 +187,7 @@ class Releasing:
     ) -> Examined | None:
         """The gate as `promote` would meet it; None where no receipt speaks of what is pending."""
         standing = under_way.standing if under_way is not None else None
-        receipt = self.newest_receipt(releases, database, pending, key=database_key(session))
+        receipt = self.newest_receipt(releases, database, pending, identity=read_identity(session))
         if receipt is None:
             return None
         if standing is not None and standing.is_begun:
@@ -330,19 +331,22 @@ class Releasing:
             return str(fetch_value(migrating, "SELECT session_user::pg_catalog.text"))
 
     def newest_receipt(
-        self, releases: ReleaseLedger, database: ResolvedDatabase, pending: Plan, *, key: str
+        self, releases: ReleaseLedger, database: ResolvedDatabase, pending: Plan, *, identity: DatabaseIdentity
     ) -> Receipt | None:
         """Of this environment's receipts the newest one of this very plan, else the newest one of a folder.
 
-        Those of a replica of this database are its own, too; ``key`` is the database's (`database_key`).
+        Behind them those of a replica that was seen to follow this very database, whose identity is ``identity``.
         """
-        receipts = [
-            Receipt(entry.body)
-            for entry in reversed(releases.entries(kind=ENTRY_KIND))
-            if (database.environment is not None and entry.body["source"]["environment"] == database.environment)
-            or entry.body["source"]["address"] == database.conninfo.address
-            or _is_of_replica(entry.body["source"], key)
+        found = [Receipt(entry.body) for entry in reversed(releases.entries(kind=ENTRY_KIND))]
+        own = [
+            each
+            for each in found
+            if (database.environment is not None and each.document["source"]["environment"] == database.environment)
+            or each.document["source"]["address"] == database.conninfo.address
         ]
+        digests = {each.digest for each in own}
+        replicas = [each for each in found if each.digest not in digests and _is_of_replica(each.document, identity)]
+        receipts = [*own, *replicas]
         of_folder = [each for each in receipts if each.document["receipt"]["source_kind"] != SourceKind.AD_HOC.value]
         same_plan = [each for each in of_folder if each.document["receipt"]["plan_digest"] == pending.digest]
         return next(iter((*same_plan, *of_folder)), None)
@@ -376,8 +380,11 @@ def _tell_replaced(releases: ReleaseLedger, key: str, receipt: Receipt) -> tuple
     )
 
 
-def _is_of_replica(source: Mapping[str, Any], key: str) -> bool:
-    return source["is_replica"] and key == f"{source['system_identifier']}/{source['database_oid']}"
+def _is_of_replica(document: Mapping[str, Any], identity: DatabaseIdentity) -> bool:
+    source = document["source"]
+    named = (str(identity.system_identifier), identity.database_oid)
+    is_named = named == (source["system_identifier"], source["database_oid"])
+    return source.get("is_replica", False) and is_named and follows(document, identity.address)
 
 
 def judge_chain(releases: ReleaseLedger, session: Connection) -> Gate:

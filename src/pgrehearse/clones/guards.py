@@ -1,5 +1,6 @@
 """Where a copy may not land, asked before anything is written."""
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 
@@ -55,6 +56,25 @@ def require_unprotected(
                 same_server_allowed=same_server_allowed,
             )
     return tuple(not_asked)
+
+
+def find_followed(source: Connection, primaries: Sequence[Conninfo]) -> tuple[str, ...]:
+    """The addresses of those whose WAL the source replays: for certain, so that one that cannot be asked is left out.
+
+    No primary is asked unless the source is in recovery and its identifiers are that primary's; then see
+    `is_replica_of`.
+    """
+    standby = read_identity(source)
+    followed = []
+    for conninfo in primaries if standby.in_recovery else ():
+        with contextlib.suppress(ServerUnreachable), connect(conninfo, verb="guard") as primary:
+            identity = read_identity(primary)
+            named = (identity.system_identifier, identity.database_oid)
+            if named != (standby.system_identifier, standby.database_oid) or identity.in_recovery:
+                continue
+            if is_replica_of(source, primary):
+                followed.append(identity.address)
+    return tuple(followed)
 
 
 def _may_be_primary_of(target: Connection, source: Connection) -> bool:
