@@ -10,7 +10,7 @@ from pgrehearse.errors import NotReapplied
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.release.backup.writes import TableWrites, Writes, read_counters, writes_since
-from pgrehearse.release.restore.circles import find_circles
+from pgrehearse.release.restore.circles import find_circles, find_components
 from pgrehearse.release.restore.differing_rows import find_differing_rows
 from pgrehearse.release.restore.reapply import reapply
 
@@ -65,3 +65,9 @@ def test_where_it_is_in_doubt_what_was_deleted_every_circle_is_told(connection: 
     assert find_circles(connection, Writes(tables=(one,), doubts=())) == ()
     (line,) = find_circles(connection, Writes(tables=(), doubts=("the counters were reset since",)))
     assert "rows may have been deleted from them" in line
+
+
+def test_long_circles_are_found_in_one_search() -> None:
+    ring = {number: {(number + 1) % 5000} for number in range(5000)}  # deeper than Python recurses
+    both = {-1: {-2}, -2: {-1, 0}, -3: {-1}}  # refers to the ring, and is in no circle with it
+    assert set(find_components({**both, **ring})) == {frozenset(range(5000)), frozenset({-1, -2}), frozenset({-3})}

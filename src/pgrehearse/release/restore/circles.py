@@ -5,7 +5,7 @@ and RESTRICT refuses at once.  Circles within one table are put in order row by 
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.named_queries import named_queries
@@ -37,22 +37,42 @@ def find_circles(session: Connection, writes: Writes) -> tuple[str, ...]:
             if cascades:
                 strict.append((child, parent))
     were = "may have been" if writes.doubts else "were"
-    circles = {frozenset(_circle_of(child, parent, parents)) for child, parent in strict}
-    listed = sorted(", ".join(sorted(names[oid] for oid in circle)) for circle in circles if circle)
+    component_of = {oid: each for each in find_components(parents) for oid in each}
+    circles = {component_of[child] for child, parent in strict if parent in component_of[child]}
+    listed = sorted(", ".join(sorted(names[oid] for oid in circle)) for circle in circles)
     return tuple(TOLD.format(tables, were) for tables in listed)
 
 
-def _circle_of(child: int, parent: int, parents: Mapping[int, Set[int]]) -> Set[int]:
-    """All that stand with both in a circle; none where the parent does not refer to the child, over others or not."""
-    above = _above(parent, parents)
-    return {oid for oid in above if child in _above(oid, parents)} if child in above else set()
+def find_components(parents: Mapping[int, Set[int]]) -> Iterator[frozenset[int]]:
+    """Those that refer to each other, over others or not; each table is in one.  Takes time by the references alone.
 
-
-def _above(oid: int, parents: Mapping[int, Set[int]]) -> Set[int]:
-    """What it refers to, over others or not, and itself."""
-    seen, waiting = {oid}, [oid]
-    while waiting:
-        found = parents.get(waiting.pop(), frozenset()) - seen
-        seen |= found
-        waiting += found
-    return seen
+    Kosaraju's: searched from the last one of which the first search came to an end, against the references.
+    """
+    ended: list[int] = []
+    seen: set[int] = set()
+    children: dict[int, set[int]] = defaultdict(set)
+    for start, above in parents.items():
+        for each in above:
+            children[each].add(start)
+        if start in seen:
+            continue
+        seen.add(start)
+        path = [(start, iter(above))]
+        while path:
+            following = next((each for each in path[-1][1] if each not in seen), None)
+            if following is None:
+                ended.append(path.pop()[0])
+            else:
+                seen.add(following)
+                path.append((following, iter(parents.get(following, frozenset()))))
+    while ended:
+        found = {ended.pop()} & seen
+        waiting = list(found)
+        seen -= found
+        while waiting:
+            more = children.get(waiting.pop(), set()) & seen
+            seen -= more
+            found |= more
+            waiting += more
+        if found:
+            yield frozenset(found)

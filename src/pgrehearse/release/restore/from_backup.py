@@ -71,7 +71,7 @@ class RestorePlan:
         }
 
 
-def plan_restore(production: Conninfo, backup: DumpBackup, *, id: str) -> RestorePlan:  # noqa: A002
+def plan_restore(production: Conninfo, backup: DumpBackup, *, id: str, reapply: bool = False) -> RestorePlan:  # noqa: A002
     """Read-only, some two dozen small queries.  Raises `RestoreRefused` for a backup of another database."""
     names = names_of(production, id)
     with open_admin(production) as admin, connect(production, verb="restore") as session:
@@ -86,7 +86,7 @@ def plan_restore(production: Conninfo, backup: DumpBackup, *, id: str) -> Restor
             stays_behind=what_stays_behind(session),
             writes=writes,
             not_in_backup=backup.manifest.left_out,
-            not_reapplied=find_circles(session, writes),
+            not_reapplied=find_circles(session, writes) if reapply else (),
         )
 
 
