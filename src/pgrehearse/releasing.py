@@ -40,7 +40,7 @@ from pgrehearse.release.lineage import database_key, find_replacement
 from pgrehearse.release.outlives_rollback import find_left_behind
 from pgrehearse.release.recoverability import DUMP, choose_ways, judge_recoverability, judge_restore
 from pgrehearse.release.restore.in_the_way import InTheWay, ask_in_the_way
-from pgrehearse.release.standing import read_left
+from pgrehearse.release.standing import find_lost, read_left
 from pgrehearse.release.under_way import (
     Standing,
     UnderWay,
@@ -235,6 +235,8 @@ class Releasing:
         consent = read_consent(releases, receipt.digest)
         pending = pending_of(sources, session)
         promoted = find_promoted(releases, database_key(session), receipt.digest)
+        if promoted is not None and find_lost(session, releases, promoted, sources[0].ledger, sources[0].kind):
+            promoted = None
         if promoted is not None and judge_plan(receipt.document, pending):
             gate = Gate.of([promoted_reason(promoted)])
             return Examined(receipt=receipt, approvals=consent.standing, gate=gate, ways=())

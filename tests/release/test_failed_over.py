@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.applying import QUICK
-from tests.support.promoting import rehearse_folder, request_for, run_promotion
+from tests.support.promoting import folder_of, rehearse_folder, request_for, run_promotion
 from tests.support.replication import start_replicating, start_sibling
 
 from pgrehearse.errors import BackupDamaged, GateClosed, NoWayBack
@@ -16,16 +16,18 @@ from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.progress import Silent
-from pgrehearse.project import utc_now
+from pgrehearse.project import Project, utc_now
 from pgrehearse.rehearsal.receipt import Receipt, save_receipt
 from pgrehearse.release import promote as promoting
 from pgrehearse.release import safeguards
+from pgrehearse.release.gate import ReasonKind
 from pgrehearse.release.history import find_promotion
 from pgrehearse.release.lineage import database_key
-from pgrehearse.release.promotion import read_position
+from pgrehearse.release.promotion import BEGUN, ENDED, read_position
 from pgrehearse.release.recoverability import DUMP, Proof
 from pgrehearse.release.take_back import TakenBack, take_back
 from pgrehearse.release.ways_back import TakeBackRequest
+from pgrehearse.releasing import Releasing
 
 pytestmark = pytest.mark.pg("== 18")
 
@@ -128,10 +130,38 @@ def test_what_a_failover_has_lost_is_not_taken_back_and_keeps_nothing_from_going
     assert look(lost.id, second).type == "lossless"  # what took over has it
     assert look(first.id, receipt).type == "impossible"
     connection.execute("DELETE FROM pgrehearse.migrations WHERE version = '0002_step'; ALTER TABLE t DROP COLUMN more")
-    with pytest.raises(NoWayBack, match=f"{lost.id} was on timeline 7, .* timeline 1: a failover has lost it"):
+    with pytest.raises(
+        NoWayBack, match=f"{lost.id} was on timeline 7, .* timeline 1: a failover has lost it"
+    ) as refused:
         look(lost.id, second)
+    assert f"`pgrehearse rollback {first.id}` takes the one before it back" in refused.value.remedy
     assert look(lost.id, second, only="restore").type == "impossible"  # no dump was taken
     assert look(first.id, receipt).type == "lossless"
+
+    three = folder_of(tmp_path, PLAN, MORE, MORE.replace("more", "most"))
+    releasing = Releasing(project=Project.open(None, start=tmp_path))
+    at = releasing.project.database(database.text)
+    examined = releasing.examine_open(releases, at, second, (three,), connection)
+    assert ReasonKind.PROMOTED not in {reason.kind for reason in examined.gate.reasons}
+    assert ReasonKind.PLAN in {reason.kind for reason in examined.gate.reasons}
+
+    of_file = Receipt.seal({**second.document, "receipt": {**second.document["receipt"], "source_kind": "ad-hoc"}})
+    save_receipt(releases, of_file, utc_now())
+    body = releases.entries(kind=BEGUN)[-1].body
+    for number, receipt_of in enumerate((of_file.digest, None)):
+        plan = [{"version": "fix.sql", "sha256": str(number) * 64}]
+        begun = {**body, "receipt": receipt_of, "plan": plan, "timeline": 7}
+        releases.append(BEGUN, f"of-a-file-{number}", begun, utc_now())
+        releases.append(ENDED, f"of-a-file-{number}", {"outcome": "promoted", "timeline": 7}, utc_now())
+        assert look(first.id, receipt).type == "lossless"
+    for number in range(2):
+        row = ("ad-hoc", "fix.sql", "fix.sql", str(number) * 64)
+        connection.execute(
+            "INSERT INTO pgrehearse.migrations (kind, version, name, sha256, tool_version) VALUES (%s, %s, %s, %s, '')",
+            row,
+        )
+        found = look(first.id, receipt)
+        assert any(f"of-a-file-{number}" in reason for reason in found.ways[0].why_not)
 
 
 def a_standby_is_refused_and_what_took_over_is_secured_anew(

@@ -192,8 +192,18 @@ def _require_anything_applied(session: Connection, releases: ReleaseLedger, requ
         raise NoWayBack(
             f"{lost}, and there is nothing to take back",
             remedy="Promote it again: `pgrehearse status` says what is pending.  Its backup was taken of what was "
-            "lost: who wants that in production's place all the same says --restore.",
+            "lost: who wants that in production's place all the same says --restore."
+            + _tell_earlier(releases, request.promotion),
         )
+
+
+def _tell_earlier(releases: ReleaseLedger, promotion: PromotionRecord) -> str:
+    """The promotion before, which `rollback` without an id does not come to."""
+    back = find_taken_back(releases)
+    earlier = [
+        each.id for each in read_promotions(releases, promotion.key) if each.seq < promotion.seq and each.id not in back
+    ]
+    return f"  `pgrehearse rollback {earlier[-1]}` takes the one before it back." if earlier else ""
 
 
 RESTORE_REMEDY = (

@@ -203,16 +203,31 @@ class Looking:
         return is_nothing_applied(session, self._releases, record, self._request.ledger, kind)
 
     def _is_lost(self, record: PromotionRecord, session: Connection) -> bool:
-        if record.receipt is None or not self._request.migrations:
-            return False  # which ledger would tell is not known
+        own = self._request.ledger
         try:
-            receipt = find_receipt(self._releases, record.receipt).document["receipt"]
-        except PgRehearseError:
-            return False  # likewise
-        kind = SourceKind(receipt["source_kind"])
-        if kind is not self._request.migrations[0].kind:
+            ledgers = self._ledgers_of(record)
+            return bool(ledgers) and all(
+                find_lost(session if ledger.table == own.table else self._session, self._releases, record, ledger, kind)
+                for kind, ledger in ledgers
+            )
+        except PgRehearseError:  # its receipt is not there, or a ledger cannot be read
             return False
-        return find_lost(session, self._releases, record, self._request.ledger, kind) is not None
+
+    def _ledgers_of(self, record: PromotionRecord) -> tuple[tuple[SourceKind, MigrationLedger], ...]:
+        """Each that may record it; none where it is not known which would."""
+        if not self._request.migrations:
+            return ()
+        here = self._request.migrations[0].kind
+        known: dict[SourceKind, MigrationLedger] = {
+            **{kind: OwnLedger(kind=kind) for kind in (SourceKind.SQL_FOLDER, SourceKind.AD_HOC)},
+            here: self._request.ledger,
+        }
+        if record.receipt is not None:
+            kind = SourceKind(find_receipt(self._releases, record.receipt).document["receipt"]["source_kind"])
+            return ((kind, known[kind]),) if kind in known else ()
+        if here is SourceKind.AD_HOC:  # of which folder it may have been is not known
+            return ()
+        return tuple((kind, known[kind]) for kind in (SourceKind.AD_HOC, here))
 
     def why_not_as_left(self, session: Connection) -> list[str]:
         """What differs where the plan touches it from what the promotion left; asked again under the lock."""
@@ -267,7 +282,7 @@ class Looking:
         try:
             opened = open_backup(Path(backup.facts["directory"]))
             opened.require_whole(digest=backup.facts["digest"])
-            plan = plan_restore(self._request.production, opened, id=promotion.id)
+            plan = plan_restore(self._request.production, opened, id=promotion.id, reapply=self._request.reapply)
         except PgRehearseError as error:
             return Way(type=LOSES, why_not=(str(error),), told=())
         lines = [f"writes since {plan.taken_at.isoformat(timespec='seconds')} are exported, not kept"]
@@ -277,8 +292,7 @@ class Looking:
             lines.append(f"promoted since, and taken back with it, for the backup is older: {ids}")
         for each in self._find_applied(self._session, later).found:
             lines.append(f"applied since, and taken back with it, for the backup is older: {each}")
-        if self._request.reapply:
-            lines += plan.not_reapplied
+        lines += plan.not_reapplied
         return Way(type=LOSES, why_not=plan.in_the_way, told=(*lines, *plan.told))
 
     def backup(self) -> Proof | None:
