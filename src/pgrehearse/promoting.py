@@ -67,9 +67,9 @@ class Promoting:
     def promote(self, options: PromoteOptions, *, progress: Progress, tell: Callable[[str], None]) -> Promotion:
         """Promote a receipt, or what nobody rehearsed, or go on with either.  See `pgrehearse.release.promote`."""
         with self.project.releases() as releases:
-            receipt = self._receipt_to_promote(releases, options)
+            receipt, of_pending = self._receipt_to_promote(releases, options)
             releases.verify()  # going on with a promotion does not ask the gate
-            database = self._destination(options, receipt)
+            database = self._destination(options, None if of_pending else receipt)
             record_swaps(releases, database.conninfo, now=utc_now, tell=tell)
             sources = self._sources_to_promote(options, receipt)
             request = self._request(options, database, receipt, sources)
@@ -124,23 +124,30 @@ class Promoting:
         if unfinished is None:
             raise NothingUnfinished(f"no promotion of {database.label} is unfinished")
         return self.promote(
-            replace(options, receipt=unfinished.receipt, unrehearsed=unfinished.unrehearsed),
+            replace(
+                options,
+                to=options.to or database.environment,  # a receipt of its replica names another one
+                receipt=unfinished.receipt,
+                unrehearsed=unfinished.unrehearsed,
+            ),
             progress=progress,
             tell=tell,
         )
 
-    def _receipt_to_promote(self, releases: ReleaseLedger, options: PromoteOptions) -> Receipt | None:
+    def _receipt_to_promote(self, releases: ReleaseLedger, options: PromoteOptions) -> tuple[Receipt | None, bool]:
+        """And whether it was found as that of what is pending where `promote` goes without it."""
         if options.unrehearsed is not None:
             if options.receipt is not None:
                 raise WrongUsage("--allow-unrehearsed promotes what has no receipt")
             if not options.unrehearsed.strip():
                 raise WrongUsage("--allow-unrehearsed needs a reason", remedy="Say why it cannot be rehearsed first.")
-            return None
+            return None, False
         if options.file is not None:
             raise WrongUsage("--file belongs to --allow-unrehearsed; a receipt knows its own files")
         if options.receipt is not None:
-            return find_receipt(releases, options.receipt)
-        return self._receipt_of_pending(releases, options) or find_receipt(releases, None)
+            return find_receipt(releases, options.receipt), False
+        found = self._receipt_of_pending(releases, options)
+        return (find_receipt(releases, None), False) if found is None else (found, True)
 
     def _receipt_of_pending(self, releases: ReleaseLedger, options: PromoteOptions) -> Receipt | None:
         """The newest receipt of exactly what is pending; None where there is none, or nothing to look at."""
