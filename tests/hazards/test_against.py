@@ -9,6 +9,7 @@ from pgrehearse.hazards.against import open_model, read_catalog
 from pgrehearse.hazards.constraint import ConstraintKind
 from pgrehearse.hazards.data_questions import MOST_TIMEOUTS, Conversion, DataQuestions
 from pgrehearse.hazards.model import Model, RelationKind, Volatility
+from pgrehearse.hazards.refusal import without_literals
 from pgrehearse.hazards.sql_names import RelationName
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
@@ -300,7 +301,7 @@ def test_what_may_do_more_than_read_is_never_run(data: DataQuestions, connection
 def test_what_is_analysed_is_not_run_and_holds_no_lock(data: DataQuestions, connection: Connection) -> None:
     before = fetch_value(connection, "SELECT last_value FROM shop.numbers")
     assert data.refuses_to_analyse("DELETE FROM users WHERE id = nextval('shop.numbers')") is None
-    assert data.refuses_to_analyse("DELETE FROM users WHERE id = 'a secret'") == "invalid input syntax for type bigint"
+    assert data.refuses_to_analyse("DELETE FROM users WHERE id = 'a secret'") == "invalid text representation"
     assert data.refuses_to_analyse("SELECT $1 + 'x'") is None
     merge = "MERGE INTO users u USING (VALUES (1)) v (id) ON u.id = v.id WHEN MATCHED THEN DO NOTHING"
     assert data.refuses_to_analyse(merge) is None
@@ -328,3 +329,71 @@ def test_a_busy_table_is_not_waited_for_for_long_and_at_last_not_asked(
         asking.join(120)
         assert answers == [None] * MOST_TIMEOUTS
     assert data.has_null(USERS, "name") is None  # free again, but it has been slow too often
+
+
+@pytest.mark.pg("== 18")
+def test_a_string_that_ends_elsewhere_for_the_server_runs_nothing(data: DataQuestions, connection: Connection) -> None:
+    several = r"SELECT '\' || '; COMMIT; BEGIN READ WRITE; CREATE TABLE pwned (a int); COMMIT; BEGIN; SELECT ''' -- '"
+    assert data.refuses_to_analyse("SELECT 1 + 'x'") is not None
+    with connection.transaction(force_rollback=True):
+        connection.execute("SET LOCAL standard_conforming_strings = off")
+        assert data.refuses_to_analyse(several) is None
+        assert data.refuses_to_analyse("SELECT 1 + 'x'") is None
+        assert data.has_row_where(USERS, "name <> 'x'") is None
+        assert data.lacks_function("nope(integer)") is None
+    several = "SELECT 1; COMMIT; BEGIN READ WRITE; CREATE TABLE pwned (a int); COMMIT"  # even if it came so far
+    assert data.refuses_to_analyse(several) is None
+    assert fetch_value(connection, "SELECT pg_catalog.to_regclass('pwned')") is None
+
+
+@pytest.mark.pg("== 18")
+def test_a_policy_that_only_others_meet_is_no_refusal(
+    server: LocalServer, database: Conninfo, connection: Connection
+) -> None:
+    role = f"reader_{database.parameters['dbname']}"
+    connection.execute(SCHEMA)
+    connection.execute("CREATE POLICY round ON secret USING (EXISTS (SELECT FROM secret))")
+    connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA shop TO {role}")
+    connection.execute(f"GRANT ALL ON secret TO {role}")
+    try:
+        with open_model(server.conninfo(str(database.parameters["dbname"]), user=role, password="x")) as model:
+            assert model.data is not None
+            assert model.data.refuses_to_analyse("UPDATE secret SET id = 2") is None
+            assert model.data.refuses_to_analyse("UPDATE secret SET id = true") is not None
+    finally:
+        connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+@pytest.mark.pg("== 18")
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("INSERT INTO emptied VALUES ('hunter2')", "invalid text representation"),
+        ('INSERT INTO emptied (id) VALUES ("hunter2")', 'column "…" does not exist'),
+        ("SELECT 'public.hunter2'::regclass", 'relation "…" does not exist'),
+        (r"SELECT E'hunt\x65r2'::regclass", 'relation "…" does not exist'),
+        ("SELECT U&'hunt\\0065r2'::regclass", 'relation "…" does not exist'),
+        ("SELECT '4111111111111111'::bigint::int + '4111111111111111'::int", "numeric value out of range"),
+        ("SELECT 'hunter2 (' @@ to_tsquery('x') OR 'hunter2 ('::tsquery IS NULL", 'syntax error in tsquery: "…"'),
+        ('SELECT "users"."hunter" FROM "users"', "column users.hunter does not exist"),
+        ("SELECT hunter FROM users", 'column "hunter" does not exist'),
+        ("SELECT score + active FROM users, (VALUES (true)) v (active)", "operator does not exist: numeric + boolean"),
+        ("UPDATE users SET score = true", 'column "score" is of type numeric but expression is of type boolean'),
+        ("INSERT INTO emptied VALUES (true)", 'column "id" is of type integer but expression is of type boolean'),
+    ],
+)
+def test_a_refusal_quotes_no_value(data: DataQuestions, query: str, told: str) -> None:
+    assert data.refuses_to_analyse(query) == told
+
+
+@pytest.mark.pg("== 18")
+def test_a_refusal_in_another_language_is_told_by_its_condition() -> None:
+    told = without_literals("42703", "Spalte »hunter2« existiert nicht", 'SELECT "hunter2"', "de_DE.UTF-8")
+    assert told == "undefined column"
+
+
+@pytest.mark.pg("== 18")
+def test_a_superuser_leaves_no_trace_in_the_log(data: DataQuestions, server: LocalServer) -> None:
+    marker = f"secret_{id(data)}"
+    assert data.refuses_to_analyse(f"SELECT 1 + '{marker}'") is not None
+    assert marker not in server.log_path.read_text()

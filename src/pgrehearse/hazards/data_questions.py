@@ -19,8 +19,10 @@ from psycopg import sql
 
 from pgrehearse.hazards.constraint import Constraint
 from pgrehearse.hazards.expressions import cut_by_a_cast
+from pgrehearse.hazards.operator_classes import NO_DEFAULT_OPERATOR_CLASS, NO_NAMED_OPERATOR_CLASS
+from pgrehearse.hazards.refusal import without_literals
 from pgrehearse.hazards.sql_names import RelationName
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, fetch_value
 
 TIMEOUT_MS = 1_000
 MOST_TIMEOUTS = 5  # then nothing is asked any more: a large, busy database
@@ -35,9 +37,15 @@ MAY_BE_ASKED = """
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = %s AND c.relname = %s
 """
-ALL_SCHEMAS_ARE_OPEN = """
-    SELECT pg_catalog.bool_and(pg_catalog.has_schema_privilege(n.oid, 'USAGE')) FROM pg_catalog.pg_namespace n
-    WHERE n.nspname !~ '^pg_(toast|temp)'
+SEES_WHAT_A_MIGRATION_SEES = """
+    SELECT NOT pg_catalog.pg_is_in_recovery() AND pg_catalog.bool_and(pg_catalog.has_schema_privilege(n.oid, 'USAGE'))
+    FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_(toast|temp)'
+"""
+# A refused statement stands in the server's log with its text, unless a superuser says otherwise.
+NOT_LOGGED = """
+    SELECT pg_catalog.set_config(s.name, 'panic', true)
+    FROM (VALUES ('log_min_messages'), ('log_min_error_statement')) s (name)
+    WHERE (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)
 """
 MARKS = """
     SELECT CASE WHEN l.lanname <> 'sql' THEN p.provolatile::text ELSE 'inlined' END,
@@ -46,31 +54,6 @@ MARKS = """
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     JOIN pg_catalog.pg_language l ON l.oid = p.prolang
     WHERE p.proname = %s AND (%s::text IS NULL OR n.nspname = %s)
-"""
-# GetDefaultOpClass and IsBinaryCoercible, for the type below a domain.
-NO_DEFAULT_OPERATOR_CLASS = """
-    WITH RECURSIVE below (oid) AS (
-        SELECT a.atttypid FROM pg_catalog.pg_attribute a
-        JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = {} AND c.relname = {} AND a.attname = {} AND NOT a.attisdropped
-        UNION ALL
-        SELECT t.typbasetype FROM below JOIN pg_catalog.pg_type t ON t.oid = below.oid WHERE t.typtype = 'd')
-    SELECT EXISTS (
-        SELECT FROM below JOIN pg_catalog.pg_type t ON t.oid = below.oid CROSS JOIN pg_catalog.pg_am m
-        WHERE t.typtype <> 'd' AND m.amname = {} AND NOT EXISTS (
-            SELECT FROM pg_catalog.pg_opclass o JOIN pg_catalog.pg_type i ON i.oid = o.opcintype
-            WHERE o.opcmethod = m.oid AND o.opcdefault AND (
-                o.opcintype = t.oid OR i.typname IN ('any', 'anyelement', 'anycompatible')
-                OR (i.typname = 'anyarray' AND t.typcategory = 'A') OR (i.typname = 'anyenum' AND t.typtype = 'e')
-                OR (i.typname = 'anyrange' AND t.typtype = 'r') OR (i.typname = 'anymultirange' AND t.typtype = 'm')
-                OR (i.typname = 'record' AND t.typtype = 'c')
-                OR EXISTS (SELECT FROM pg_catalog.pg_cast k WHERE k.castsource = t.oid AND k.casttarget = o.opcintype
-                           AND k.castmethod = 'b' AND k.castcontext = 'i'))))
-"""
-NO_NAMED_OPERATOR_CLASS = """
-    SELECT EXISTS (SELECT FROM pg_catalog.pg_am m WHERE m.amname = {method}) AND NOT EXISTS (
-        SELECT FROM pg_catalog.pg_opclass o JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod
-        WHERE m.amname = {method} AND o.opcname = {name})
 """
 # By the cast's function; without one, by how values are written and read.
 IMMUTABLE_CAST = """
@@ -83,8 +66,12 @@ IMMUTABLE_CAST = """
     LEFT JOIN pg_catalog.pg_proc f ON f.oid = k.castfunc
     WHERE o.oid = {old}::pg_catalog.regtype AND n.oid = {new}::pg_catalog.regtype
 """
+# Rights and policies of our role, DateStyle; what PREPARE alone refuses.
+_NOT_OF_THE_QUERY = frozenset({"42501", "42P17", "22008", "42P14", "42P18", "42P05"})
+# Of a younger grammar, which other rules know; several statements.
+_NOT_ITS_MEANING = ("scanner_yyerror", "exec_parse_message")
+_DRAWING_FUNCTIONS = frozenset({"nextval", "setval", "currval", "lastval", "random", "gen_random_uuid"})
 # SQL that reads nothing but its own columns; a sub-select may read what an earlier statement changes.
-_NOT_OF_THE_QUERY = frozenset({"42501", "42P14", "42P18", "42P05"})  # rights; what PREPARE alone refuses
 _REFUSED = ('"SubLink":', '"ParamRef":', '"CurrentOfExpr":')
 
 
@@ -360,25 +347,34 @@ class DataQuestions:
         return None if found is None else Conversion.CHANGES if found else Conversion.KEEPS
 
     def refuses_to_analyse(self, query: str) -> str | None:
-        """Why the server's parse analysis refuses the query, without the literal that it may quote; None: it does not,
-        or that is not known.  Locks: what the query's own analysis takes, ROW EXCLUSIVE at most, given back at once.
+        """Why the server's parse analysis refuses the query, without what the query has between quotes; None: it does
+        not, or that is not known.  Locks: what its analysis takes, ROW EXCLUSIVE at most, given back at once.
         """
         if self._timeouts >= MOST_TIMEOUTS or '"ParamRef":' in parse_sql_json(query) or not self._sees_all_schemas():
             return None
         prepare = sql.SQL("PREPARE pgrehearse_analysed AS {}").format(_literal(query))
+        is_asked = False
         try:
             with self._connection.transaction(force_rollback=True):
                 self._set_for_question(None)
-                self._connection.execute(prepare, prepare=False)
+                self._connection.execute(NOT_LOGGED)
+                is_asked = True
+                self._connection.execute(prepare, prepare=False, binary=True)  # the protocol for one statement only
                 self._connection.execute("DEALLOCATE pgrehearse_analysed")  # no rollback takes it back
         except psycopg.errors.QueryCanceled:
             self._timeouts += 1
         except psycopg.Error as error:
             state = error.sqlstate or ""
-            too_new = error.diag.source_function == "scanner_yyerror"  # of a younger grammar, which other rules know
-            if state[:2] in ("22", "42") and state not in _NOT_OF_THE_QUERY and not too_new:
-                return (error.diag.message_primary or state).partition(': "')[0]
+            is_ours = not is_asked or state in _NOT_OF_THE_QUERY or error.diag.source_function in _NOT_ITS_MEANING
+            if state[:2] in ("22", "42") and not is_ours:
+                language = fetch_value(self._connection, "SELECT pg_catalog.current_setting('lc_messages')")
+                return without_literals(state, error.diag.message_primary or "", query, language)
         return None
+
+    def only_reads_by(self, functions: Iterable[RelationName]) -> bool:
+        """Whether all of these are PostgreSQL's own, and do nothing but read, count or draw."""
+        harmless = self._reading_functions() | _DRAWING_FUNCTIONS
+        return all(each.namespace in (None, "pg_catalog") and each.name in harmless for each in functions)
 
     # --- asking
 
@@ -400,12 +396,12 @@ class DataQuestions:
     def _ask_or_raise(
         self, query: sql.Composed, tables: Iterable[RelationName], *, time_zone: str | None
     ) -> bool | None:
-        if self._timeouts >= MOST_TIMEOUTS or not all(self._may_ask(table) for table in tables):
+        if self._timeouts >= MOST_TIMEOUTS or not self._reads_as_parsed() or not all(map(self._may_ask, tables)):
             return None
         try:
             with self._connection.transaction(force_rollback=True):  # gives the locks back, also within the caller's
                 self._set_for_question(time_zone)
-                row = self._connection.execute(query).fetchone()
+                row = self._connection.execute(query, binary=True).fetchone()  # the protocol for one statement only
         except psycopg.errors.QueryCanceled:
             self._timeouts += 1
             return None
@@ -420,12 +416,15 @@ class DataQuestions:
         for name, setting in settings.items():
             self._connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, setting))
 
+    def _reads_as_parsed(self) -> bool:
+        """Otherwise a backslash ends no string where our parser sees one end."""
+        return self._connection.info.parameter_status("standard_conforming_strings") == "on"
+
     def _sees_all_schemas(self) -> bool:
         """A bare name is not looked for where the role has no USAGE; whoever migrates may have it."""
         if self._sees_all is None:
-            row = self._connection.execute(ALL_SCHEMAS_ARE_OPEN).fetchone()
-            self._sees_all = row is not None and bool(row[0])
-        return self._sees_all
+            self._sees_all = bool(fetch_value(self._connection, SEES_WHAT_A_MIGRATION_SEES))
+        return self._sees_all and self._reads_as_parsed()
 
     def _may_ask(self, table: RelationName) -> bool:
         if table not in self._may:
@@ -449,11 +448,13 @@ class DataQuestions:
         tree = parse_sql_json(statement)
         if any(word in tree for word in _REFUSED):
             return False
+        reading = self._reading_functions()
+        return all(namespace in ("", "pg_catalog") and name in reading for namespace, name in _called(json.loads(tree)))
+
+    def _reading_functions(self) -> frozenset[str]:
         if self._reading is None:
             self._reading = frozenset(name for (name,) in self._connection.execute(READING_FUNCTIONS))
-        return all(
-            namespace in ("", "pg_catalog") and name in self._reading for namespace, name in _called(json.loads(tree))
-        )
+        return self._reading
 
 
 def _called(node: Any) -> Iterable[tuple[str, str]]:

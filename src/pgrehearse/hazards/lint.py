@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from pgrehearse.errors import PgRehearseError
-from pgrehearse.hazards.bodies import look_inside
+from pgrehearse.hazards.bodies import Inside, look_inside
 from pgrehearse.hazards.catalogue import CATALOGUE
 from pgrehearse.hazards.changes import apply_statement
 from pgrehearse.hazards.finding import Evidence, Finding, Level
@@ -196,6 +196,7 @@ class _Reader:
             try:
                 tree = each.tree
             except RecursionError:
+                situation.means_as_read = False
                 self.not_visible.append(
                     NotVisible(file=migration.path, line=each.statement.line, reason="it nests too deeply to be read")
                 )
@@ -348,6 +349,7 @@ class _Reader:
             if situation.model.data is not None and part.text:
                 note_touched(part.text, situation, may_do_anything=bool(inside.blind))
             apply_statement(part.kind, part.tree, situation, part.text)
+        situation.means_as_read = situation.means_as_read and _keeps_meaning(written, inside, situation)
         return taken
 
     def _finding(self, hit: Hit, migration: Migration, at: ParsedStatement) -> Finding:
@@ -390,3 +392,12 @@ class _Reader:
         if hit.relation is None or not BY_SIZE & set(hit.classes or CATALOGUE[hit.hazard].classes):
             return None
         return self.situation.sizes.get(self.situation.resolve(hit.relation))
+
+
+def _keeps_meaning(written: Written, inside: Inside, situation: Situation) -> bool:
+    data = situation.model.data
+    if data is None:
+        return False
+    from pgrehearse.hazards.analysed_by_server import keeps_meaning  # its driver is loaded already
+
+    return keeps_meaning(written.kind, written.tree, inside, situation, data)

@@ -184,8 +184,6 @@ class Model:
     # Asks the database whether its rows fit; None: no database, or an earlier statement may have changed anything.
     data: "DataQuestions | None" = None
     touched: set[RelationName] = field(default_factory=set)  # rows or shape changed by these files: ask no more
-    remade: set[str] = field(default_factory=set)  # bare names, in small letters, that these files make or change
-    means_as_read: bool = True  # nothing but those may mean something else than in the database
 
     # Who may lead there; an entry may be out of date, so each is looked at again.
     _children: dict[RelationName, dict[RelationName, None]] | None = field(default=None, repr=False)

@@ -41,6 +41,16 @@ level. For migrations that were written before anybody looked, `pgrehearse lint 
 passes over it. A finding is known again by its file, hazard, table and the text of its statement.
 
 What is accepted is not thrown away: the JSON answer has it under `suppressed`, SARIF as suppressed results.
+
+## What `--against` asks the database
+
+It reads the catalogs, and asks whether a NULL, a duplicate or an orphan stands in the way: queries of at most a second,
+read-only, with the constants that stand in the files. Queries of the files themselves (SELECT, INSERT, UPDATE, DELETE,
+MERGE, a view's) are given to the server's parse analysis with `PREPARE`, which runs nothing and takes no lock that
+stays, as long as no statement before them in the plan did anything but read and write rows. On a standby, and for a
+role that may not use every schema, that is not asked. No value is told of what is refused; but the server's log may
+hold the refused statement with its values (`log_min_error_statement`), as it would if the migration had failed there.
+Only a superuser's session keeps it out, and does.
 """
 
 _LOOK = "Only a look at the database can tell: `pgrehearse lint --against ENV`."

@@ -13,7 +13,7 @@ from pglast import ast, parse_sql
 from pglast.enums import AlterTableType, ConstrType, ObjectType
 from pglast.stream import RawStream
 
-from pgrehearse.hazards.analysed_by_server import note_meaning, refused_by_analysis
+from pgrehearse.hazards.analysed_by_server import refused_by_analysis
 from pgrehearse.hazards.catalogue import CATALOGUE
 from pgrehearse.hazards.constraint import Constraint, ConstraintKind
 from pgrehearse.hazards.data_questions import Conversion, DataQuestions
@@ -79,7 +79,6 @@ def note_touched(text: str, situation: Situation, *, may_do_anything: bool) -> N
     if model.data is None:
         return
     node: Any = parse_sql(text)[0].stmt
-    note_meaning(node, model)
     if may_do_anything or _changes_rows_in_with(node):
         model.data = None
     elif isinstance(node, _ROWS_CHANGED):

@@ -43,6 +43,8 @@ class Situation:
     savepoints: list[tuple[str, Model]] = field(default_factory=list)
     tool_wraps: bool = False  # as it was asked for: each file in a transaction
     as_replica: bool = False  # some earlier statement set session_replication_role
+    # No statement of the plan did anything but read or write rows: names mean what they mean in the database.
+    means_as_read: bool = True
     last_of_file: bool = False  # no statement follows it in its file
     wrapped: bool = False  # a tool opened the transaction, and a statement that refuses one fails
     copied: set[RelationName] = field(default_factory=set)  # all of its rows stand in another table, by this file
