@@ -117,14 +117,14 @@ def _apply(situation: Situation, relation: Relation, command: Node, *, is_child:
             if is_child:
                 return
             child = situation.relation(relation_of(command["def"]["PartitionCmd"]["name"]))
-            child.partition_of = relation.name
+            child.partition_of, child.borrows = relation.name, True
             child.partition_bound = child.partition_bound or "FOR VALUES …"
             relation.partitions.add(child.name)
             if relation.is_empty and not child.is_empty:
                 relation.is_empty = None
         case "AT_DetachPartition":
             child = situation.relation(relation_of(command["def"]["PartitionCmd"]["name"]))
-            child.partition_of = None
+            child.partition_of, child.borrows = None, True
             relation.partitions.discard(child.name)
         case "AT_AddInherit" if not is_child:
             parent = situation.relation(relation_of(command["def"]["RangeVar"]))

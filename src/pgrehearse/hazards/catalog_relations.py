@@ -196,6 +196,7 @@ def _add_indexes(model: Model, by_oid: dict[int, Relation], rows: Rows) -> None:
             primary=primary,
             valid=valid,
             constraint=constraint,
+            expressions=expressions is not None,
             partial=predicate is not None,
             method=method,
         )

@@ -32,9 +32,14 @@ _EVENTS = {4: "insert", 8: "delete", 16: "update", 32: "truncate"}
 _RULE_EVENTS = {"CMD_INSERT": "insert", "CMD_UPDATE": "update", "CMD_DELETE": "delete", "CMD_SELECT": "select"}
 
 
-def apply_statement(kind: str, tree: Node, situation: Situation, text: str = "") -> None:
-    """Take in one statement, after it was judged.  A kind that changes no shape changes nothing."""
+def apply_statement(kind: str, tree: Node, situation: Situation, text: str = "", *, perhaps: bool = False) -> None:
+    """Take in one statement, after it was judged.  A kind that changes no shape changes nothing.
+
+    `perhaps`: it may not be reached, or fail unseen; what it would change is not certain from here on.
+    """
     rule = _RULES.get(kind)
+    if perhaps and rule is not None:
+        _doubt(kind, tree, situation)
     if kind == "CreateFunctionStmt":
         _function(tree, situation, text)
     elif rule is not None:
@@ -47,6 +52,28 @@ def apply_statement(kind: str, tree: Node, situation: Situation, text: str = "")
                 relation.is_empty = None
     elif kind == "SelectStmt":
         _select(tree, situation)
+
+
+def _doubt(kind: str, tree: Node, situation: Situation) -> None:
+    model = situation.model
+    if kind == "DropStmt" and tree.get("behavior") == "DROP_CASCADE":
+        situation.doubted.update(model.relations)
+        return
+    named = [
+        relation_of(value)
+        for _, body in [(kind, tree), *walk(tree)]
+        for value in (body, *body.values())
+        if isinstance(value, dict) and "relname" in value
+    ]
+    if kind == "DropStmt":
+        of_table = tree["removeType"] in ("OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY")
+        items = [node["List"]["items"] for node in tree["objects"] if "List" in node]
+        named += [name_of(each[:-1] if of_table else each) for each in items]
+    for name in map(situation.resolve, named):
+        relation = model.relations.get(model.index_tables.get(name, name))
+        situation.doubted.add(name)
+        if relation is not None:
+            situation.doubted.update(each.name for each in situation.with_partitions(relation))
 
 
 def _note_copy(query: Node, situation: Situation) -> None:
@@ -90,6 +117,7 @@ def _create(tree: Node, situation: Situation) -> None:
         unlogged=tree["relation"].get("relpersistence") == "u",
         is_empty=True,
         access_method=tree.get("accessMethod"),
+        borrows="inhRelations" in tree,
     )
     if "partspec" in tree:
         relation.kind = RelationKind.PARTITIONED
@@ -129,7 +157,7 @@ def _inherit(relation: Relation, parent: Relation) -> None:
 def _like(source: Relation, relation: Relation) -> None:
     for column in source.columns.values():
         relation.columns[column.name] = copy.copy(column)
-    relation.knows = relation.knows and source.knows
+    relation.knows, relation.borrows = relation.knows and source.knows, True
 
 
 def _create_as(tree: Node, situation: Situation) -> None:
@@ -186,6 +214,9 @@ def _index(tree: Node, situation: Situation) -> None:
             columns_in([each["expr"] for each in elements if "expr" in each]) | columns_in(tree.get("whereClause", {}))
         ),
         unique=bool(tree.get("unique")),
+        # Without its partitions' indexes that of a partitioned table is not valid.
+        valid=relation.kind is not RelationKind.PARTITIONED or bool(tree["relation"].get("inh")),
+        expressions=len(keys) < len(elements),
         partial="whereClause" in tree,
         method=tree.get("accessMethod", "btree"),
         made_in=None if tree.get("if_not_exists") else situation.file,

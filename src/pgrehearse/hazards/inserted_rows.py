@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pglast import ast
+from pglast.enums import OverridingKind
 from pglast.stream import RawStream
 
 from pgrehearse.hazards.constraint import Constraint, ConstraintKind
@@ -21,9 +22,12 @@ from pgrehearse.hazards.sql_names import quoted
 
 def refused_rows(node: Any, relation: Relation, situation: Situation, data: DataQuestions) -> Iterator[Hit]:
     """Of an INSERT without ON CONFLICT into a table whose rows the database shows as the statement will meet them."""
-    if relation.rules or any(each.enabled and "insert" in each.events for each in relation.triggers.values()):
+    if situation.blind or relation.name in situation.doubted or node.override is OverridingKind.OVERRIDING_USER_VALUE:
         return
-    yield from _already_there(node, relation, data)
+    if relation.rules or any("insert" in each.events for each in relation.triggers.values()):  # or enabled meanwhile
+        return
+    if node.withClause is None:  # which may take the row away
+        yield from _already_there(node, relation, situation, data)
     yield from _violating(node, relation, data)
     yield from _too_long(node, relation, situation, data)
     if node.withClause is None and not situation.as_replica:
@@ -32,7 +36,9 @@ def refused_rows(node: Any, relation: Relation, situation: Situation, data: Data
 
 def mended_later(key: Constraint, situation: Situation) -> bool:
     """A check that waits for the COMMIT: a later statement may take the rows that refer to those that go."""
-    return key.initially_deferred and not situation.constraints_immediate and not situation.last_of_file
+    declared = key.initially_deferred if situation.all_deferred is None else situation.all_deferred
+    waits = situation.deferred.get(key.name, declared)
+    return (key.deferrable or key.initially_deferred) and waits and not situation.last_of_file
 
 
 def _violating(node: Any, relation: Relation, data: DataQuestions) -> Iterator[Hit]:
@@ -57,11 +63,13 @@ def _violating(node: Any, relation: Relation, data: DataQuestions) -> Iterator[H
                 return
 
 
-def _already_there(node: Any, relation: Relation, data: DataQuestions) -> Iterator[Hit]:
+def _already_there(node: Any, relation: Relation, situation: Situation, data: DataQuestions) -> Iterator[Hit]:
     """INSERT … VALUES with the key of a row that is there."""
     for constraint in relation.constraints.values():
         if constraint.kind not in (ConstraintKind.PRIMARY, ConstraintKind.UNIQUE):
             continue
+        if mended_later(constraint, situation) or (constraint.deferrable and situation.as_replica):
+            continue  # what checks a deferrable one once more is a trigger
         for given in _rows(node, relation):
             keys = [given.get(key) for key in constraint.columns]
             if not all(isinstance(key, ast.A_Const) and not key.isnull for key in keys):
@@ -103,7 +111,9 @@ def _orphaned(node: Any, relation: Relation, situation: Situation, data: DataQue
         parent = situation.model.relations.get(key.referenced) if key.referenced is not None else None
         if key.kind is not ConstraintKind.FOREIGN or not key.enforced or parent is None or parent.name == relation.name:
             continue
-        if parent.made_in is not None or parent.name in situation.model.touched or mended_later(key, situation):
+        if parent.made_in is not None or mended_later(key, situation):
+            continue
+        if any(each.name in situation.model.touched for each in situation.with_partitions(parent)):
             continue
         theirs = key.referenced_columns or _primary_key(parent)
         for given in _rows(node, relation):
@@ -112,7 +122,14 @@ def _orphaned(node: Any, relation: Relation, situation: Situation, data: DataQue
                 isinstance(each, ast.A_Const) and not each.isnull for each in values
             ):
                 continue
-            same = [f"{quoted(name)} = {_text(value)}" for name, value in zip(theirs, values, strict=True)]
+            types = [column.type for name in key.columns if (column := relation.columns.get(name)) is not None]
+            if len(types) != len(values) or None in types:
+                continue
+            # As the child's column takes it: 1.4 becomes 1 in an integer.
+            stored = [
+                f"({_text(value)})::{of.written}" for value, of in zip(values, types, strict=True) if of is not None
+            ]
+            same = [f"{quoted(name)} = {value}" for name, value in zip(theirs, stored, strict=True)]
             if data.has_row_where(parent.name, " AND ".join(same)) is False:
                 names = {"constraint": quoted(key.name), "referenced": parent.name.written}
                 names["definition"] = f"CONSTRAINT {names['constraint']} {key.definition} NOT VALID"
@@ -124,7 +141,16 @@ def _rows(node: Any, relation: Relation) -> Iterator[dict[str, Any]]:
     """What each row of VALUES gives, by column."""
     columns = [target.name for target in node.cols] if node.cols else list(relation.columns)
     for row in getattr(node.selectStmt, "valuesLists", None) or ():
+        if any(isinstance(last, ast.A_Star) for each in row for last in _path(each)[-1:]):
+            continue  # several columns
         yield dict(zip(columns, row, strict=False))
+
+
+def _path(value: Any) -> tuple[Any, ...]:
+    """``r.*`` or ``(r).*``: its names."""
+    if isinstance(value, ast.ColumnRef):
+        return tuple(value.fields)
+    return tuple(value.indirection) if isinstance(value, ast.A_Indirection) else ()
 
 
 def _primary_key(relation: Relation) -> tuple[str, ...]:

@@ -212,7 +212,8 @@ class _Reader:
             if written.kind == "TransactionStmt":
                 self._keep_savepoint(tree, savepoints, len(found))
             told = len(found)
-            situation.last_of_file = each is parsed.statements[-1]
+            commits = mode is not TransactionMode.PLAN and migration.kind not in DRIZZLE_KINDS
+            situation.last_of_file = each is parsed.statements[-1] and commits
             named = any(placeholder in written.text for placeholder in parsed.placeholders)
             try:
                 with situation.by_the_text() if named else nullcontext():
@@ -348,7 +349,8 @@ class _Reader:
                 taken[name] = strongest(taken.get(name), mode)
             if situation.model.data is not None and part.text:
                 note_touched(part.text, situation, may_do_anything=bool(inside.blind))
-            apply_statement(part.kind, part.tree, situation, part.text)
+            perhaps = part.conditional or part.caught
+            apply_statement(part.kind, part.tree, situation, part.text, perhaps=perhaps)
         situation.means_as_read = situation.means_as_read and _keeps_meaning(written, inside, situation)
         return taken
 

@@ -73,14 +73,25 @@ class Index:
     primary: bool = False
     valid: bool = True
     constraint: str | None = None  # whose index it is
+    expressions: bool = False  # some key is no plain column
     key_columns: tuple[str, ...] = ()  # without INCLUDE
     partial: bool = False
     method: str = "btree"
     made_in: int | None = None
 
     def infers(self, columns: Collection[str]) -> bool:
-        """Whether ON CONFLICT over just these columns, without a WHERE, finds it."""
-        return self.unique and self.valid and not self.partial and set(self.key_columns) == set(columns)
+        """Whether ON CONFLICT over just these columns, without a WHERE, finds it; a deferrable one it then refuses.
+
+        Source: infer_arbiter_indexes in plancat.c.
+        """
+        return (
+            self.unique
+            and self.valid
+            and not self.partial
+            and not self.expressions
+            and self.method == "btree"
+            and set(self.key_columns) == set(columns)
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,6 +140,22 @@ class Relation:
     made_in: int | None = None  # the file that made it; None: it was there before
     perhaps_made: bool = False  # CREATE … IF NOT EXISTS: it may have been there, with rows
     row_type_used: bool | None = None  # another column is of this table's row type
+    borrows: bool = False  # these files gave it parts of others: LIKE, INHERITS, PARTITION OF, ATTACH
+
+    def finds_another(self, gone: Index) -> bool:
+        """Whether ON CONFLICT over this index's columns finds another, and may use it."""
+        return not (gone.partial or gone.expressions) and any(
+            each is not gone and each.infers(gone.key_columns) and not self.is_deferrable(each)
+            for each in self.indexes.values()
+        )
+
+    def is_deferrable(self, index: Index) -> bool:
+        """Whether its constraint may wait for the COMMIT; a rename may have reached only one of the two names."""
+        return any(
+            each.deferrable or each.initially_deferred
+            for each in self.constraints.values()
+            if index.name == each.index or each.name == index.constraint
+        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -73,10 +73,11 @@ def _rename_index(situation: Situation, old: RelationName, new: str) -> None:
 
 
 def _rename_column(situation: Situation, relation: Relation, old: str, new: str) -> None:
-    column = relation.columns.pop(old, None)
-    if column is not None:
+    if (column := relation.columns.get(old)) is not None:
         column.name = new
-        relation.columns[new] = column
+        in_order = {each.name: each for each in relation.columns.values()}  # an INSERT may name none
+        relation.columns.clear()
+        relation.columns.update(in_order)
 
     def renamed(names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(new if each == old else each for each in names)

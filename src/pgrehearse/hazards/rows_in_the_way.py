@@ -88,7 +88,10 @@ def note_touched(text: str, situation: Situation, *, may_do_anything: bool) -> N
         for target in targets:
             _touch(situation, target)
         if isinstance(node, ast.DeleteStmt | ast.UpdateStmt | ast.TruncateStmt):  # rows of others may go with them
-            model.touched |= {child.name for name in set(model.touched) for child, _ in model.referencing(name)}
+            reached = set(model.touched)
+            while reached:
+                reached = {child.name for name in reached for child, _ in model.referencing(name)} - model.touched
+                model.touched |= reached
     elif isinstance(node, ast.CreateFunctionStmt):
         model.data.made_functions.add(node.funcname[-1].sval)
     elif isinstance(node, ast.AlterFunctionStmt):

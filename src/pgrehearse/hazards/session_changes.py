@@ -1,7 +1,7 @@
 """What a file does to its own session: settings, deferred constraints, prepared statements."""
 
 from pgrehearse.hazards.situation import Situation
-from pgrehearse.hazards.tree import Node, constant_of
+from pgrehearse.hazards.tree import Node, constant_of, relation_of
 
 
 def set_variable(tree: Node, situation: Situation) -> None:
@@ -35,7 +35,14 @@ def set_to(name: str, values: list[str] | None, situation: Situation, *, local: 
 
 def set_constraints(tree: Node, situation: Situation) -> None:
     """SET CONSTRAINTS: what was deferred is checked at once, and waits no more."""
-    situation.constraints_immediate = not tree.get("deferred", False)
+    deferred = bool(tree.get("deferred", False))
+    situation.constraints_immediate = not deferred
+    names = [relation_of(each["RangeVar"]).name for each in tree.get("constraints", ())]
+    if names:
+        situation.deferred.update(dict.fromkeys(names, deferred))
+    else:
+        situation.all_deferred = deferred
+        situation.deferred.clear()
     if situation.constraints_immediate:
         situation.written.clear()
 

@@ -22,6 +22,7 @@ class Situation:
     one_plan: bool = False  # all files are pending: what one makes is new to the others
     file: int = 0
     blind: bool = False  # an earlier statement may have made or dropped anything
+    doubted: set[RelationName] = field(default_factory=set)  # changed by what may not have run: not as the model has it
     in_block: bool = False  # several statements share this transaction
     opened_by_file: bool = False  # by its own BEGIN
     transaction: int = 0  # counts transactions; a statement by itself is one
@@ -36,6 +37,8 @@ class Situation:
     lock_timeout: bool = False
     local_lock_timeout: bool = False
     constraints_immediate: bool = False
+    all_deferred: bool | None = None  # by SET CONSTRAINTS ALL; None: each as it was declared
+    deferred: dict[str, bool] = field(default_factory=dict)  # by SET CONSTRAINTS with names, after that
     search_path: tuple[str, ...] = (DEFAULT_NAMESPACE,)
     default_search_path: tuple[str, ...] = (DEFAULT_NAMESPACE,)
     prepared: dict[str, object] = field(default_factory=dict)
@@ -45,7 +48,7 @@ class Situation:
     as_replica: bool = False  # some earlier statement set session_replication_role
     # No statement of the plan did anything but read or write rows: names mean what they mean in the database.
     means_as_read: bool = True
-    last_of_file: bool = False  # no statement follows it in its file
+    last_of_file: bool = False  # no statement follows it in its file, which commits then
     wrapped: bool = False  # a tool opened the transaction, and a statement that refuses one fails
     copied: set[RelationName] = field(default_factory=set)  # all of its rows stand in another table, by this file
     dropped: set[RelationName] = field(default_factory=set)  # tables, by this file
@@ -204,6 +207,8 @@ class Situation:
         self.updated.clear()
         self.new_labels.clear()
         self.constraints_immediate = self.told_under_lock = False
+        self.all_deferred = None
+        self.deferred.clear()
         if self.local_timezone:
             self.timezone, self.local_timezone = None, False
         if self.local_lock_timeout:

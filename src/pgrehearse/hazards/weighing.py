@@ -52,11 +52,13 @@ def certain_to_fail(hits: Iterable[Hit], situation: Situation) -> list[Hit]:
 
 
 def unless_caught(hits: list[Hit], settled: list[Hit], part: Written) -> list[Hit]:
-    """Where an EXCEPTION block catches the error, the file goes on, and does the rest."""
+    """Where an EXCEPTION block catches the error, or it is not reached, the file goes on, and does the rest."""
     failing = [hit for hit in settled if hit not in hits]
-    if not (part.caught and failing):
+    if not part.caught:
+        failing = [hit for hit in failing if HazardClass.FAILS in (hit.classes or CATALOGUE[hit.hazard].classes)]
+    if not failing or not (part.caught or part.conditional):
         return settled
-    unsure = "whether its EXCEPTION block catches the error"
+    unsure = "whether its EXCEPTION block catches the error" if part.caught else "whether it is reached"
     return [*hits, *(replace(hit, certain=False, unsure=unsure) for hit in failing)]
 
 
@@ -148,9 +150,8 @@ def as_the_file_leaves_it(hit: Hit, situation: Situation) -> Hit | None:
     if hit.hazard == "drop-function" and hit.names["object"] in {each.written for each in situation.made_again}:
         unsure = "whether what it answers, and who may call it, is the same"
         return replace(hit, certain=False, unsure=unsure)
-    if hit.hazard == "drop-constraint-used-by-upsert" and hit.certain and _is_unique_again(hit, situation):
-        unsure = "whether ON CONFLICT runs before the other unique index is there"
-        return replace(hit, certain=False, unsure=unsure)
+    if hit.hazard == "drop-constraint-used-by-upsert" and hit.unsure is not None and _is_unique_again(hit, situation):
+        return replace(hit, certain=False)
     if relation is None:
         return hit
     match hit.hazard:
@@ -171,7 +172,8 @@ def _is_unique_again(hit: Hit, situation: Situation) -> bool:
     for relation in situation.model.relations.values():
         if relation.name == hit.relation or relation.name.written == hit.names["table"]:  # or it is the index's name
             for index in relation.indexes.values():
-                if index.infers(index.key_columns) and listed(index.key_columns) == hit.names["index_columns"]:
+                finds = index.infers(index.key_columns) and not relation.is_deferrable(index)
+                if finds and listed(index.key_columns) == hit.names["index_columns"]:
                     return True
     return False
 

@@ -127,7 +127,8 @@ def _command(
         case "AT_AddConstraint":
             yield from add_constraint(written, situation, table, relation, command["def"]["Constraint"])
         case "AT_DropConstraint":
-            yield from drop_constraint(situation, table, relation, command)
+            together = situation.in_block or len(written.tree["cmds"]) > 1
+            yield from drop_constraint(situation, table, relation, command, together=together)
         case "AT_ValidateConstraint":
             yield from validate(situation, table, relation, name, own_lock)
         case "AT_AttachPartition":

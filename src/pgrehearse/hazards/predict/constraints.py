@@ -343,8 +343,10 @@ def validate(
         yield Hit(hazard="validate-in-same-transaction", relation=table, names=names)
 
 
-def drop_constraint(situation: Situation, table: RelationName, relation: Relation, command: Node) -> Iterator[Hit]:
-    """DROP CONSTRAINT, by what it guaranteed."""
+def drop_constraint(
+    situation: Situation, table: RelationName, relation: Relation, command: Node, *, together: bool
+) -> Iterator[Hit]:
+    """DROP CONSTRAINT, by what it guaranteed; `together`: what gives it back may do so before anybody sees."""
     name = command["name"]
     known = relation.constraints.get(name)
     names = {
@@ -381,14 +383,15 @@ def drop_constraint(situation: Situation, table: RelationName, relation: Relatio
             yield Hit(hazard="drop-fk", relation=table, names=names)
         case ConstraintKind.PRIMARY:
             yield Hit(hazard="drop-primary-key", relation=table, names=names)
-        case ConstraintKind.UNIQUE if any(
-            each.name != known.index and each.constraint != name and each.infers(known.columns)
-            for each in relation.indexes.values()
-        ):
-            pass  # ON CONFLICT finds that one
         case ConstraintKind.UNIQUE:
             new = quoted(derived(table.name, *known.columns, "key2"))
-            yield Hit(hazard="drop-constraint-used-by-upsert", relation=table,
+            own = relation.indexes.get(known.index or name)
+            unsure = None  # what is, where another unique index stands at the file's end
+            if own is not None and relation.finds_another(own):
+                unsure = "whether ON CONFLICT ON CONSTRAINT names it"
+            elif together:
+                unsure = "whether ON CONFLICT runs before the other unique index is there"
+            yield Hit(hazard="drop-constraint-used-by-upsert", relation=table, unsure=unsure,
                       names=names | {"index_columns": listed(known.columns), "new": new})  # fmt: skip
         case ConstraintKind.NOT_NULL:
             yield Hit(hazard="drop-not-null", relation=table, names=names | {"column": ", ".join(known.columns)})

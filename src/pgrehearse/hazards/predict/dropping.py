@@ -272,8 +272,7 @@ def _upsert(situation: Situation, name: RelationName) -> Iterator[Hit]:
     index = relation.indexes[resolved.name]
     if not index.unique or index.primary:
         return
-    others = [each for each in relation.indexes.values() if each is not index and each.unique and each.valid]
-    if any(set(each.key_columns) == set(index.key_columns) and not each.partial for each in others):
+    if relation.finds_another(index):
         return
     columns = f"({', '.join(map(quoted, index.key_columns))})"
     names = {
@@ -282,7 +281,9 @@ def _upsert(situation: Situation, name: RelationName) -> Iterator[Hit]:
         "index_columns": columns,
         "new": quoted(derived(table.name, *index.key_columns, "key2")),
     }
-    yield Hit(hazard="drop-constraint-used-by-upsert", relation=name, names=names)
+    again = situation.in_block and not (index.partial or index.expressions)
+    unsure = "whether ON CONFLICT runs before the other unique index is there" if again else None
+    yield Hit(hazard="drop-constraint-used-by-upsert", relation=name, names=names, unsure=unsure)
 
 
 def _refused(tree: object, situation: Situation, removed: str, name: RelationName, dropped: Dropped) -> Iterator[Hit]:

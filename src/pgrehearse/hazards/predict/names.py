@@ -10,6 +10,7 @@ from pgrehearse.hazards.sql_names import RelationName, quoted
 from pgrehearse.hazards.tree import Node, columns_in, functions_in, name_of, relation_of, strings, walk
 from pgrehearse.hazards.written import Written
 
+_NAMES_OTHERS = ("CreateSchemaStmt", "ConstraintsSetStmt")  # what it makes itself, and constraints
 _CATALOGS = frozenset({"pg_catalog", "information_schema", "pg_toast", "pg_temp"})
 _OF_A_COLUMN = frozenset({
     "AT_ColumnDefault", "AT_DropNotNull", "AT_SetNotNull", "AT_SetStatistics", "AT_SetOptions", "AT_ResetOptions",
@@ -25,7 +26,7 @@ _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}
 
 def missing_names(written: Written, situation: Situation) -> Iterator[Hit]:
     """What the statement names and is certainly not there; without a catalog, or after a blind statement, nothing."""
-    if not situation.model.complete or situation.blind or written.conditional or written.kind == "CreateSchemaStmt":
+    if not situation.model.complete or situation.blind or written.conditional or written.kind in _NAMES_OTHERS:
         return
     for name in _relations(written, situation):
         yield _missing("TABLE", name.written, None)
