@@ -384,9 +384,10 @@ def _tell_replaced(releases: ReleaseLedger, key: str, receipt: Receipt) -> tuple
 
 def _is_of_replica(document: Mapping[str, Any], identity: DatabaseIdentity) -> bool:
     source = document["source"]
+    if not source["is_replica"]:
+        return False
     named = (str(identity.system_identifier), identity.database_oid)
-    is_named = named == (source["system_identifier"], source["database_oid"])
-    return source.get("is_replica", False) and is_named and follows(document, identity.address)
+    return named == (source["system_identifier"], source["database_oid"]) and follows(document, identity.address)
 
 
 def judge_chain(releases: ReleaseLedger, session: Connection) -> Gate:
