@@ -4,10 +4,11 @@ import contextlib
 import secrets
 from collections.abc import Sequence
 
-from pgrehearse.errors import SameDatabase, SameServer, ServerUnreachable
+from pgrehearse.errors import PoolerRefused, SameDatabase, SameServer, ServerUnreachable
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.identity import Nearness, find_nearness, is_replica_of, read_identity
+from pgrehearse.postgres.pooler import require_session
 
 NOT_ASKED = "whether the target is on the server of the protected"
 
@@ -67,7 +68,9 @@ def find_followed(source: Connection, primaries: Sequence[Conninfo]) -> tuple[st
     standby = read_identity(source)
     followed = []
     for conninfo in primaries if standby.in_recovery else ():
-        with contextlib.suppress(ServerUnreachable), connect(conninfo, verb="guard") as primary:
+        with contextlib.suppress(ServerUnreachable, PoolerRefused), contextlib.ExitStack() as stack:
+            require_session(conninfo)  # what is made there is dropped by the same session
+            primary = stack.enter_context(connect(conninfo, verb="guard"))
             identity = read_identity(primary)
             named = (identity.system_identifier, identity.database_oid)
             if named != (standby.system_identifier, standby.database_oid) or identity.in_recovery:

@@ -33,6 +33,7 @@ _CHANGES = {"InsertStmt": "insert", "UpdateStmt": "update", "DeleteStmt": "delet
 _RUN = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CreateTableAsStmt", "CallStmt"})
 _ASSIGNMENT = re.compile(r"^\s*[\w.\"\[\]]+\s*:?=\s*")
 _RETURNS = ("void", "trigger", "text", "SETOF text", "record")
+_DOES = frozenset({f"PLpgSQL_stmt_{word}" for word in ("execsql", "dynexecute", "perform", "call", "assign")})
 _MOST = 64  # strings that one EXECUTE may stand for
 _DEEPEST = 6
 
@@ -46,6 +47,7 @@ class Inside:
     )  # kind, tree, and its text where that is known
     blind: list[str] = field(default_factory=list)
     conditional: bool = False  # some of it stands in an IF, a loop or behind an exception
+    branched: bool = False  # in an IF, a loop, or what an exception's handler does
     caught: bool = False  # an EXCEPTION block catches more than that something is there already
 
 
@@ -226,6 +228,10 @@ def _read_body(text: str, said: str, situation: Situation, inside: Inside, seen:
         for kind, body in _in_order(function.get("action", {})):
             if kind in ("PLpgSQL_stmt_if", "PLpgSQL_stmt_case", "PLpgSQL_exception_block") or "loop" in kind:
                 inside.conditional = True
+            if kind in ("PLpgSQL_stmt_if", "PLpgSQL_stmt_case") or "loop" in kind:
+                inside.branched = True
+            if kind == "PLpgSQL_exception" and any(each in _DOES for each, _ in _in_order(body.get("action", []))):
+                inside.branched = True
             if kind == "PLpgSQL_condition" and not body.get("condname", "others").startswith("duplicate_"):
                 inside.caught = True
             _read_plpgsql(kind, body, values, said, situation, inside, seen, depth)

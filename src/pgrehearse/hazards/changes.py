@@ -67,8 +67,10 @@ def _doubt(kind: str, tree: Node, situation: Situation) -> None:
     ]
     if kind == "DropStmt":
         of_table = tree["removeType"] in ("OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY")
-        items = [node["List"]["items"] for node in tree["objects"] if "List" in node]
-        named += [name_of(each[:-1] if of_table else each) for each in items]
+        for node in tree["objects"]:
+            items = node.get("List", {}).get("items", ())
+            name = name_of(items[:-1]) if of_table and items else object_name(node)
+            named += [name] if name is not None else []
     for name in map(situation.resolve, named):
         relation = model.relations.get(model.index_tables.get(name, name))
         situation.doubted.add(name)
@@ -195,13 +197,22 @@ def _select(tree: Node, situation: Situation) -> None:
             set_to(str(setting).lower(), None if value is None else [str(value)], situation, local=bool(local))
 
 
+def _free_name(name: str, relation: Relation, situation: Situation) -> str:
+    """As the server numbers a name that is taken; source: ChooseRelationName in indexcmds.c."""
+    tried, number = name, 0
+    while RelationName(relation.name.namespace, tried) in situation.model.index_tables:
+        number += 1
+        tried = f"{name}{number}"
+    return tried
+
+
 def _index(tree: Node, situation: Situation) -> None:
     relation = situation.relation(relation_of(tree["relation"]))
     elements = [each["IndexElem"] for each in tree.get("indexParams", ())]
     keys = tuple(each["name"] for each in elements if "name" in each)
     including = tuple(each["IndexElem"]["name"] for each in tree.get("indexIncludingParams", ()))
-    name = tree.get("idxname") or "_".join(
-        [relation.name.name, *(each.get("name", "expr") for each in elements), "idx"]
+    name = tree.get("idxname") or _free_name(
+        "_".join([relation.name.name, *(each.get("name", "expr") for each in elements), "idx"]), relation, situation
     )
     full = RelationName(relation.name.namespace, name)
     if tree.get("if_not_exists") and full in situation.model.index_tables:

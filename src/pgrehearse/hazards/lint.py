@@ -311,7 +311,13 @@ class _Reader:
         parts = [
             *(
                 Written(
-                    kind=kind, tree=tree, text=text, inside=True, conditional=inside.conditional, caught=inside.caught
+                    kind=kind,
+                    tree=tree,
+                    text=text,
+                    inside=True,
+                    conditional=inside.conditional,
+                    caught=inside.caught,
+                    branched=inside.branched,
                 )
                 for kind, tree, text in inside.statements
             ),

@@ -29,7 +29,7 @@ def without_literals(state: str, message: str, query: str, language: str) -> str
 
 def _names_only(quoted: str, state: str, names: set[str], values: set[str]) -> bool:
     words = {word.lower() for word in _WORD.findall(quoted)}
-    return not words - names or (state == _OF_A_COLUMN and not words & values)
+    return (bool(words) and not words - names) or (state == _OF_A_COLUMN and not words & values)
 
 
 def _words(query: str) -> tuple[set[str], set[str]]:

@@ -134,8 +134,15 @@ def _touch(situation: Situation, target: Any) -> None:
         name = situation.resolve(RelationName.of_range(target))
         situation.model.touched.add(name)
         relation = situation.model.relations.get(name)
-        for below in relation.partitions if relation is not None else ():
-            situation.model.touched.add(below)
+        for below in situation.with_partitions(relation) if relation is not None else ():
+            situation.model.touched.add(below.name)
+        waiting = [relation]
+        while waiting:  # a view that is written through
+            view = waiting.pop()
+            if view is not None and view.kind is RelationKind.VIEW:
+                behind = {used for used, _ in view.uses} - situation.model.touched
+                situation.model.touched |= behind
+                waiting += [situation.model.relations.get(each) for each in behind]
         if relation is not None and relation.partition_of is not None:
             situation.model.touched.add(relation.partition_of)
 

@@ -56,7 +56,7 @@ def unless_caught(hits: list[Hit], settled: list[Hit], part: Written) -> list[Hi
     failing = [hit for hit in settled if hit not in hits]
     if not part.caught:
         failing = [hit for hit in failing if HazardClass.FAILS in (hit.classes or CATALOGUE[hit.hazard].classes)]
-    if not failing or not (part.caught or part.conditional):
+    if not failing or not (part.caught or part.branched):
         return settled
     unsure = "whether its EXCEPTION block catches the error" if part.caught else "whether it is reached"
     return [*hits, *(replace(hit, certain=False, unsure=unsure) for hit in failing)]
@@ -173,9 +173,14 @@ def _is_unique_again(hit: Hit, situation: Situation) -> bool:
         if relation.name == hit.relation or relation.name.written == hit.names["table"]:  # or it is the index's name
             for index in relation.indexes.values():
                 finds = index.infers(index.key_columns) and not relation.is_deferrable(index)
-                if finds and listed(index.key_columns) == hit.names["index_columns"]:
+                if finds and _columns(listed(index.key_columns)) == _columns(hit.names["index_columns"]):
                     return True
     return False
+
+
+def _columns(written: str) -> list[str]:
+    """In whichever order: ON CONFLICT heeds none."""
+    return sorted(written.strip("()").split(", "))
 
 
 def _named_last(written: str) -> str:

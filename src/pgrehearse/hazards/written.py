@@ -26,7 +26,8 @@ class Written:
     first_byte: int = 0
     need: TransactionNeed = TransactionNeed.ANY
     inside: bool = False  # of a DO block or a function
-    conditional: bool = False  # and there perhaps not reached
+    conditional: bool = False  # and there perhaps not reached, or behind an EXCEPTION block
+    branched: bool = False  # perhaps not reached, whatever fails
     caught: bool = False  # and there its error is perhaps caught
     _line: str | None = field(default=None, repr=False)
 
