@@ -49,7 +49,8 @@ read-only, with the constants that stand in the files. Queries of the files them
 MERGE, a view's) are given to the server's parse analysis with `PREPARE`, which runs nothing and takes no lock that
 stays, as long as no statement before them in the plan did anything but read and write rows. On a standby, and for a
 role that may not use every schema, that is not asked. No value is told of what is refused; but the server's log may
-hold the refused statement with its values (`log_min_error_statement`), as it would if the migration had failed there.
+hold the refused statement with its values (`log_min_error_statement`), as it would if the migration had failed there,
+and any that was asked where it logs statements (`log_statement`).
 Only a superuser's session keeps it out, and does.
 """
 
