@@ -52,6 +52,24 @@ def test_nothing_is_committed_once_the_turn_is_lost(database: Conninfo, connecti
     )
 
 
+def test_a_line_that_ends_at_a_row_is_lost_and_goes_on(database: Conninfo, connection: Connection) -> None:
+    """Half-way in a file, so that the row and the COMMIT are sent one by one: exit 4, and nothing is in the way."""
+    cut = """
+    CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN new; END $$;
+    CREATE TRIGGER cut BEFORE INSERT ON pgrehearse.migrations FOR EACH ROW EXECUTE FUNCTION cut();
+    """
+    run_plan(database, plan_of("CREATE TABLE a (id int);"))
+    connection.execute(cut.encode())
+    plan = plan_of("CREATE TABLE a (id int);", "BEGIN; CREATE TABLE b (id int); COMMIT; CREATE TABLE c (id int);")
+    with pytest.raises(ConnectionLost, match="first 3 of 4 statements"):
+        run_plan(database, plan)
+    assert recorded(connection) == ["0001_step"]
+    connection.execute("DROP TRIGGER cut ON pgrehearse.migrations")
+    run_plan(database, plan)
+    assert recorded(connection) == ["0001_step", "0002_step"]
+
+
 def test_a_name_with_quotes_is_recorded_as_it_is(database: Conninfo, connection: Connection) -> None:
     plan = plan_of("SET standard_conforming_strings = off; CREATE TABLE a (id int);")
     odd = "0001_it's a \\ name"

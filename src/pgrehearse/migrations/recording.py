@@ -15,7 +15,7 @@ from pgrehearse.errors import (
     ServerUnreachable,
 )
 from pgrehearse.migrations import failure
-from pgrehearse.migrations.execution import Refused, describe, run_statement
+from pgrehearse.migrations.execution import Refused, describe, is_lost, run_statement
 from pgrehearse.migrations.ledger_wall import Executor
 from pgrehearse.migrations.observer import StatementError
 from pgrehearse.migrations.runner import Runner
@@ -41,6 +41,8 @@ def record(runner: Runner, executor: Executor, parts: Sequence[Part]) -> None:
             if runner.has_progress:
                 runner.progress.forget(executor.session, part.migration)
     except psycopg.Error as error:
+        if is_lost(executor.session, error):
+            raise  # nothing stood in the way of the row, and nothing of the transaction is left
         raise _not_recorded(runner, parts, error) from error
 
 
