@@ -8,7 +8,6 @@ from pydantic import BaseModel
 from pgrehearse.config import Config, find_config, load_config, resolve_database
 from pgrehearse.config_sections import Backup, Checks, Clone, Environment, Ledger, Migrations, Promotion
 from pgrehearse.errors import ConfigurationError, MalformedConninfo, PgRehearseError
-from pgrehearse.postgres.conninfo import Conninfo
 
 SECRET = "canary-5ecret"
 WHOLE = """
@@ -263,17 +262,6 @@ def test_the_variable_is_read_from_the_environment(tmp_path: Path, monkeypatch: 
     conninfo = config_of(tmp_path, ENVIRONMENT).conninfo("prd")
     assert conninfo.address == "db.example/shop"
     assert conninfo.secrets == (SECRET,)
-
-
-def test_a_standby_s_primary_is_the_environment_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://app@db.example/shop")
-    monkeypatch.setenv("STANDBY_URL", "postgresql://app@ro.example/shop")
-    config = config_of(tmp_path, f'{ENVIRONMENT}standby_url_envs = ["STANDBY_URL"]\n')
-    (primary,) = config.primaries_of(Conninfo.parse("postgresql://reader@ro.example:5432/shop"))
-    assert primary.address == "db.example/shop"
-    assert config.primaries_of(Conninfo.parse("postgresql://app@db.example/shop")) == ()
-    monkeypatch.delenv("STANDBY_URL")
-    assert config.primaries_of(Conninfo.parse("postgresql://app@ro.example/shop")) == ()
 
 
 def test_the_variable_is_read_from_the_chosen_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ Only `project.py` and the faces know this module; everything else gets ordinary 
 mistake in the file is one line that names the file, the key and the remedy (exit 2).
 """
 
-import contextlib
 import difflib
 import io
 import os
@@ -123,15 +122,6 @@ class Config(Section):
         return tuple(
             self._variable(*where, variable, environment.env_file) for variable in environment.standby_url_envs
         )
-
-    def primaries_of(self, standby: Conninfo) -> tuple[Conninfo, ...]:
-        """The environments among whose standbys this address is; those whose variables are not at hand are left out."""
-        found = []
-        for name, conninfo in _addresses(self):
-            with contextlib.suppress(ConfigurationError):
-                if any(_same_address(known, standby) for known in self.standby_conninfos(name)):
-                    found.append(conninfo)
-        return tuple(found)
 
     def _variable(self, section: str, key: str, variable: str, env_file: str | None) -> Conninfo:
         section = f"{self.file.name}: {section}"

@@ -229,7 +229,6 @@ class Project:
             environment=self.environment(source),
             protected=self.protected(),
             unguarded=self._protected_without_address(),
-            primaries=self.config.primaries_of(source.conninfo) if self.config is not None else (),
         )
 
     def _plan(self, options: RehearsalOptions, source: ResolvedDatabase) -> tuple[Source, Plan]:

@@ -1,7 +1,7 @@
 """From configuration and words to what one rehearsal is asked for, and how its clone is made."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +65,6 @@ class Rehearsing:
     environment: Environment | None  # what the configuration says of the source
     protected: tuple[Conninfo, ...]
     unguarded: tuple[str, ...]  # protected environments whose address is not at hand
-    primaries: tuple[Conninfo, ...]  # of which the configuration says that the source is a standby
 
     def request(
         self, options: RehearsalOptions, *, target: ResolvedDatabase | None, origin: Source, plan: Plan
@@ -80,9 +79,7 @@ class Rehearsing:
             ledger=origin.ledger,
             mode=TransactionMode(options.transaction or self._migrations.transaction),
             level=Level(options.level),
-            copying=self.copying(
-                role=options.role, jobs=options.jobs, keep=options.keep or self._clone.keep, primaries=self.primaries
-            ),
+            copying=self.copying(role=options.role, jobs=options.jobs, keep=options.keep or self._clone.keep),
             unguarded=self.unguarded,
             samples=options.samples,
             statement_timeout_ms=round(options.statement_timeout_s * 1000),
@@ -98,9 +95,7 @@ class Rehearsing:
             accepted=self.config.accepted_findings() if self.config else Accepted(),
         )
 
-    def copying(
-        self, *, role: str | None, jobs: int | None, keep: bool, primaries: Sequence[Conninfo] = ()
-    ) -> CopyOptions:
+    def copying(self, *, role: str | None, jobs: int | None, keep: bool) -> CopyOptions:
         """How the source is copied; None: as the configuration has it."""
         clone = self._clone
         return CopyOptions(
@@ -112,7 +107,6 @@ class Rehearsing:
             create_roles=clone.create_roles,
             role=role or self._migrations.role or self._migrator(),
             keep=keep,
-            primaries=primaries,
         )
 
     def _contention_script(self, options: RehearsalOptions) -> Path | None:

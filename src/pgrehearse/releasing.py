@@ -33,12 +33,12 @@ from pgrehearse.release.approval import (
     withdraw,
 )
 from pgrehearse.release.examine import examine, examine_again, examine_rest, judge_plan
-from pgrehearse.release.freshness import follows
 from pgrehearse.release.gate import Gate, Reason, ReasonKind, judge_verdict
 from pgrehearse.release.history import find_promoted, tell_promotions
 from pgrehearse.release.lineage import database_key, find_replacement
 from pgrehearse.release.outlives_rollback import find_left_behind
 from pgrehearse.release.recoverability import DUMP, choose_ways, judge_recoverability, judge_restore
+from pgrehearse.release.replica import may_be_of_replica_of
 from pgrehearse.release.restore.in_the_way import InTheWay, ask_in_the_way
 from pgrehearse.release.standing import find_lost, read_left
 from pgrehearse.release.under_way import (
@@ -337,7 +337,7 @@ class Releasing:
     ) -> Receipt | None:
         """Of this environment's receipts the newest one of this very plan, else the newest one of a folder.
 
-        Behind them those of a replica that was seen to follow this very database, whose identity is ``identity``.
+        Behind them those of a replica with this database's ``identity``, where the configuration names standbys.
         """
         found = [Receipt(entry.body) for entry in reversed(releases.entries(kind=ENTRY_KIND))]
         own = [
@@ -347,8 +347,8 @@ class Releasing:
             or each.document["source"]["address"] == database.conninfo.address
         ]
         digests = {each.digest for each in own}
-        replicas = [each for each in found if each.digest not in digests and _is_of_replica(each.document, identity)]
-        receipts = [*own, *replicas]
+        others = [each for each in found if each.digest not in digests] if self.policies.gate(database).standbys else []
+        receipts = [*own, *(each for each in others if may_be_of_replica_of(each.document, identity))]
         of_folder = [each for each in receipts if each.document["receipt"]["source_kind"] != SourceKind.AD_HOC.value]
         same_plan = [each for each in of_folder if each.document["receipt"]["plan_digest"] == pending.digest]
         return next(iter((*same_plan, *of_folder)), None)
@@ -380,14 +380,6 @@ def _tell_replaced(releases: ReleaseLedger, key: str, receipt: Receipt) -> tuple
         f"the rollback of promotion {swapped.subject} restored a backup at {swapped.at.isoformat(timespec='seconds')}: "
         "this database has taken the place of the one that was cloned, of which this receipt and its approvals speak",
     )
-
-
-def _is_of_replica(document: Mapping[str, Any], identity: DatabaseIdentity) -> bool:
-    source = document["source"]
-    if not source["is_replica"]:
-        return False
-    named = (str(identity.system_identifier), identity.database_oid)
-    return named == (source["system_identifier"], source["database_oid"]) and follows(document, identity.address)
 
 
 def judge_chain(releases: ReleaseLedger, session: Connection) -> Gate:

@@ -1,90 +1,176 @@
-"""A receipt whose clone was taken of a replica speaks of the primary that the replica was seen to follow."""
+"""A receipt whose clone was taken of a replica speaks of the primary that it follows, as the WAL tells `promote`."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.support.promoting import rehearse_folder
+from tests.support.applying import wait_until
+from tests.support.promoting import folder_of
+from tests.support.replication import siblings, start_replicating, start_sibling
 
 from pgrehearse.errors import GateClosed
-from pgrehearse.ledger import ReleaseLedger
-from pgrehearse.migrations.migration import Plan
-from pgrehearse.postgres.connect import Connection
-from pgrehearse.postgres.conninfo import Conninfo
-from pgrehearse.postgres.identity import DatabaseIdentity, read_identity
+from pgrehearse.postgres.connect import connect, fetch_value
+from pgrehearse.postgres.identity import read_identity
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.progress import Silent
-from pgrehearse.project import Project, utc_now
+from pgrehearse.project import Project, RehearsalOptions
 from pgrehearse.promoting import PromoteOptions, Promoting
-from pgrehearse.rehearsal.receipt import Receipt, save_receipt
-from pgrehearse.release.freshness import judge_identity, read_production
+from pgrehearse.rehearsal.receipt import Receipt
+from pgrehearse.release.replica import judge_replica
 from pgrehearse.releasing import Releasing
 
 pytestmark = pytest.mark.pg("== 18")
-PLAN = Plan.of([])
+ASKED = "asked by promote alone, last and through the WAL"
+CONFIGURATION = """
+[environments.prd]
+url_env = "PRD_URL"
+protected = true
+standby_url_envs = [{standbys}]
+recoverability = "before-images"
+[environments.uat]
+url_env = "UAT_URL"
+[migrations]
+path = "db"
+"""
 
 
-def document(identity: DatabaseIdentity, digest: str, *, address: str, follows: tuple[str, ...]) -> Mapping[str, Any]:
-    source = {
-        "environment": "there", "address": address, "is_replica": True, "database": identity.database,
-        "system_identifier": str(identity.system_identifier), "database_oid": identity.database_oid, "lsn": None,
-        "server_version": f"{identity.major}.0",
-    }  # fmt: skip
-    of_folder = {"source_kind": "sql-folder", "plan_digest": PLAN.digest, "follows": list(follows)}
-    return {"digest": digest, "source": source, "receipt": of_folder, "role": "ann"}
+@pytest.fixture
+def primary(server_major: int) -> Iterator[LocalServer]:
+    with start_replicating(server_major, log_statement="all") as server:
+        with connect(server.conninfo(), verb="test") as session:
+            session.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
+        yield server
 
 
-def test_only_the_receipt_of_a_replica_that_followed_this_database_is_picked(
-    tmp_path: Path, connection: Connection, database: Conninfo
+@pytest.fixture
+def standby_of() -> Iterator[Callable[[LocalServer], LocalServer]]:
+    yield from siblings(standby=True)
+
+
+def catch_up(primary: LocalServer, standby: LocalServer) -> None:
+    with connect(primary.conninfo(), verb="test") as here, connect(standby.conninfo(), verb="test") as there:
+        lsn = fetch_value(here, "SELECT pg_current_wal_lsn()::text")
+        wait_until(lambda: fetch_value(there, "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", (lsn,)))
+
+
+def write_wal(server: LocalServer, megabytes: int) -> None:
+    with connect(server.conninfo(), verb="test") as session:
+        message = "pg_logical_emit_message(false, 'test', repeat('-', 1024 * 1024))"
+        session.execute(f"SELECT {message} FROM generate_series(1, %s)", (megabytes,))
+
+
+def project_of(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, *, prd: LocalServer, uat: LocalServer, standby: LocalServer | None
+) -> Project:
+    standbys = "" if standby is None else '"RO_URL"'
+    (directory / "pgrehearse.toml").write_text(CONFIGURATION.format(standbys=standbys))
+    monkeypatch.setenv("PRD_URL", prd.conninfo().text)
+    monkeypatch.setenv("UAT_URL", uat.conninfo().text)
+    if standby is not None:
+        monkeypatch.setenv("RO_URL", standby.conninfo().text)
+    return Project.open(None, start=directory)
+
+
+def rehearse_on(project: Project, replica: LocalServer) -> Receipt:
+    receipt = project.rehearse(RehearsalOptions(source=replica.conninfo().text, target="uat"))
+    assert receipt.document["source"]["is_replica"]
+    Releasing(project=project).approve(receipt.digest, accept=(), remark="")
+    return receipt
+
+
+def promote(project: Project, receipt: str | None = None, *, to: str | None = None) -> list[str]:
+    said: list[str] = []
+    options = PromoteOptions(receipt=receipt, to=to)
+    Promoting(project=project).promote(options, progress=Silent(), tell=said.append)
+    return said
+
+
+def told_by_gate(project: Project) -> tuple[list[str], list[str]]:
+    """Reasons and sentences of `status`."""
+    examined = Releasing(project=project).status(project.database("prd"), None, gate=None).examined
+    assert examined is not None
+    return [reason.message for reason in examined.gate.reasons], list(examined.gate.told)
+
+
+def handshakes(server: LocalServer) -> int:
+    return server.log_path.read_text().count("pgrehearse_handshake ()")
+
+
+def test_promote_alone_asks_the_primary_whether_the_replica_follows(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    primary: LocalServer,
+    standby_of: Callable[[LocalServer], LocalServer],
+    uat: LocalServer,
 ) -> None:
-    identity = read_identity(connection)
-    releasing = Releasing(project=Project.open(None, start=tmp_path))
-    prd = releasing.project.database(database.text)
-    here = identity.address
-
-    def picked(*documents: Mapping[str, Any]) -> str | None:
-        with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
-            for each in documents:
-                releases.append("receipt", each["digest"], each, utc_now())
-            found = releasing.newest_receipt(releases, prd, PLAN, identity=identity)
-        return None if found is None else found.digest
-
-    of_twin = document(identity, "of-a-twin's", address="there/shop", follows=())
-    of_another = document(replace(identity, database_oid=1), "of-another's", address="there/shop", follows=(here,))
-    assert picked(of_twin, of_another) is None
-    assert picked(document(identity, "of-its-own", address="there/shop", follows=(here,))) == "of-its-own"
-    assert picked(document(identity, "of-itself", address=here, follows=())) == "of-itself"
-    assert picked(document(identity, "of-its-own-later", address="there/shop", follows=(here,))) == "of-itself"
+    standby = standby_of(primary)
+    catch_up(primary, standby)
+    folder_of(tmp_path, "ALTER TABLE t ADD COLUMN note text;")
+    project = project_of(tmp_path, monkeypatch, prd=primary, uat=uat, standby=standby)
+    rehearse_on(project, standby)
+    reasons, told = told_by_gate(project)
+    assert reasons == []
+    assert any(ASKED in line for line in told)
+    assert handshakes(primary) == 0
+    said = promote(project)
+    assert handshakes(primary) == 1
+    assert any(line.startswith("seen in the WAL: ") for line in said)
+    with connect(primary.conninfo(), verb="test") as session:
+        assert fetch_value(session, "SELECT count(*) FROM t WHERE note IS NULL") == 1
+        assert fetch_value(session, "SELECT to_regclass('pg_temp.pgrehearse_handshake') IS NULL")
 
 
-def test_what_is_picked_without_a_digest_is_promoted_to_the_primary(
-    tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer, monkeypatch: pytest.MonkeyPatch
+def test_a_replica_that_nobody_named_stops_without_a_question(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    primary: LocalServer,
+    standby_of: Callable[[LocalServer], LocalServer],
+    uat: LocalServer,
 ) -> None:
-    connection.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
-    rehearsed = rehearse_folder(tmp_path, database, uat, "ALTER TABLE t ADD COLUMN note text;")[0].document
-    source = {**rehearsed["source"], "environment": None, "address": "there/shop", "is_replica": True}
-    source |= {"database_oid": read_identity(connection).database_oid, "database": read_identity(connection).database}
-    of_replica = {**rehearsed["receipt"], "follows": [read_identity(connection).address]}
-    (tmp_path / "pgrehearse.toml").write_text(
-        '[environments.prd]\nurl_env = "PRD_URL"\nprotected = true\n[migrations]\npath = "db"\n'
-    )
-    monkeypatch.setenv("PRD_URL", database.text)
-    project = Project.open(None, start=tmp_path)
-    with project.releases() as releases:
-        save_receipt(releases, Receipt.seal({**rehearsed, "source": source, "receipt": of_replica}), utc_now())
-    with pytest.raises(GateClosed) as refused:
-        Promoting(project=project).promote(PromoteOptions(), progress=Silent(), tell=lambda _: None)
-    assert "approved by 0 of 1" in str(refused.value)
-    assert "replica" not in str(refused.value)
+    standby = standby_of(primary)
+    catch_up(primary, standby)
+    folder_of(tmp_path, "CREATE TABLE unnamed (id int);")
+    project = project_of(tmp_path, monkeypatch, prd=primary, uat=uat, standby=None)
+    receipt = rehearse_on(project, standby)
+    before = handshakes(primary)
+    with pytest.raises(GateClosed, match="it is not known whether that follows"):
+        promote(project, receipt.digest, to="prd")
+    assert Releasing(project=project).status(project.database("prd"), None, gate=None).examined is None
+    assert handshakes(primary) == before
 
 
-def test_the_gate_says_that_it_cannot_know_which_primary_a_replica_follows(connection: Connection) -> None:
-    now = read_production(connection)
-    here = now.identity.address
-    for address, follows in (("there/shop", (here,)), (here, ())):
-        known = document(now.identity, "d", address=address, follows=follows)
-        assert judge_identity(known, now, role="ann") == []
-    (reason,) = judge_identity(document(now.identity, "d", address="there/shop", follows=()), now, role="ann")
-    assert f"the replica there/shop, and it is not known whether that follows {here}" in reason.message
+def test_a_replica_that_became_the_primary_is_the_database_that_was_cloned(primary: LocalServer) -> None:
+    with connect(primary.conninfo(), verb="test") as session:
+        identity = read_identity(session)
+    source = {"is_replica": True, "address": identity.address}
+    assert judge_replica({"source": source}, identity, ()).is_open
+    (reason,) = judge_replica({"source": {**source, "address": "there/shop"}}, identity, ()).reasons
+    assert f"the replica there/shop, and it is not known whether that follows {identity.address}" in reason.message
+
+
+def test_a_twin_s_replica_is_known_by_the_wal(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    primary: LocalServer,
+    standby_of: Callable[[LocalServer], LocalServer],
+    uat: LocalServer,
+) -> None:
+    with start_sibling(primary, standby=False) as twin:
+        replica = standby_of(twin)
+        catch_up(twin, replica)
+        with connect(primary.conninfo(), verb="test") as session:  # no position in the WAL tells them apart
+            session.execute(
+                "SELECT pg_logical_emit_message(false, 't', repeat('-', 1 << 20)) FROM generate_series(1, 40)"
+            )
+        folder_of(tmp_path, "CREATE TABLE of_a_twin (id int);")
+        project = project_of(tmp_path, monkeypatch, prd=primary, uat=uat, standby=replica)
+        rehearse_on(project, replica)
+        assert told_by_gate(project)[0] == []
+        with pytest.raises(GateClosed, match="the WAL does not tell whether that follows"):
+            promote(project, to="prd")
+        write_wal(twin, 40)
+        catch_up(twin, replica)
+        with pytest.raises(GateClosed, match="replays the WAL of another database than"):
+            promote(project, to="prd")
+    with connect(primary.conninfo(), verb="test") as session:
+        assert fetch_value(session, "SELECT to_regclass('of_a_twin') IS NULL")

@@ -1,83 +1,54 @@
 """Where a copy may not land, asked before anything is written."""
 
-import contextlib
 import secrets
 from collections.abc import Sequence
+from contextlib import ExitStack
 
-from pgrehearse.errors import PoolerRefused, SameDatabase, SameServer, ServerUnreachable
+from pgrehearse.errors import SameDatabase, SameServer, ServerUnreachable
 from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.identity import Nearness, find_nearness, is_replica_of, read_identity
-from pgrehearse.postgres.pooler import require_session
 
 NOT_ASKED = "whether the target is on the server of the protected"
 
 
 def require_apart(
-    source: Connection, target: Connection, *, source_name: str, target_name: str, same_server_allowed: bool
-) -> None:
-    """Refuse a target that is the source's own database (exit 2) or on its server (exit 1, unless allowed).
-
-    Decided by handshake; nothing is written.  A replica as source counts as its primary's server: where
-    the identifiers are equal and only one side is in recovery, the WAL is asked.
-    """
-    nearness = find_nearness(target, source, secrets.randbits(64))
-    if nearness is Nearness.SAME_DATABASE:
-        raise SameDatabase(f"source {source_name} and target {target_name} are one and the same database")
-    if same_server_allowed:
-        return
-    if nearness is Nearness.SAME_SERVER:
-        raise SameServer(f"target {target_name} is on the server that holds {source_name}")
-    if _may_be_primary_of(target, source):
-        if is_replica_of(source, target) is False:
-            return
-        raise SameServer(f"target {target_name} is, or may be, the primary of the replica {source_name}")
-
-
-def require_unprotected(
-    target: Connection, protected: Sequence[Conninfo], *, target_name: str, same_server_allowed: bool
+    source: Connection,
+    target: Connection,
+    protected: Sequence[Conninfo],
+    *,
+    source_name: str,
+    target_name: str,
+    same_server_allowed: bool,
+    source_protected: bool = True,
 ) -> tuple[str, ...]:
-    """Refuse a target on the server of a protected database; returns those that could not be asked.
+    """Refuse a target that is the source, or a protected database (exit 2), or on the server of one (exit 1).
 
-    Raises `SameDatabase` even where the same server is allowed, `SameServer` otherwise.
+    The second only unless ``same_server_allowed``, or where it is the source's and that is not ``source_protected``.
+    Returns which of ``protected`` could not be asked.  Decided by a handshake that writes nothing.  A replica counts as
+    its primary's server: where the identifiers are equal and only one side is in recovery, the WAL is asked, which
+    locks a temporary table on the target for a moment; only when the target was seen to be on no protected server.
     """
     not_asked = []
-    for conninfo in protected:
-        try:
-            other = connect(conninfo, verb="guard")
-        except ServerUnreachable as error:
-            not_asked.append(f"{NOT_ASKED} {conninfo.address}: {error}")
-            continue
-        with other:
-            require_apart(
-                other,
-                target,
-                source_name=f"the protected {conninfo.address}",
-                target_name=target_name,
-                same_server_allowed=same_server_allowed,
-            )
-    return tuple(not_asked)
-
-
-def find_followed(source: Connection, primaries: Sequence[Conninfo]) -> tuple[str, ...]:
-    """The addresses of those whose WAL the source replays: for certain, so that one that cannot be asked is left out.
-
-    No primary is asked unless the source is in recovery and its identifiers are that primary's; then see
-    `is_replica_of`.
-    """
-    standby = read_identity(source)
-    followed = []
-    for conninfo in primaries if standby.in_recovery else ():
-        with contextlib.suppress(ServerUnreachable, PoolerRefused), contextlib.ExitStack() as stack:
-            require_session(conninfo)  # what is made there is dropped by the same session
-            primary = stack.enter_context(connect(conninfo, verb="guard"))
-            identity = read_identity(primary)
-            named = (identity.system_identifier, identity.database_oid)
-            if named != (standby.system_identifier, standby.database_oid) or identity.in_recovery:
+    with ExitStack() as stack:
+        apart_from = [(source, source_name, same_server_allowed or not source_protected)]
+        for conninfo in protected:
+            try:
+                session = stack.enter_context(connect(conninfo, verb="guard"))
+            except ServerUnreachable as error:
+                not_asked.append(f"{NOT_ASKED} {conninfo.address}: {error}")
                 continue
-            if is_replica_of(source, primary):
-                followed.append(identity.address)
-    return tuple(followed)
+            apart_from.append((session, f"the protected {conninfo.address}", same_server_allowed))
+        for other, name, allowed in apart_from:
+            nearness = find_nearness(target, other, secrets.randbits(64))
+            if nearness is Nearness.SAME_DATABASE:
+                raise SameDatabase(f"source {name} and target {target_name} are one and the same database")
+            if nearness is Nearness.SAME_SERVER and not allowed:
+                raise SameServer(f"target {target_name} is on the server that holds {name}")
+        for other, name, allowed in apart_from:
+            if not allowed and _may_be_primary_of(target, other) and is_replica_of(other, target) is not False:
+                raise SameServer(f"target {target_name} is, or may be, the primary of the replica {name}")
+    return tuple(not_asked)
 
 
 def _may_be_primary_of(target: Connection, source: Connection) -> bool:

@@ -17,7 +17,7 @@ import psycopg
 
 from pgrehearse.clones import inert, preflight, template
 from pgrehearse.clones.as_role import RoleAccess, become, open_as_role
-from pgrehearse.clones.guards import find_followed, require_apart, require_unprotected
+from pgrehearse.clones.guards import require_apart
 from pgrehearse.clones.invalid_indexes import read_invalid_indexes, restore_invalid_indexes
 from pgrehearse.clones.making import Making
 from pgrehearse.clones.place import Place, SourceRoles, private_place, target_place
@@ -47,7 +47,6 @@ class Origin:
     lsn: str | None
     taken_at: datetime  # the source's clock
     path: SessionPath  # whether a proxy lies between
-    follows: tuple[str, ...] = ()  # addresses of primaries whose WAL it was seen to replay, behind the snapshot
 
     @property
     def is_replica(self) -> bool:
@@ -161,7 +160,6 @@ class _Request:
     create_roles: bool
     role: str | None
     keep: bool
-    primaries: Sequence[Conninfo]
     progress: Progress
     on_snapshot: Callable[[Connection], None] | None
 
@@ -177,7 +175,6 @@ class CopyOptions(TypedDict):
     create_roles: bool
     role: str | None
     keep: bool
-    primaries: Sequence[Conninfo]
 
 
 @contextlib.contextmanager
@@ -195,7 +192,6 @@ def make_pair(
     create_roles: bool = False,
     role: str | None = None,
     keep: bool = False,
-    primaries: Sequence[Conninfo] = (),
     progress: Progress = lambda _: None,
     on_snapshot: Callable[[Connection], None] | None = None,
 ) -> Iterator[ClonePair]:
@@ -206,8 +202,6 @@ def make_pair(
     of each of ``protected`` always is.
     ``on_snapshot`` gets the source's session inside the exported snapshot (READ ONLY, REPEATABLE READ)
     while pg_dump runs.  ``role`` runs the migrations in production; None: the source URL's user.
-    ``primaries``: of which the source is said to be a standby; where it is one, each is asked through the WAL whether
-    that is so, which makes a temporary table there for a moment.
 
     Reads the source once (ACCESS SHARE on every table, one long snapshot).  Raises `SameDatabase`,
     `PoolerRefused` (2), `SameServer` (1), `CloneImpossible`, `CloneFailed`, `SourceUnreadable`,
@@ -216,7 +210,7 @@ def make_pair(
     """
     request = _Request(
         source=source, target=target, work_directory=work_directory, jobs=jobs, create_roles=create_roles, role=role,
-        keep=keep, primaries=primaries, progress=progress, on_snapshot=on_snapshot,
+        keep=keep, progress=progress, on_snapshot=on_snapshot,
     )  # fmt: skip
     path, target_path, not_asked = _check_addresses(
         source, target, protected, same_server_allowed=same_server_allowed, source_protected=source_protected
@@ -242,13 +236,10 @@ def _check_addresses(
     not_asked: tuple[str, ...] = ()
     if target is not None:
         with connect(source, verb="guard") as source_session, connect(target, verb="guard") as target_session:
-            require_apart(
-                source_session, target_session, source_name=source.address, target_name=target.address,
-                same_server_allowed=same_server_allowed or not source_protected,
+            not_asked = require_apart(
+                source_session, target_session, protected, source_name=source.address, target_name=target.address,
+                same_server_allowed=same_server_allowed, source_protected=source_protected,
             )  # fmt: skip
-            not_asked = require_unprotected(
-                target_session, protected, target_name=target.address, same_server_allowed=same_server_allowed
-            )
     target_path = None if target is None else require_session(target)
     return require_session(source), target_path, not_asked
 
@@ -266,7 +257,6 @@ def _make(
     with exported_snapshot(request.source) as snapshot:
         progress(f"reading {request.source.address} in one snapshot")
         identity = read_identity(snapshot.connection)
-        follows = find_followed(snapshot.connection, request.primaries)
         read_unreadable(snapshot.connection).require_none(request.source.address)
         needs = preflight.read_needs(snapshot.connection, identity)
         outward = inert.read_outward(snapshot.connection)
@@ -304,7 +294,7 @@ def _make(
         id=names.id,
         pristine=place.admin.replaced(dbname=names.pristine),
         clone=place.admin.replaced(dbname=names.clone),
-        origin=Origin(identity=identity, lsn=snapshot.lsn, taken_at=snapshot.taken_at, path=path, follows=follows),
+        origin=Origin(identity=identity, lsn=snapshot.lsn, taken_at=snapshot.taken_at, path=path),
         role=roles.role,
         role_is_superuser=roles.catalog.roles[roles.role].superuser,
         role_is_powerful=place.role_is_powerful,

@@ -221,7 +221,6 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                     "before": pack(seen.source_schema) if seen.source_schema is not None else None,
                     "after": pack(seen.clone_schema),
                 },
-                "follows": list(pair.origin.follows),
                 "table_sizes": {name: size.as_json() for name, size in seen.table_sizes.items()},
                 "samples": [sample.as_json() for sample in seen.data.samples] if seen.data is not None else [],
             },

@@ -71,16 +71,6 @@ def judge_identity(document: Mapping[str, Any], now: ProductionNow, *, role: str
     if not differing and _is_behind(source["lsn"], now.lsn):
         differing.append(f"position in the WAL: the receipt has {source['lsn']}, here it is only {now.lsn}")
     reasons = []
-    if not differing and source.get("is_replica", False) and not follows(document, identity.address):
-        reasons.append(
-            Reason(
-                kind=ReasonKind.IDENTITY,
-                message=f"the clone was taken of the replica {source['address']}, and it is not known whether that "
-                f"follows {identity.address}",
-                remedy="Rehearse with this database as the source; or name the replica among the environment's "
-                "standby_url_envs and rehearse again: then the WAL is asked.",
-            )
-        )
     if identity.in_recovery:
         reasons.append(
             Reason(
@@ -116,14 +106,6 @@ def judge_identity(document: Mapping[str, Any], now: ProductionNow, *, role: str
             )
         )
     return reasons
-
-
-def follows(document: Mapping[str, Any], address: str) -> bool:
-    """Whether the rehearsal has seen that its source replays the WAL of the primary at this address, or was at it.
-
-    A twin's replica has all the identifiers of production's own.
-    """
-    return address == document["source"]["address"] or address in document["receipt"].get("follows", ())
 
 
 def judge_age(document: Mapping[str, Any], at: datetime, bounds: Bounds) -> list[Reason]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 
 from pgrehearse.clones import template
-from pgrehearse.clones.guards import require_apart, require_unprotected
+from pgrehearse.clones.guards import require_apart
 from pgrehearse.clones.making import Making
 from pgrehearse.clones.place import Place, private_place, target_place
 from pgrehearse.clones.template import CloneNames
@@ -51,13 +51,9 @@ def require_elsewhere(options: ScratchOptions, source: Conninfo) -> tuple[str, .
     require_direct_name(options.server)
     with connect(source, verb="guard") as ours, connect(options.server, verb="guard") as theirs:
         try:
-            require_apart(
-                ours, theirs, source_name=source.address, target_name=f"the scratch {options.server.address}",
-                same_server_allowed=False,
-            )  # fmt: skip
-            unasked = require_unprotected(
-                theirs, options.protected, target_name=f"the scratch {options.server.address}",
-                same_server_allowed=False,
+            unasked = require_apart(
+                ours, theirs, options.protected, source_name=source.address,
+                target_name=f"the scratch {options.server.address}", same_server_allowed=False,
             )  # fmt: skip
         except (SameDatabase, SameServer) as error:
             raise type(error)(str(error), remedy=ANOTHER) from error
