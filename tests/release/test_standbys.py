@@ -2,13 +2,13 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.applying import ledger_of
+from tests.support.applying import ledger_of, wait_until
 from tests.support.promoting import run_promotion
 from tests.support.replication import start_replicating, start_sibling
 
@@ -101,15 +101,10 @@ def test_nothing_is_promoted_to_a_standby(standby: LocalServer, tmp_path: Path) 
 
 def test_a_standby_that_stopped_replaying_refuses(session: Connection, standby: LocalServer) -> None:
     wait_until_streaming(session)
-    with connect(standby.conninfo(), verb="test") as there:
-        there.execute("SELECT pg_wal_replay_pause()")
-        try:
-            session.execute("INSERT INTO other SELECT generate_series(1, 10000)")
-            wait_until(lambda: fetch_value(session, "SELECT replay_lsn < sent_lsn FROM pg_stat_replication"))
-            wait_until(lambda: fetch_value(there, "SELECT pg_get_wal_replay_pause_state() = 'paused'"))
-            found = read_standbys(session, receipt(), standbys=[there])
-        finally:
-            there.execute("SELECT pg_wal_replay_resume()")
+    with connect(standby.conninfo(), verb="test") as there, replay_paused(there):
+        session.execute("INSERT INTO other SELECT generate_series(1, 10000)")
+        wait_until(lambda: fetch_value(session, "SELECT replay_lsn < sent_lsn FROM pg_stat_replication"))
+        found = read_standbys(session, receipt(), standbys=[there])
 
     told = refused(judge_standbys(found, StandbyBounds(max_replay_lag_gb=100 / GIGABYTE)))
 
@@ -139,17 +134,13 @@ def test_what_is_copied_of_a_standby_that_is_behind_is_as_old_as_what_it_shows(
     wait_until_streaming(session)
     with connect(standby.conninfo(), verb="test") as there:
         wait_until_replayed(session, there)
-        there.execute("SELECT pg_wal_replay_pause()")
-        try:
-            wait_until(lambda: fetch_value(there, "SELECT pg_get_wal_replay_pause_state() = 'paused'"))
+        with replay_paused(there):
             shown = fetch_clock(session)
             session.execute("INSERT INTO other VALUES (1)")
             received = "SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"
             wait_until(lambda: fetch_value(there, received))
             with exported_snapshot(standby.conninfo()) as behind:
                 assert behind.taken_at < shown
-        finally:
-            there.execute("SELECT pg_wal_replay_resume()")
     with exported_snapshot(standby.conninfo()) as caught_up:
         assert caught_up.taken_at > shown
 
@@ -305,11 +296,14 @@ def test_a_role_that_may_not_see_replication_is_told_so(
     assert not told[0].refused
 
 
-def wait_until(true: Any) -> None:
-    deadline = time.monotonic() + 120
-    while not true():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
+@contextmanager
+def replay_paused(there: Connection) -> Iterator[None]:
+    there.execute("SELECT pg_wal_replay_pause()")
+    try:
+        wait_until(lambda: fetch_value(there, "SELECT pg_get_wal_replay_pause_state() = 'paused'"))
+        yield
+    finally:
+        there.execute("SELECT pg_wal_replay_resume()")
 
 
 def wait_until_streaming(session: Connection) -> None:
