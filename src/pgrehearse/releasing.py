@@ -1,14 +1,14 @@
 """The switchboard for receipts: who said yes to one, and what the gate answers about it now."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pgrehearse.config import ResolvedDatabase
 from pgrehearse.data.sizes import read_database_size
-from pgrehearse.errors import ConfigurationError, LedgerDamaged, LedgerUnreadable, WrongUsage
+from pgrehearse.errors import ConfigurationError, LedgerDamaged, LedgerUnreadable, PoolerRefused, WrongUsage
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.migration import Plan, SourceKind
 from pgrehearse.migrations.own_ledger import OwnLedger
@@ -18,7 +18,9 @@ from pgrehearse.migrations.sources.source import Source
 from pgrehearse.migrations.status import Status, read_status
 from pgrehearse.policies import Policies
 from pgrehearse.postgres.connect import Connection, connect, fetch_clock, fetch_value
+from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.identity import DatabaseIdentity, read_identity, same_database
+from pgrehearse.postgres.pooler import require_session
 from pgrehearse.project import Project, utc_now
 from pgrehearse.rehearsal.person import read_person
 from pgrehearse.rehearsal.receipt import ENTRY_KIND, Receipt, find_receipt
@@ -174,6 +176,12 @@ class Releasing:
             examined = None
             if gate or status.pending.migrations:
                 examined = self._examine(releases, database, status.pending, folder, session, under_way)
+            if examined is not None:
+                ours = [
+                    self.project.migrate_conninfo(database),
+                    *([database.conninfo] if DUMP in examined.ways else []),
+                ]
+                examined = replace(examined, gate=examined.gate.joined(_judge_paths(ours)))
             return ReleaseStatus(status=_told_apart(status, under_way), under_way=under_way, examined=examined)
 
     def _examine(
@@ -363,6 +371,17 @@ class Releasing:
         source = self.project.source(folder)
         source.require_whole()
         return (source,)
+
+
+def _judge_paths(addresses: Iterable[Conninfo]) -> Gate:
+    """Whether `promote` would have sessions of its own; it asks that before the gate, and before it dumps."""
+    reasons = []
+    for conninfo in dict.fromkeys(addresses):
+        try:
+            require_session(conninfo)
+        except PoolerRefused as error:
+            reasons.append(Reason(kind=ReasonKind.POOLER, message=str(error), remedy=error.remedy))
+    return Gate.of(reasons)
 
 
 def _with_lapsed(gate: Gate, consent: Consent) -> Gate:

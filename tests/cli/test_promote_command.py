@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.dumps import dump_text
+from tests.support.poolers import PGBOUNCER, pgbouncer
 from tests.support.schemas import validate_answer
 from tests.support.shop_project import FIRST, SECOND, SHOP, Shop, make_shop
 
@@ -319,3 +320,19 @@ def test_migrations_may_log_in_with_a_url_of_their_own(shop: Shop) -> None:
     with connect(shop.production, verb="test") as session:
         owner = "SELECT pg_get_userbyid(relowner)::text FROM pg_class WHERE relname = 'users_email'"
         assert fetch_value(session, owner) == role
+
+
+@pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")
+def test_status_says_that_a_pooler_keeps_promote_from_its_session(
+    approved: tuple[Shop, str], server: LocalServer
+) -> None:
+    shop, _ = approved
+    with pgbouncer(server, pool_mode="transaction") as pooled:
+        behind = replace(shop, production=pooled.replaced(dbname=shop.production.database))
+        status = behind.pgrehearse("status", "prd", "--gate", "--json")
+        answer = json.loads(status.stdout)
+        validate_answer("status", answer)
+        (reason,) = [each for each in answer["gate"]["reasons"] if each["kind"] == "pooler"]
+        promoted = behind.pgrehearse("promote", "--to", "prd")
+    assert promoted.returncode == 2
+    assert reason["message"] in promoted.stderr

@@ -15,6 +15,10 @@ from pgrehearse.release.gate import Reason, ReasonKind
 SETTINGS_THAT_DO_NOT_MATTER = frozenset({
     "lock_timeout", "statement_timeout", "max_locks_per_transaction", "server_version",
 })  # fmt: skip
+OF_A_REPLICA = (
+    "Rehearse again.  A replica's clone is as old as the last commit that it had replayed, unless its user may see how "
+    "far the primary has written: GRANT pg_read_all_stats."
+)
 POSITION = """
 SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
             ELSE pg_catalog.pg_current_wal_insert_lsn() END::pg_catalog.text
@@ -119,7 +123,7 @@ def judge_age(document: Mapping[str, Any], at: datetime, bounds: Bounds) -> list
                 message=f"the clone was taken {_hours(age)} ago, and the limit is {_hours(bounds.max_age)}"
                 if age > bounds.max_age
                 else f"the clone was taken {_hours(-age)} in the future by production's clock",
-                remedy="Rehearse again.",
+                remedy="Rehearse again." if not document["source"].get("is_replica") else OF_A_REPLICA,
             )
         ]
     return []

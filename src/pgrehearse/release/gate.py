@@ -29,6 +29,7 @@ class ReasonKind(Enum):
     STANDBY = "standby"
     RECOVERABILITY = "recoverability"
     AT_WORK = "at-work"  # somebody else holds the lease
+    POOLER = "pooler"  # one that does not keep the session lies before production
     UNFINISHED = "unfinished"  # another promotion of this database has not ended
 
 
