@@ -29,7 +29,6 @@ from pgrehearse.release.promote import promote
 from pgrehearse.release.promotion import Promotion, PromotionRequest
 from pgrehearse.release.promotion_run import Around
 from pgrehearse.release.recoverability import Proof, choose_ways, require_proofs, secure
-from pgrehearse.release.replica import ask_replica
 from pgrehearse.releasing import Releasing, judge_chain, pending_of
 from pgrehearse.waits import limits_of, read_resolutions
 
@@ -79,11 +78,9 @@ class Promoting:
             def gate() -> Gate:
                 with connect(database.conninfo, verb="gate") as session:
                     if receipt is not None:
-                        asked = self.releasing.examine_open(releases, database, receipt, sources, session).gate
-                        if not asked.is_open:
-                            return asked
-                        standbys = self.policies.gate(database).standbys
-                        return asked.joined(ask_replica(receipt.document, request.production, standbys))
+                        return self.releasing.examine_open(
+                            releases, database, receipt, sources, session, promoting=True
+                        ).gate
                     size = read_database_size(session)
                     restore = self.releasing.judge_restore_of(database, None, choose_ways(policy, size))
                     asked = judge_unrehearsed(session, policy, size).joined(restore)

@@ -40,7 +40,7 @@ from pgrehearse.release.history import find_promoted, tell_promotions
 from pgrehearse.release.lineage import database_key, find_replacement
 from pgrehearse.release.outlives_rollback import find_left_behind
 from pgrehearse.release.recoverability import DUMP, choose_ways, judge_recoverability, judge_restore
-from pgrehearse.release.replica import may_be_of_replica_of
+from pgrehearse.release.replica import find_started, judge_replica, may_be_of_replica_of, source_started_at
 from pgrehearse.release.restore.in_the_way import InTheWay, ask_in_the_way
 from pgrehearse.release.standing import find_lost, read_left
 from pgrehearse.release.under_way import (
@@ -235,8 +235,10 @@ class Releasing:
         receipt: Receipt,
         sources: Sequence[Source],
         session: Connection,
+        *,
+        promoting: bool = False,
     ) -> Examined:
-        """The same, in a session and a ledger that are open already."""
+        """The same, in a session and a ledger that are open already; ``promoting`` may ask what writes."""
         chain = judge_chain(releases, session)
         if not chain.is_open:
             return Examined(receipt=receipt, approvals=(), gate=chain, ways=())
@@ -263,12 +265,12 @@ class Releasing:
         reasons, told = judge_recoverability(receipt.document, policy, size)
         ways = choose_ways(policy, size)
         restore = self.judge_restore_of(database, receipt.document, ways)
-        return Examined(
-            receipt=receipt,
-            approvals=consent.standing,
-            gate=_with_lapsed(gate, consent).joined(Gate.of(reasons, told)).joined(restore).joined(chain),
-            ways=ways,
-        )
+        gate = _with_lapsed(gate, consent).joined(Gate.of(reasons, told)).joined(restore).joined(chain)
+        if receipt.is_untampered:
+            migrating, standbys = self.project.migrate_conninfo(database), self.policies.gate(database).standbys
+            asks_wal = promoting and gate.is_open
+            gate = gate.joined(judge_replica(receipt.document, migrating, standbys, asks_wal=asks_wal))
+        return Examined(receipt=receipt, approvals=consent.standing, gate=gate, ways=ways)
 
     def examine_rest(
         self,
@@ -345,7 +347,8 @@ class Releasing:
     ) -> Receipt | None:
         """Of this environment's receipts the newest one of this very plan, else the newest one of a folder.
 
-        Behind them those of a replica with this database's ``identity``, where the configuration names standbys.
+        Behind them those of a replica with this database's ``identity``, where the configuration names standbys: first
+        of those standbys as they run now.
         """
         found = [Receipt(entry.body) for entry in reversed(releases.entries(kind=ENTRY_KIND))]
         own = [
@@ -355,11 +358,24 @@ class Releasing:
             or each.document["source"]["address"] == database.conninfo.address
         ]
         digests = {each.digest for each in own}
-        others = [each for each in found if each.digest not in digests] if self.policies.gate(database).standbys else []
-        receipts = [*own, *(each for each in others if may_be_of_replica_of(each.document, identity))]
+        others = [each for each in found if each.digest not in digests]
+        receipts = [*own, *self._of_standbys(database, others, identity)]
         of_folder = [each for each in receipts if each.document["receipt"]["source_kind"] != SourceKind.AD_HOC.value]
         same_plan = [each for each in of_folder if each.document["receipt"]["plan_digest"] == pending.digest]
         return next(iter((*same_plan, *of_folder)), None)
+
+    def _of_standbys(
+        self, database: ResolvedDatabase, receipts: Sequence[Receipt], identity: DatabaseIdentity
+    ) -> list[Receipt]:
+        environment = self.project.environment(database)
+        if environment is None or not environment.standby_url_envs:
+            return []
+        found = [receipt for receipt in receipts if may_be_of_replica_of(receipt.document, identity)]
+        try:
+            running = find_started(self.policies.gate(database).standbys) if found else frozenset()
+        except ConfigurationError:  # a variable is not at hand: the gate says so where it matters
+            return found
+        return sorted(found, key=lambda receipt: source_started_at(receipt.document) not in running)
 
     def sources_of(self, receipt: Receipt, folder: Path | None) -> tuple[Source, ...]:
         """Where the receipt's plan comes from, as it is on disk now: the folder, or each single file."""

@@ -104,7 +104,8 @@ def document() -> dict[str, Any]:
             "plan_digest": DIGEST, "files": [], "statement_rows": [None], "commits": [],
             "settings": {"TimeZone": "UTC"},
             "schema_objects": {"recipe": "pgrehearse-schema-1", "before": "e30=", "after": "e30="},
-            "follows": [], "table_sizes": {"public.t": {"rows": 50_000, "size_bytes": 8192, "writes": 50_000}},
+            "source_started_at": "2026-01-01",
+            "table_sizes": {"public.t": {"rows": 50_000, "size_bytes": 8192, "writes": 50_000}},
             "samples": [{"table": "public.t", "key": {"id": "5"}, "before": {"a": "1"}, "after": None}],
         },
     }  # fmt: skip

@@ -4,11 +4,17 @@ import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from pgrehearse.clones.snapshot import read_lsn
 from pgrehearse.errors import SameDatabase, SameServer, ServerUnreachable
-from pgrehearse.postgres.connect import Connection, connect
+from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
-from pgrehearse.postgres.identity import Nearness, find_nearness, is_replica_of, read_identity
+from pgrehearse.postgres.identity import Nearness, find_nearness, read_identity
 
+OF_A_COPY = (
+    f"{SameServer.default_remedy}  Where the target is a copy of production's files, on another server: rehearse with "
+    "the primary as the source, then a handshake tells."
+)
+IS_BEHIND = "SELECT %s::pg_catalog.pg_lsn < %s::pg_catalog.pg_lsn"
 NOT_ASKED = "whether the target is on the server of the protected"
 
 
@@ -26,8 +32,8 @@ def require_apart(
 
     The second only unless ``same_server_allowed``, or where it is the source's and that is not ``source_protected``.
     Returns which of ``protected`` could not be asked.  Decided by a handshake that writes nothing.  A replica counts as
-    its primary's server: where the identifiers are equal and only one side is in recovery, the WAL is asked, which
-    locks a temporary table on the target for a moment; only when the target was seen to be on no protected server.
+    its primary's server.  To know that one would have to write where production may be: a target whose identifiers are
+    the replica's is refused, but for one that has written less than the replica has replayed.
     """
     not_asked = []
     with ExitStack() as stack:
@@ -46,14 +52,20 @@ def require_apart(
             if nearness is Nearness.SAME_SERVER and not allowed:
                 raise SameServer(f"target {target_name} is on the server that holds {name}")
         for other, name, allowed in apart_from:
-            if not allowed and _may_be_primary_of(target, other) and is_replica_of(other, target) is not False:
-                raise SameServer(f"target {target_name} is, or may be, the primary of the replica {name}")
+            if not allowed and _may_be_primary_of(target, other):
+                raise SameServer(
+                    f"target {target_name} is, or may be, the primary of the replica {name}", remedy=OF_A_COPY
+                )
     return tuple(not_asked)
 
 
-def _may_be_primary_of(target: Connection, source: Connection) -> bool:
-    from_replica, to = read_identity(source), read_identity(target)
-    if not from_replica.in_recovery or to.in_recovery:
+def _may_be_primary_of(target: Connection, replica: Connection) -> bool:
+    follower, leader = read_identity(replica), read_identity(target)
+    if not follower.in_recovery or leader.in_recovery:
         return False
-    unknown = None in (from_replica.system_identifier, to.system_identifier)
-    return unknown or from_replica.system_identifier == to.system_identifier
+    unknown = None in (follower.system_identifier, leader.system_identifier)
+    if not unknown and follower.system_identifier != leader.system_identifier:
+        return False
+    replayed = read_lsn(replica)  # first: what follows a primary is never ahead of it
+    written = read_lsn(target)
+    return replayed is None or written is None or not fetch_value(target, IS_BEHIND, (written, replayed))

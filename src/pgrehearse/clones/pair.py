@@ -32,7 +32,7 @@ from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.binaries import require_server
 from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
-from pgrehearse.postgres.identity import DatabaseIdentity, read_identity
+from pgrehearse.postgres.identity import DatabaseIdentity, read_identity, read_started_at
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.postgres.pooler import SessionPath, require_direct_name, require_session
 
@@ -47,6 +47,7 @@ class Origin:
     lsn: str | None
     taken_at: datetime  # the source's clock
     path: SessionPath  # whether a proxy lies between
+    started_at: datetime  # when its server was
 
     @property
     def is_replica(self) -> bool:
@@ -256,7 +257,7 @@ def _make(
     work = making.make_directory(request.work_directory)
     with exported_snapshot(request.source) as snapshot:
         progress(f"reading {request.source.address} in one snapshot")
-        identity = read_identity(snapshot.connection)
+        identity, started_at = read_identity(snapshot.connection), read_started_at(snapshot.connection)
         read_unreadable(snapshot.connection).require_none(request.source.address)
         needs = preflight.read_needs(snapshot.connection, identity)
         outward = inert.read_outward(snapshot.connection)
@@ -294,7 +295,9 @@ def _make(
         id=names.id,
         pristine=place.admin.replaced(dbname=names.pristine),
         clone=place.admin.replaced(dbname=names.clone),
-        origin=Origin(identity=identity, lsn=snapshot.lsn, taken_at=snapshot.taken_at, path=path),
+        origin=Origin(
+            identity=identity, lsn=snapshot.lsn, taken_at=snapshot.taken_at, path=path, started_at=started_at
+        ),
         role=roles.role,
         role_is_superuser=roles.catalog.roles[roles.role].superuser,
         role_is_powerful=place.role_is_powerful,

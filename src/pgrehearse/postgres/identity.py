@@ -5,8 +5,10 @@ Identifiers cannot decide it: a base backup, a disk snapshot and a platform's br
 random advisory lock taken through one connection is looked for in ``pg_locks`` through the other.
 """
 
+import contextlib
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import cast
 
@@ -100,6 +102,13 @@ def read_identity(connection: Connection) -> DatabaseIdentity:
     )
 
 
+def read_started_at(connection: Connection) -> datetime:
+    """When the server was started, to the microsecond: what tells it from every copy of its files, promoted or not."""
+    row = connection.cursor(binary=True).execute("SELECT pg_catalog.pg_postmaster_start_time()").fetchone()
+    assert row is not None
+    return cast("datetime", row[0])
+
+
 def find_nearness(holder: Connection, looker: Connection, nonce: int) -> Nearness:
     """Decide by handshake whether two connections reach one database, one server, or neither.
 
@@ -134,16 +143,14 @@ def is_replica_of(standby: Connection, primary: Connection, *, wait_s: float = R
     Handshake through the WAL: ``primary`` locks a temporary table of its own ACCESS EXCLUSIVE, which is
     logged and shows in the standby's ``pg_locks`` for as long as it is held.  A standby that has replayed
     past that record without the lock follows another server.  Leaves nothing on the primary; only worth
-    asking where the system identifiers are equal.
+    asking where the system identifiers are equal.  Raises `psycopg.Error`.
     """
+    primary.execute("CREATE TEMPORARY TABLE pgrehearse_handshake ()")
     try:
-        primary.execute("CREATE TEMPORARY TABLE pgrehearse_handshake ()")
-        try:
-            return _sees_lock(standby, primary, wait_s)
-        finally:
+        return _sees_lock(standby, primary, wait_s)
+    finally:
+        with contextlib.suppress(psycopg.Error):
             primary.execute("DROP TABLE pg_temp.pgrehearse_handshake")
-    except psycopg.Error:
-        return None
 
 
 def _sees_lock(standby: Connection, primary: Connection, wait_s: float) -> bool | None:

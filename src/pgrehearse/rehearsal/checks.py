@@ -13,11 +13,12 @@ import psycopg
 
 from pgrehearse.counted import counted
 from pgrehearse.migrations.secrets import mask
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.hidden import hide
 
 COMMAND_TIMEOUT_S = 1800
+RESTORE_DEFAULT = "SELECT pg_catalog.set_config('default_transaction_read_only', %s, false)"
 SHOWN_LINES = 15
 _BEFORE = re.compile(r"--\s*pgrehearse:\s*before\s*$", re.IGNORECASE)
 
@@ -164,10 +165,16 @@ def _run_sql_check(file: Path, before: Connection, after: Connection) -> CheckRe
 
 
 def _rows(session: Connection, text: str) -> list[tuple[Any, ...]]:
-    """The rows of the last statement that returns any, in a read-only transaction that is rolled back."""
+    """The rows of the last statement that returns any, in a read-only transaction that is rolled back.
+
+    A text that ends the transaction is read-only in its next one, too.
+    """
     rows: list[tuple[Any, ...]] = []
+    default = fetch_value(session, "SELECT pg_catalog.current_setting('default_transaction_read_only')")
+    session.execute("SET default_transaction_read_only = on")
     session.execute("BEGIN READ ONLY")
     try:
+        session.execute("SELECT 1")  # behind its first snapshot a transaction stays READ ONLY
         cursor = session.execute(text.encode())
         while True:
             if cursor.description is not None:
@@ -176,3 +183,4 @@ def _rows(session: Connection, text: str) -> list[tuple[Any, ...]]:
                 return rows
     finally:
         session.execute("ROLLBACK")
+        session.execute(RESTORE_DEFAULT, (default,))

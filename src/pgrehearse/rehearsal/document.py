@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pgrehearse import __version__
@@ -216,6 +216,7 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                 "statement_rows": [trace.rows_affected for trace in seen.traces],
                 "commits": [commit.as_json() for commit in seen.commits],
                 "settings": seen.settings,
+                "source_started_at": pair.origin.started_at.astimezone(UTC).isoformat(timespec="microseconds"),
                 "schema_objects": {
                     "recipe": FINGERPRINT_RECIPE,
                     "before": pack(seen.source_schema) if seen.source_schema is not None else None,

@@ -26,7 +26,6 @@ from pgrehearse.release.preconditions import (
     was_seen_in_rehearsal,
 )
 from pgrehearse.release.recoverability import RecoverabilityPolicy, judge_recoverability
-from pgrehearse.release.replica import judge_replica
 from pgrehearse.release.standbys import StandbyBounds, judge_standbys, read_standbys
 from pgrehearse.release.standing import Left
 from pgrehearse.release.touched import judge_state
@@ -75,10 +74,6 @@ def examine(
         return Gate.of([tampered])  # nothing that it says can be believed
     now = read_production(session)
     reasons += judge_identity(document, now, role=role)
-    if not reasons:
-        replica = judge_replica(document, now.identity, policy.standbys)
-        reasons += replica.reasons
-        told += replica.told
     reasons += judge_grade(document)
     reasons += judge_verdict(document, accepted_names(approvals))
     reasons += judge_approvals(document, approvals, needed=policy.approvals, by_another=policy.approved_by_another)

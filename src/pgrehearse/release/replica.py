@@ -1,19 +1,24 @@
 """Whether a clone that was taken of a replica speaks of this primary.
 
-A twin's replica has all the identifiers of production's own, so the WAL is asked.  That writes, if nothing that stays:
-only a promotion may, and asks it last, of an otherwise open gate.
+A twin's replica has all the identifiers of production's own, and an address may lead elsewhere tomorrow: the server
+that was cloned is known by when it was started, and whether it follows is asked through the WAL.  That writes, if
+nothing that stays: only a promotion may, and asks it last, of an otherwise open gate.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+import psycopg
+
 from pgrehearse.errors import ServerUnreachable
-from pgrehearse.postgres.connect import Connection, connect
+from pgrehearse.postgres.connect import Connection, connect, scrub
 from pgrehearse.postgres.conninfo import Conninfo
-from pgrehearse.postgres.identity import DatabaseIdentity, is_replica_of, read_identity
+from pgrehearse.postgres.identity import DatabaseIdentity, is_replica_of, read_identity, read_started_at
 from pgrehearse.release.gate import Gate, Reason, ReasonKind
-from pgrehearse.release.write_fence import past_fence
+
+ANOTHER = "not the server that was cloned, or it was restarted since"
 
 
 def may_be_of_replica_of(document: Mapping[str, Any], primary: DatabaseIdentity) -> bool:
@@ -23,74 +28,78 @@ def may_be_of_replica_of(document: Mapping[str, Any], primary: DatabaseIdentity)
     return bool(source["is_replica"]) and named == (source["system_identifier"], source["database_oid"])
 
 
-def judge_replica(document: Mapping[str, Any], primary: DatabaseIdentity, standbys: Sequence[Conninfo]) -> Gate:
-    """What can be said without writing; ``standbys`` are those that the configuration names.
+def source_started_at(document: Mapping[str, Any]) -> datetime | None:
+    """When the server that was cloned was started; None of a receipt that does not say.  Pure."""
+    said = document["receipt"].get("source_started_at")
+    return None if said is None else datetime.fromisoformat(said)
 
-    Opens a session on each of them until the one that was cloned is found.
+
+def find_started(standbys: Sequence[Conninfo]) -> frozenset[datetime]:
+    """When those of them that answer were started."""
+    return frozenset(found for _, found in _open_each(standbys, not_asked=[]))
+
+
+def judge_replica(
+    document: Mapping[str, Any], production: Conninfo, standbys: Sequence[Conninfo], *, asks_wal: bool
+) -> Gate:
+    """Open where the clone is of no replica, or of one among ``standbys`` that replays what ``production`` writes.
+
+    With ``asks_wal`` a temporary table of our own is locked on ``production`` until the standby shows it, some seconds
+    at most; without, it is told that `promote` will.
     """
-    if not _is_of_another(document, primary.address):
+    if not document["source"]["is_replica"]:
         return Gate()
-    replica, told = document["source"]["address"], []
-    with _open_cloned(document, standbys) as (standby, not_asked):
-        if standby is not None and read_identity(standby).in_recovery:
-            told = [f"asked by promote alone, last and through the WAL: whether {replica} follows {primary.address}"]
-            return Gate.of([], told)
-        why_not = ["it is no standby any more"] if standby is not None else not_asked
+    replica = document["source"]["address"]
+    with connect(production, verb="gate") as primary:
+        if read_started_at(primary) == source_started_at(document):
+            return Gate()  # it has become the primary since
+        here = read_identity(primary).address
+        not_asked: list[str] = []
+        with contextlib.closing(_open_each(standbys, not_asked)) as opened:
+            for standby, started in opened:
+                if started != source_started_at(document):
+                    not_asked.append(f"{read_identity(standby).address}: {ANOTHER}")
+                elif not asks_wal:
+                    return Gate.of(
+                        [], [f"asked by promote alone, last and through the WAL: whether {replica} follows {here}"]
+                    )
+                elif (why_not := _ask(standby, primary)) is None:
+                    return Gate.of([], [f"seen in the WAL: {replica}, of which the clone was taken, follows {here}"])
+                else:
+                    not_asked.append(f"{read_identity(standby).address}: {why_not}")
     return Gate.of([
         Reason(
             kind=ReasonKind.IDENTITY,
-            message=f"the clone was taken of the replica {replica}, and it is not known whether that follows "
-            f"{primary.address}",
-            remedy="Name the replica among the environment's standby_url_envs: then promote asks the WAL; or rehearse "
-            "with this database as the source.",
-            details=tuple(why_not),
+            message=f"the clone was taken of the replica {replica}, and it is not known whether that follows {here}",
+            remedy="Rehearse again, with this database as the source; or name the replica in the environment's "
+            "standby_url_envs: then promote asks the WAL.",
+            details=tuple(not_asked),
         )
     ])  # fmt: skip
 
 
-def ask_replica(document: Mapping[str, Any], production: Conninfo, standbys: Sequence[Conninfo]) -> Gate:
-    """Whether the replica that was cloned replays what ``production`` writes; open where the clone is of no replica.
-
-    Locks a temporary table of its own on ``production`` for as long as the standby lags, some seconds at most.
-    """
-    with connect(past_fence(production), verb="gate") as primary:
-        here, replica = read_identity(primary).address, document["source"]["address"]
-        if not _is_of_another(document, here):
-            return Gate()
-        with _open_cloned(document, standbys) as (standby, not_asked):
-            follows = None if standby is None else is_replica_of(standby, primary)
-    if follows:
-        return Gate.of([], [f"seen in the WAL: {replica}, of which the clone was taken, follows {here}"])
+def _ask(standby: Connection, primary: Connection) -> str | None:
+    """Why it is not seen to follow; None where it is."""
+    try:
+        if not read_identity(standby).in_recovery:
+            return "it is no standby any more"
+        primary.execute("SET default_transaction_read_only = off")  # a fence may stand
+        primary.execute("SET synchronous_commit = local")  # a standby that does not answer must not hold us up
+        follows = is_replica_of(standby, primary)
+    except psycopg.Error as error:
+        return f"the WAL cannot be asked: {error.diag.message_primary or error}"
     if follows is None:
-        message = f"the clone was taken of the replica {replica}, and the WAL does not tell whether that follows {here}"
-        remedy = "Try again when the standby replays; its URL's role must be able to log in, and production's to "
-        remedy += "make temporary tables.  Or rehearse with this database as the source."
-    else:
-        message = f"the clone was taken of {replica}, which replays the WAL of another database than {here}"
-        remedy = "Rehearse with this database, or one of its own standbys, as the source."
-    return Gate.of([Reason(kind=ReasonKind.IDENTITY, message=message, remedy=remedy, details=tuple(not_asked))])
+        return "the WAL does not tell: it has not replayed what was written for that, within some seconds"
+    return None if follows else "it replays the WAL of another database"
 
 
-def _is_of_another(document: Mapping[str, Any], address: str) -> bool:
-    """A replica at this very address has become the primary since."""
-    source = document["source"]
-    return bool(source["is_replica"]) and source["address"] != address
-
-
-@contextlib.contextmanager
-def _open_cloned(
-    document: Mapping[str, Any], standbys: Sequence[Conninfo]
-) -> Iterator[tuple[Connection | None, list[str]]]:
-    """A session on the standby that was cloned, and why others could not be asked."""
-    not_asked = []
-    with contextlib.ExitStack() as stack:
-        for conninfo in standbys:
-            try:
-                session = stack.enter_context(connect(conninfo, verb="gate"))
-            except ServerUnreachable as error:
-                not_asked.append(str(error))
-                continue
-            if read_identity(session).address == document["source"]["address"]:
-                yield session, not_asked
-                return
-        yield None, not_asked
+def _open_each(
+    standbys: Sequence[Conninfo], not_asked: list[str]
+) -> Generator[tuple[Connection, datetime], None, None]:
+    """A session on each in turn, and when its server was started; why not goes to ``not_asked``."""
+    for conninfo in standbys:
+        try:
+            with connect(conninfo, verb="gate") as session:
+                yield session, read_started_at(session)
+        except (ServerUnreachable, psycopg.Error) as error:
+            not_asked.append(scrub(str(error), conninfo))
