@@ -136,7 +136,7 @@ def test_keyless_rows_that_the_application_changed_stay_as_they_are(world: Going
         "INSERT INTO log VALUES ('l0', 2), ('mine', 2), ('mine', 2)"
     )
     found = back_of(world.go_back(""), "public.log")
-    # A row ('l0', 2) of the application's cannot be told from ten that the migration left; one of the eleven stays.
+    # A row ('l0', 2) of the application's is the only one of the eleven that was written since.
     assert world.rows("SELECT line, n, count(*) FROM log GROUP BY 1, 2 ORDER BY 1, 2") == [
         ("l0", 1, 10),
         ("l0", 2, 1),
@@ -148,6 +148,50 @@ def test_keyless_rows_that_the_application_changed_stay_as_they_are(world: Going
         ("mine", 2, 2),
     ]
     assert (found.rows_back, found.values_back, found.rows_left) == (10, 33, 7)
+
+
+def test_a_row_that_reads_as_the_migration_left_it_and_was_written_since_is_the_application_s(world: GoingBack) -> None:
+    world.run(
+        "CREATE TABLE settings (name text PRIMARY KEY, val text);"
+        "CREATE TABLE log (a int, b text); INSERT INTO log VALUES (1, 'x'), (2, 'x')"
+    )
+    world.promote("INSERT INTO settings VALUES ('theme', 'dark'), ('lang', 'en'); UPDATE log SET b = 'y' WHERE a = 1")
+    world.run(
+        "INSERT INTO settings VALUES ('theme', 'dark') ON CONFLICT (name) DO UPDATE SET val = excluded.val;"
+        "DELETE FROM settings WHERE name = 'lang'; INSERT INTO settings VALUES ('lang', 'en');"
+        "DELETE FROM log WHERE a = 1; INSERT INTO log VALUES (1, 'y')"
+    )
+    found = world.go_back("")
+    assert world.rows("SELECT name, val FROM settings ORDER BY name") == [("lang", "en"), ("theme", "dark")]
+    assert world.rows("SELECT a, b FROM log ORDER BY a") == [(1, "y"), (2, "x")]
+    settings, log = back_of(found, "public.settings"), back_of(found, "public.log")
+    assert (settings.added_removed, settings.added_left) == (0, 2)
+    assert (log.values_back, log.rows_left) == (0, 1)
+
+
+@pytest.mark.parametrize("anew", ["VACUUM FULL t", "ALTER TABLE t ALTER COLUMN v TYPE bigint"])
+def test_where_all_rows_were_written_anew_content_tells(world: GoingBack, anew: str) -> None:
+    world.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1), (2, 2)")
+    world.promote("INSERT INTO t VALUES (3, 3), (4, 4); UPDATE t SET v = 9 WHERE id = 1")
+    world.run("UPDATE t SET v = 7 WHERE id = 4")
+    world.run(anew)
+    found = back_of(world.go_back(""), "public.t")
+    assert world.rows("SELECT id, v FROM t ORDER BY id") == [(1, 1), (2, 2), (4, 7)]
+    assert (found.added_removed, found.added_left, found.values_back_written) == (1, 1, 0)
+
+
+def test_values_that_come_back_into_rows_written_since_are_counted(world: GoingBack) -> None:
+    """A row that was deleted and written anew under its key is, by key, the same."""
+    world.run("CREATE TABLE t (id int PRIMARY KEY, v text, w int); INSERT INTO t SELECT i, 'v' || i, i FROM"
+              " generate_series(1, 5) i")  # fmt: skip
+    world.promote("ALTER TABLE t DROP COLUMN v")
+    world.run("DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (1, 7); UPDATE t SET w = 8 WHERE id = 2")
+    with world.session() as session:
+        (told,) = find_left_behind(session, world.images, ())
+    assert told.startswith("2 rows of public.t were written since and get a value back by their key")
+    assert "(id=1; id=2)" in told
+    found = back_of(world.go_back("ALTER TABLE t ADD COLUMN v text"), "public.t")
+    assert (found.values_back, found.values_back_written) == (5, 2)
 
 
 def test_a_parent_or_child_that_the_application_refers_to_is_never_taken_away(world: GoingBack) -> None:

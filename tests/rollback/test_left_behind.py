@@ -55,6 +55,8 @@ def test_rows_that_another_row_or_a_missing_parent_keeps_out_are_told_beforehand
         "(id=1)",
         "1 row of public.t holds values written since, which stay; the ones before stand in pgrehearse_quarantine then "
         "(id=13)",
+        "2 rows of public.t were written since and get a value back by their key, as those do that were deleted and "
+        "written anew (id=15; id=20)",
         "1 row of public.t cannot come back: lower_code lets another row have the same values (id=6)",
         "1 row of public.t cannot come back: not_twice lets another row have the same values (id=3)",
         "2 rows of public.t cannot come back: one_email lets another row have the same values (id=12; id=2)",
@@ -72,3 +74,14 @@ def test_a_promise_that_the_plan_added_keeps_nothing_out(world: GoingBack) -> No
     with world.session() as session:
         assert find_left_behind(session, world.images, changes) == ()
     assert world.go_back("DROP INDEX added").tables[0].rows_left == 0
+
+
+def test_rows_that_it_added_and_that_were_written_since_are_told_beforehand_to_stay(world: GoingBack) -> None:
+    world.run("CREATE TABLE t (id int PRIMARY KEY, v int)")
+    world.promote("INSERT INTO t SELECT i, i FROM generate_series(1, 5) i")
+    world.run("UPDATE t SET v = v WHERE id = 1; DELETE FROM t WHERE id IN (2, 3); INSERT INTO t VALUES (2, 2)")
+    with world.session() as session:
+        told = find_left_behind(session, world.images, ())
+    assert told == ("left behind: 2 rows of public.t that it added were written since, and stay (id=1; id=2)",)
+    world.go_back("")
+    assert world.rows("SELECT id, v FROM t ORDER BY id") == [(1, 1), (2, 2)]

@@ -190,6 +190,11 @@ def _put_back_told(table: "TableBack") -> str:
     parts = [_count(table.rows_back)] if table.rows_back or not table.values_back else []
     parts += [f"values of {_count(table.values_back)}"] if table.values_back else []
     told = [f"{' and '.join(parts)} put back"]
+    if written := table.values_back_written:
+        told.append(
+            f"{written:,} of these {agree(written, 'was', 'were')} written since: "
+            "a row that was deleted and written anew under its key has the old one's value"
+        )
     if table.added_removed:
         told.append(f"{_count(table.added_removed)} that the migration added taken away")
     if table.added_left:

@@ -56,6 +56,10 @@ class Settled:
     rows_added: int
     added_table: str | None  # keys and digests of the rows that the migration added
     digested: tuple[tuple[str, str], ...]  # what their digests are made of: a column's name before, its type after
+    behind: int | None = (
+        None  # the first transaction's number behind the migration's own; None: rows do not tell theirs
+    )
+    file_node: int | None = None  # of the table then
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -67,6 +71,8 @@ class Settled:
             "rows_added": self.rows_added,
             "added_table": self.added_table,
             "digested": [list(each) for each in self.digested],
+            "behind": self.behind,
+            "file_node": self.file_node,
         }
 
     @classmethod

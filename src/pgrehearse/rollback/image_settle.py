@@ -36,6 +36,7 @@ from pgrehearse.rollback.image_refresh import (
 from pgrehearse.rollback.image_session import pinned
 from pgrehearse.rollback.image_take import keep_private
 from pgrehearse.rollback.names import split_name
+from pgrehearse.rollback.written_behind import read_file_node
 
 PRESENT, AFTER = sql.Identifier("pgrehearse present"), sql.Identifier("pgrehearse after")
 DIGEST = sql.Identifier("pgrehearse digest")
@@ -152,13 +153,16 @@ class _Settling:
         self._kept = sql.Identifier(NAMESPACE, image.companion("kept"))
         self._kind = kind_of_table(session)
         self._added = sql.Identifier(NAMESPACE, image.companion(ADDED))
+        self._behind: int | None = None
 
     def run(self) -> Image:
         if self._image.key and len(self._key) != len(self._image.key):
             raise ImagesNotKept(f"the key of {self._image.relation} is gone, and the rehearsal said that it stays")
         rows = fetch_count(self._session, self._table.identifier)
         self._make_added()
-        written = self._written()
+        span = self._span()
+        self._behind = None if span is None else self._own_xid + span + 1
+        written = sql.SQL("true") if span is None else written_since(self._own_xid, span)
         touched = self._count_written(written)
         if touched == 0 and rows == self._image.rows and self._may_stay:
             return self._stay()
@@ -365,14 +369,12 @@ class _Settling:
         columns.append(sql.SQL("{} pg_catalog.text[]").format(DIGEST))
         self._session.execute(sql.SQL("CREATE {} {} ({})").format(self._kind, self._added, sql.SQL(", ").join(columns)))
 
-    def _written(self) -> Expression:
-        """Rows that this transaction wrote: from its own number on to that of its latest subtransaction."""
+    def _span(self) -> int | None:
+        """How far its latest subtransaction's number lies behind its own; None where rows do not tell their writer."""
         oid = find_oid(self._session, self._added.as_string(self._session))
         newest = int(fetch_value(self._session, XMIN_OF, (oid,)))
         span = (newest - self._own_xid) % 2**32
-        if not self._table.is_heap or span >= HALF_OF_XIDS:
-            return sql.SQL("true")
-        return written_since(self._own_xid, span)
+        return None if not self._table.is_heap or span >= HALF_OF_XIDS else span
 
     def _count_written(self, written: Expression) -> int:
         row = self._session.execute(
@@ -407,6 +409,8 @@ class _Settling:
             rows_added=rows_added,
             added_table=self._image.companion(ADDED) if rows_added else None,
             digested=tuple((name, after.type) for name, after in self._digested()),
+            behind=self._behind,
+            file_node=read_file_node(self._session, self._table),
         )
         return _settled(self._session, self._image, settled)
 

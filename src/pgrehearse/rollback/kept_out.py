@@ -15,6 +15,7 @@ from pgrehearse.rollback.foreign_keys import ForeignKey, read_foreign_keys
 from pgrehearse.rollback.image import ADDED, NAMESPACE, Image, Settled
 from pgrehearse.rollback.image_columns import Expression, ImageColumn, LiveTable, find_oid, same_key
 from pgrehearse.rollback.image_settle import DIGEST, PRESENT, after_text
+from pgrehearse.rollback.written_behind import written_behind
 
 QUERIES = named_queries(__file__)
 KEY, AT, CHANGED = (sql.Identifier(f"pgrehearse {word}") for word in ("key", "at", "changed"))
@@ -186,9 +187,20 @@ class KeptOut:
     def _same_key(self, alias: str) -> Expression:
         return sql.SQL(" AND ").join(same_key(column, self._after(column), alias, "t") for column in self._image.key)
 
+    def find_staying(self) -> Iterator[Expression]:
+        """A query that gives the keys (``key``) of rows that the migration added and that were written since."""
+        if self._settled.added_table is not None:
+            parts = [
+                sql.SQL("{} || {}").format(sql.Literal(f"{column.name}="), self._after(column).live_text("t"))
+                for column in self._image.key
+            ]
+            yield sql.SQL("SELECT pg_catalog.concat_ws(', ', {}) AS key FROM ONLY {} t WHERE {} AND NOT {}").format(
+                sql.SQL(", ").join(parts), self._table.identifier, self._added([]), self._goes()
+            )
+
     def _goes(self) -> Expression:
         """Whether the migration added the row and it stands as it was made."""
-        if not self._settled.rows_added or self._settled.added_table is None:
+        if self._settled.added_table is None:
             return sql.SQL("false")
         names = {before.name: after for _, before, after in self._by_name.values()}
         same = [
@@ -198,7 +210,11 @@ class KeptOut:
             for number, (name, _) in enumerate(self._settled.digested)
             if name in names
         ]
-        keys = []
+        behind = written_behind(self._session, self._settled, self._table)
+        return sql.SQL("({} AND NOT {})").format(self._added(same), behind)
+
+    def _added(self, conditions: Sequence[Expression]) -> Expression:
+        keys: list[Expression] = []
         for column in self._image.key:
             after = self._after(column)
             native = column.native and after.native and column.base_oid == after.base_oid
@@ -206,7 +222,7 @@ class KeptOut:
             right = after.live("t") if native else after.live_text("t")
             keys.append(sql.SQL("{} = {}").format(left, right))
         return sql.SQL("EXISTS (SELECT FROM {} a WHERE {})").format(
-            sql.Identifier(NAMESPACE, self._image.companion(ADDED)), sql.SQL(" AND ").join([*keys, *same])
+            sql.Identifier(NAMESPACE, self._image.companion(ADDED)), sql.SQL(" AND ").join([*keys, *conditions])
         )
 
     # --- parents

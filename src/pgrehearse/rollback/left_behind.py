@@ -16,6 +16,7 @@ from pgrehearse.rollback.image_session import pinned
 from pgrehearse.rollback.image_settle import PRESENT, after_text
 from pgrehearse.rollback.kept_out import KeptOut
 from pgrehearse.rollback.moved_rows import find_moved
+from pgrehearse.rollback.written_behind import written_behind
 
 SHOWN_KEYS = 5
 TIMEOUT_MS = 30_000
@@ -39,6 +40,13 @@ MOVED = (
 WRITTEN = (
     "holds values written since, which stay; the ones before stand in pgrehearse_quarantine then",
     "hold values written since, which stay; the ones before stand in pgrehearse_quarantine then",
+)
+
+
+STAYING = ("that it added was written since, and stays", "that it added were written since, and stay")
+WRITTEN_UNDER = (
+    "was written since and gets a value back by its key, as one does that was deleted and written anew",
+    "were written since and get a value back by their key, as those do that were deleted and written anew",
 )
 
 
@@ -96,10 +104,13 @@ def _of_image(
         (sql.SQL("{} AND NOT {} AND NOT {}").format(present, there, moved), GONE),
         (sql.SQL("{} AND NOT {} AND {}").format(present, there, moved), MOVED),
         (sql.SQL("{} AND {}").format(present, _newer(image, settled, table, match)), WRITTEN),
+        (sql.SQL("{} AND {}").format(present, _comes_under(session, image, settled, table, match)), WRITTEN_UNDER),
         )
     ]  # fmt: skip
-    kept_out = KeptOut(session, image, table, images, key_text=key_text).find(changes)
-    for rows, (of_one, of_many) in chain(by_key, ((rows, (told, told)) for rows, told in kept_out)):
+    told_apart = KeptOut(session, image, table, images, key_text=key_text)
+    staying = ((rows, STAYING) for rows in told_apart.find_staying())
+    kept_out = ((rows, (told, told)) for rows, told in told_apart.find(changes))
+    for rows, (of_one, of_many) in chain(by_key, staying, kept_out):
         if rows is None:
             yield f"{image.relation}: {of_many}"
             continue
@@ -107,7 +118,8 @@ def _of_image(
         if found is not None and found[0]:
             rest = ", …" if found[0] > SHOWN_KEYS else ""
             those = f"{counted(found[0], 'row')} of {image.relation} {agree(found[0], of_one, of_many)}"
-            yield f"left behind: {those} ({'; '.join(found[1])}{rest})"
+            left = "" if (of_one, of_many) == WRITTEN_UNDER else "left behind: "
+            yield f"{left}{those} ({'; '.join(found[1])}{rest})"
 
 
 def _key(image: Image, settled: Settled) -> Iterator[tuple[ImageColumn, ImageColumn]]:
@@ -130,6 +142,27 @@ def _newer(image: Image, settled: Settled, table: LiveTable, match: Expression) 
         )
     return sql.SQL("EXISTS (SELECT FROM ONLY {} t WHERE {} AND ({}))").format(
         table.identifier, match, sql.SQL(" OR ").join(differing)
+    )
+
+
+def _comes_under(
+    session: Connection, image: Image, settled: Settled, table: LiveTable, match: Expression
+) -> Expression:
+    """Whether a value comes back into a row that was written since."""
+    comes: list[Expression] = [sql.SQL("false")]
+    for position, (column, after) in enumerate(zip(image.columns, settled.columns_after, strict=True)):
+        if column in image.key:
+            continue
+        if after is None:
+            comes.append(sql.SQL("true"))
+        elif not settled.whole:
+            comes.append(
+                sql.SQL("({0} IS DISTINCT FROM {1} AND {2} IS NOT DISTINCT FROM {1})").format(
+                    column.kept_text("i"), after_text(position), after.live_text("t")
+                )
+            )
+    return sql.SQL("EXISTS (SELECT FROM ONLY {} t WHERE {} AND {} AND ({}))").format(
+        table.identifier, match, written_behind(session, settled, table), sql.SQL(" OR ").join(comes)
     )
 
 

@@ -23,6 +23,7 @@ from pgrehearse.rollback.image_columns import (
 from pgrehearse.rollback.image_settle import DIGEST, PRESENT, after_text
 from pgrehearse.rollback.image_take import keep_private
 from pgrehearse.rollback.moved_rows import find_moved
+from pgrehearse.rollback.written_behind import written_behind
 
 REASON = sql.Identifier("pgrehearse reason")
 KEY_TAKEN = "the application has written a row under its key since"
@@ -39,6 +40,7 @@ class TableBack:
     relation: str
     rows_back: int  # that the migration had deleted
     values_back: int  # rows in which overwritten or dropped values stand again
+    values_back_written: int  # of these, rows that the application has written since: by key they are the same
     added_removed: int  # rows that the migration had added
     added_left: int  # of these, rows that the application changed or refers to: they stay
     rows_deleted_since: int  # that the application deleted after the migration, or gave another key: they stay so
@@ -78,7 +80,8 @@ class TablePutBack:
         self._values: list[str] | None = None  # rows of the image whose values are still to come; None: all
         self._rows: list[str] | None = None
         self._values_begun = self._removed_once = False
-        self._back = self._values_back = self._removed = self._deleted_since = 0
+        self._back = self._values_back = self._values_written = self._removed = self._deleted_since = 0
+        self._behind = written_behind(session, self._settled, table)
         session.execute(
             sql.SQL("CREATE {} {} AS SELECT i.*, NULL::pg_catalog.text AS {} FROM {} i WHERE false").format(
                 kind_of_table(session), self._left, REASON, image.identifier
@@ -109,16 +112,18 @@ class TablePutBack:
             match = sql.SQL(" AND ").join(
                 same_key(column, self._live[column.name], "a", "t") for column in self._added_key()
             )
-            chosen: Expression = sql.SQL("SELECT t.ctid AS at FROM ONLY {} t JOIN {} a ON {} AND {} = {}").format(
-                self.table.identifier, self._added, match, added, digest
-            )
+            chosen: Expression = sql.SQL(
+                "SELECT t.ctid AS at FROM ONLY {} t JOIN {} a ON {} AND {} = {} WHERE NOT {}"
+            ).format(self.table.identifier, self._added, match, added, digest, self._behind)
         else:
             number = sql.SQL("pg_catalog.row_number() OVER (PARTITION BY {})")
             chosen = sql.SQL(
-                "SELECT n.at AS at FROM (SELECT t.ctid AS at, {0} AS content, {1} AS number FROM ONLY {2} t) n "
+                "SELECT n.at AS at "
+                "FROM (SELECT t.ctid AS at, {0} AS content, {1} AS number FROM ONLY {2} t WHERE NOT {6}) n "
                 "JOIN (SELECT {3} AS content, {4} AS number FROM {5} a) a USING (content, number)"
             ).format(
-                digest, number.format(digest), self.table.identifier, added, number.format(added), self._added
+                digest, number.format(digest), self.table.identifier, added, number.format(added), self._added,
+                self._behind,
             )  # fmt: skip
         found = self._session.execute(sql.SQL("SELECT c.at::pg_catalog.text FROM ({}) c").format(chosen))
         removed, _ = self._halving([at for (at,) in found], self._delete)
@@ -171,6 +176,7 @@ class TablePutBack:
         if not self._conditions():
             self._values = []
             return 0
+        self._values_written += self._count_written() if self._image.key and self._values is None else 0
         done, self._values = self._halving_all(self._values, self._update)
         self._values_back += done
         return done
@@ -195,6 +201,18 @@ class TablePutBack:
             self.table.identifier, sql.SQL(", ").join(changes), source, some, _only(rows)
         )
         return self._session.execute(statement).rowcount
+
+    def _count_written(self) -> int:
+        """Rows to get a value back that were written since: updated, or deleted and written anew under the same key."""
+        some: Expression = sql.SQL(" OR ").join(condition for _, _, condition in self._conditions())
+        written = sql.SQL("SELECT EXISTS (SELECT FROM ONLY {} t WHERE {})::pg_catalog.int4")
+        if not self._count(written.format(self.table.identifier, self._behind)):
+            return 0  # without the join
+        return self._count(
+            sql.SQL("SELECT pg_catalog.count(*) FROM {} i JOIN ONLY {} t ON {} WHERE {} AND {} AND ({})").format(
+                self._image.identifier, self.table.identifier, self._same_key(), self._present(), self._behind, some
+            )
+        )
 
     def _conditions(self) -> list[tuple[ImageColumn, ImageColumn, Expression]]:
         """Of each column that may be written: when the value before takes its place again."""
@@ -268,10 +286,11 @@ class TablePutBack:
             sql.SQL(
                 "CREATE {} {} AS SELECT e.at AS before, n.at AS now "
                 "FROM (SELECT i.ctid AS at, {} AS content, {} AS number FROM {} i WHERE {}) e "
-                "JOIN (SELECT t.ctid AS at, {} AS content, {} AS number FROM ONLY {} t) n USING (content, number)"
+                "JOIN (SELECT t.ctid AS at, {} AS content, {} AS number FROM ONLY {} t WHERE NOT {}) n "
+                "USING (content, number)"
             ).format(
                 SCRATCH, self._matches, expected, number.format(expected), self._image.identifier, self._present(),
-                now, number.format(now), self.table.identifier,
+                now, number.format(now), self.table.identifier, self._behind,
             )
         )  # fmt: skip
 
@@ -356,6 +375,7 @@ class TablePutBack:
             relation=self._image.relation,
             rows_back=self._back,
             values_back=self._values_back,
+            values_back_written=self._values_written,
             added_removed=self._removed,
             added_left=self._settled.rows_added - self._removed,
             rows_deleted_since=self._deleted_since,
