@@ -109,6 +109,27 @@ def test_benign_plans_raise_nothing(twins: Any, server_major: int) -> None:
 
 
 @pytest.mark.pg("== 18")
+def test_a_view_over_a_replaced_function_is_asked_and_not_blamed_for_rows_of_the_plan(twins: Any) -> None:
+    twins.given(
+        "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100);"
+        "CREATE FUNCTION few() RETURNS int LANGUAGE sql AS 'SELECT 90';"
+        "CREATE VIEW v AS SELECT id FROM t WHERE id < few()"
+    )
+    twins.migrate("CREATE OR REPLACE FUNCTION few() RETURNS int LANGUAGE sql AS 'SELECT 80 + 10'")
+    found = examine(twins)
+    assert (found.broken, found.not_measured) == ((), ())
+    assert (
+        detail(found, "views")
+        == "0 views defined anew, 1 over what does something else now; 0 of them show other rows or columns"
+    )
+    with twins.session(twins.clone) as session:
+        session.execute("DELETE FROM t WHERE id < 5")
+    moved = examine(twins)
+    (unclear,) = moved.not_measured
+    assert (moved.broken, unclear.decisive) == ((), False)
+    assert "rows of its tables are others, too" in unclear.reason
+
+
 def test_what_was_broken_before_is_information_and_no_finding(twins: Any) -> None:
     twins.given(SHOP)
     twins.migrate("ALTER TABLE app.calm ADD COLUMN more int")

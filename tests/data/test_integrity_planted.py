@@ -274,6 +274,14 @@ PLANTED = (
         oracle='SELECT count(*) FROM (TABLE people EXCEPT ALL TABLE "T 1") d',
     ),
     Planted(
+        name="a view that calls a function which was replaced, and shows fewer rows",
+        given=SHOP + "; CREATE FUNCTION few() RETURNS int LANGUAGE sql AS 'SELECT 90';"
+        "CREATE VIEW v AS SELECT id FROM calm WHERE id < few()",
+        migration=["CREATE OR REPLACE FUNCTION few() RETURNS int LANGUAGE sql AS 'SELECT 10'"],
+        hazard="query-result-changes", relation="public.v", weight=Weight.WARNING,
+        oracle="SELECT 89 - count(*) FROM v",
+    ),
+    Planted(
         name="a materialized view that cannot be read any more",
         given=SHOP + "; CREATE MATERIALIZED VIEW m AS SELECT * FROM child",
         migration=["REFRESH MATERIALIZED VIEW m WITH NO DATA"],

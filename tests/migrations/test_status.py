@@ -256,6 +256,10 @@ def test_a_run_that_ended_in_the_middle_of_a_file_is_told_with_the_way_on() -> N
     status = compare_status(journal(A, B), [row(A)], progress={B.version: progress})
     assert states(status) == [State.APPLIED, State.UNFINISHED]
     assert "2 of its statements are done, and one more was begun" in status.problems[0].message
+    assert "goes on where that run stopped" in status.problems[0].remedy
+    edited = compare_status(journal(A, B), [row(A)], progress={B.version: replace(progress, sha256="f" * 64)})
+    assert "the file was edited since" in edited.problems[0].message
+    assert f"--resolve {B.version}:edited" in edited.problems[0].remedy
     assert [each.version for each in status.pending.migrations] == [B.version]
     assert status.exit_code() == 1
 

@@ -139,8 +139,8 @@ def ledger_elsewhere(table: str, namespace: str, name: str) -> Problem:
 
 def unfinished(migration: Migration, progress: Progress, at_work: str | None) -> Problem:
     """A run of ours ended in the middle of the file, or is there now."""
-    edit = "" if progress.sha256 == migration.sha256 else "; the file was edited since"
-    done = f"{_done(progress)}{edit}"
+    is_edited = progress.sha256 != migration.sha256
+    done = f"{_done(progress)}{'; the file was edited since' if is_edited else ''}"
     if at_work is not None:
         return Problem(
             kind=ProblemKind.UNFINISHED,
@@ -154,7 +154,10 @@ def unfinished(migration: Migration, progress: Progress, at_work: str | None) ->
         severity=Severity.ERROR,
         subject=migration.version,
         message=f"a run ended in the middle of {migration.path}: {done}",
-        remedy="Run `pgrehearse migrate` again: it goes on where that run stopped.",
+        remedy="Restore the file's old bytes and run `pgrehearse migrate` again to finish it; or, where only what is "
+        f"behind that was mended, with `--resolve {migration.version}:edited`."
+        if is_edited
+        else "Run `pgrehearse migrate` again: it goes on where that run stopped.",
     )
 
 

@@ -160,13 +160,14 @@ def sequence_behind(sequence: SequenceState) -> Finding:
             relation=name,
             measured={"next_before": sequence.next_before, "next_after": sequence.next_after},
         )
+    before = f", before the migration {sequence.next_before}" if sequence.next_before is not None else ""
     held = f", and {sequence.column} already holds {sequence.furthest_value}" if sequence.furthest_value else ""
     return Finding(
         hazard="sequence-restart",
         classes=(HazardClass.DATA_LOSS, HazardClass.BREAKS_RUNNING_APP),
         level=Level.ERROR,
-        message=f"sequence {name} will hand out {sequence.next_after} next, before the migration "
-        f"{sequence.next_before}{held}: inserts meet numbers that were given before",
+        message=f"sequence {name} will hand out {sequence.next_after} next{before}{held}: "
+        "inserts meet numbers that were given before",
         remedy=f"SELECT setval('{name}', {sequence.furthest_value or sequence.next_before});",
         evidence=Evidence.OBSERVED,
         relation=name,

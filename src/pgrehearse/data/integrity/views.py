@@ -3,7 +3,7 @@
 Nobody's row is lost by that, so the comparison of tables cannot see it; who reads the view finds fewer, or others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,18 +58,21 @@ def check_views(
         if (then := by_oid.get(now.oid) or by_name.get(now.name) or tables.get(now.name)) is not None
         and (then.query, then.columns) != (now.query, now.columns)
     ]
-    if not pairs:
+    calling = _calling_what_changed(by_oid, views, changes)
+    if not pairs and not calling:
         return None, (), ()
     broken: list[BrokenPromise] = []
     unmeasured: list[Unmeasured] = []
-    for done, (then, now) in enumerate(pairs):
-        progress(now.name, done, len(pairs))
-        found = _compare(then, now, changes, sessions)
+    for done, (then, now) in enumerate([*pairs, *((view, view) for view in calling)]):
+        progress(now.name, done, len(pairs) + len(calling))
+        found = _compare_called(now, changes, sessions) if then is now else _compare(then, now, changes, sessions)
         if isinstance(found, Unmeasured):
             unmeasured.append(found)
         elif found is not None:
             broken.append(found)
-    detail = f"{counted(len(pairs), 'view')} defined anew; {len(broken):,} of them show other rows or columns"
+    detail = f"{counted(len(pairs), 'view')} defined anew"
+    detail += f", {len(calling):,} over what does something else now" if calling else ""
+    detail += f"; {len(broken):,} of them show other rows or columns"
     found_all = (tuple(broken), tuple(unmeasured))
     return check_of("views", detail, *found_all), *found_all
 
@@ -101,6 +104,45 @@ def _compare(
             decisive=False,
         )
     return _other_rows(then, now, gone, come, rows, missing) if gone or come or missing else None
+
+
+def _calling_what_changed(before: Mapping[int, _View], views: Sequence[_View], changes: Changes) -> list[_View]:
+    """Views of the same definition whose query calls a routine that the plan replaced."""
+    if not changes.changed:
+        return []
+    return [
+        view
+        for view in views
+        if (then := before.get(view.oid)) is not None
+        and (then.query, then.columns) == (view.query, view.columns)
+        and not changes.reached(Node(PG_CLASS, view.oid)).nodes.isdisjoint(changes.changed)
+    ]
+
+
+def _compare_called(view: _View, changes: Changes, sessions: IntegritySessions) -> BrokenPromise | Unmeasured | None:
+    what = f"whether {view.kind} {view.name} shows the rows that it showed"
+    try:
+        before = _all_shown(sessions.pristine(calls_routines=True), view, view.columns)
+        after = _all_shown(sessions.clone(calls_routines=True), view, view.columns)
+    except psycopg.Error as error:
+        reason = f"it calls what does something else now, and asking its query failed: {condition(error)}"
+        return Unmeasured(what=what, reason=reason, decisive=False)
+    if before == after:
+        return None
+    if changes.is_touched(*changes.reached(Node(PG_CLASS, view.oid)).relations):
+        reason = "it calls what does something else now, and rows of its tables are others, too"
+        return Unmeasured(what=what, reason=reason, decisive=False)
+    return BrokenPromise(
+        hazard="query-result-changes",
+        weight=Weight.WARNING,
+        relation=view.name,
+        promise=f"{view.kind} {view.name}",
+        what=f"{view.kind} {view.name} calls what does something else now: it showed {counted(before[0], 'row')}, and "
+        f"shows {after[0]:,}{' others' if before[0] == after[0] else ''}",
+        remedy="If readers are not ready for that, give what is new a name of its own.",
+        rows=abs(after[0] - before[0]) or after[0],
+        readers_fail=True,
+    )
 
 
 def _other_rows(then: _View, now: _View, gone: int, come: int, rows: int, missing: Sequence[str]) -> BrokenPromise:
