@@ -101,6 +101,7 @@ class RollingBack:
                     lease_ttl_s=self.policies.promotion.lease_s,
                     reapply=options.reapply,
                     only=options.only,
+                    precondition_timeout_ms=round(self.policies.promotion.precondition_timeout_s * 1000),
                 ),
                 releases=releases,
                 now=utc_now,

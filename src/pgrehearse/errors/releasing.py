@@ -119,7 +119,10 @@ class PutBackFailed(PgRehearseError):
 class WayBackFailed(PgRehearseError):
     """The way back stopped; its one transaction was rolled back, and the database is as it was before it."""
 
-    default_remedy = "Nothing was changed.  Mend what the server says and run it again, or restore a backup beside."
+    default_remedy = (
+        "Nothing was changed.  Mend what the server says and run it again, or restore a backup beside production: "
+        "`pgrehearse rollback --restore`."
+    )
 
 
 # --- promotion

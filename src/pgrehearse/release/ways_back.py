@@ -19,8 +19,10 @@ from pgrehearse.rehearsal.receipt import Receipt, find_receipt
 from pgrehearse.rehearsal.tolerated import leaves_of
 from pgrehearse.release.applied_since import AppliedSince, find_applied_since
 from pgrehearse.release.backup.dump_backup import open_backup
+from pgrehearse.release.examine import STATEMENT_TIMEOUT_MS
 from pgrehearse.release.history import PromotionRecord, read_promotions
 from pgrehearse.release.interrupted_rollback import BY_INVERSE
+from pgrehearse.release.inverse_rows import ask_rows_of_inverse
 from pgrehearse.release.lease import DEFAULT_TTL_S
 from pgrehearse.release.lineage import find_taken_back
 from pgrehearse.release.promotion import STEP
@@ -32,6 +34,7 @@ from pgrehearse.release.standing import find_lost, is_nothing_applied
 from pgrehearse.release.touched import Touched, differences_where_touched, find_touched
 from pgrehearse.rollback.image import Image, ImageState, find_images
 from pgrehearse.rollback.left_behind import find_left_behind
+from pgrehearse.rollback.perform import Ddl
 from pgrehearse.schema.packed import unpack
 from pgrehearse.schema.schema_object import Schema
 from pgrehearse.schema.snapshot import read_schema
@@ -74,6 +77,7 @@ class TakeBackRequest:
     lease_ttl_s: float = DEFAULT_TTL_S
     reapply: bool = False  # of a restore: write back what the application wrote since
     only: str | None = None  # "inverse" or "restore"; None: the best that is open
+    precondition_timeout_ms: int = STATEMENT_TIMEOUT_MS  # of one question about the rows that the inverse needs
 
 
 class Looking:
@@ -95,7 +99,7 @@ class Looking:
             self.touched = find_touched(self.document, self.before, self.after, texts)
 
     def ways(self, *, count_rows: bool) -> tuple[Way, ...]:
-        """``count_rows``: say which rows each would leave behind, which takes reading them."""
+        """``count_rows``: say which rows each would leave behind or trip over, which takes reading them."""
         found = []
         if self._request.only in (None, "inverse"):
             found.append(self._inverse(count_rows=count_rows))
@@ -131,6 +135,12 @@ class Looking:
         told += [f"left behind: {sentence}" for sentence in rollback["left_behind"]]
         told += [f"not as in the rehearsal: {each['text']}" for each in differing]
         if count_rows and not why_not:
+            of_rows = ask_rows_of_inverse(
+                self._session, Ddl.of_receipt(rollback), self.images, self.read_schema(self._session),
+                statement_timeout_ms=self._request.precondition_timeout_ms,
+            )  # fmt: skip
+            why_not += of_rows.why_not
+            told += of_rows.told
             told += find_left_behind(self._session, self.images, self.document["schema"]["changes"])
         return Way(type=kind, why_not=tuple(why_not), told=tuple(told))
 
