@@ -59,6 +59,8 @@ RUNS = (
     "DO $$ DECLARE r bb := ROW(1, 2, 'x'); BEGIN INSERT INTO bb VALUES (r.*); END $$",
     "INSERT INTO numbered (id, x) OVERRIDING USER VALUE VALUES (NULL, 2)",
     "ALTER SEQUENCE numbered_id_seq RESTART 9; INSERT INTO numbered (id, x) OVERRIDING USER VALUE VALUES (1, 2)",
+    "CREATE TABLE g (LIKE users INCLUDING ALL); CREATE TABLE h (a int REFERENCES g, b int REFERENCES g (id))",
+    "CREATE TABLE par2 PARTITION OF par FOR VALUES IN (2); CREATE TABLE h (a int REFERENCES par2)",
     "CREATE TABLE g (LIKE numbered); INSERT INTO g (id, x) VALUES (1, 1)",
     "CREATE TABLE g (a int GENERATED ALWAYS AS (1) STORED, b int); UPDATE g SET (a, b) = (DEFAULT, 2)",
     "ALTER TABLE lone RENAME a TO aa; INSERT INTO lone VALUES (1)",
