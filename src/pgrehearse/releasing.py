@@ -8,7 +8,14 @@ from typing import Any
 
 from pgrehearse.config import ResolvedDatabase
 from pgrehearse.data.sizes import read_database_size
-from pgrehearse.errors import ConfigurationError, LedgerDamaged, LedgerUnreadable, PoolerRefused, WrongUsage
+from pgrehearse.errors import (
+    ConfigurationError,
+    LedgerDamaged,
+    LedgerUnreadable,
+    PoolerRefused,
+    ServerUnreachable,
+    WrongUsage,
+)
 from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.migrations.migration import Plan, SourceKind
 from pgrehearse.migrations.own_ledger import OwnLedger
@@ -391,13 +398,15 @@ class Releasing:
 
 def _judge_paths(addresses: Iterable[Conninfo]) -> Gate:
     """Whether `promote` would have sessions of its own; it asks that before the gate, and before it dumps."""
-    reasons = []
+    reasons, told = [], []
     for conninfo in dict.fromkeys(addresses):
         try:
             require_session(conninfo)
         except PoolerRefused as error:
             reasons.append(Reason(kind=ReasonKind.POOLER, message=str(error), remedy=error.remedy))
-    return Gate.of(reasons)
+        except ServerUnreachable as error:
+            told.append(f"not measured: whether a pooler lies before {conninfo.address}: {error}")
+    return Gate.of(reasons, told)
 
 
 def _with_lapsed(gate: Gate, consent: Consent) -> Gate:

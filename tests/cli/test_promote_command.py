@@ -322,6 +322,31 @@ def test_migrations_may_log_in_with_a_url_of_their_own(shop: Shop) -> None:
         assert fetch_value(session, owner) == role
 
 
+@pytest.mark.parametrize(
+    "check",
+    ["COMMIT; DELETE FROM users WHERE id = 1;", "SET TRANSACTION READ WRITE; DELETE FROM users WHERE id = 1; COMMIT;"],
+)
+def test_a_check_of_the_team_s_does_not_write(approved: tuple[Shop, str], check: str) -> None:
+    shop, _ = approved
+    (shop.folder / "checks").mkdir()
+    (shop.folder / "checks/sly.sql").write_text(f"-- pgrehearse: before\n{check}")
+    answer = json.loads(shop.pgrehearse("status", "prd", "--gate", "--json").stdout)
+    (reason,) = [each for each in answer["gate"]["reasons"] if each["kind"] == "check"]
+    assert "sly.sql" in reason["message"]
+    with connect(shop.production, verb="test") as session:
+        assert fetch_value(session, "SELECT count(*) FROM users") == 500
+
+
+def test_a_check_of_the_team_s_may_choose_its_isolation(approved: tuple[Shop, str]) -> None:
+    shop, _ = approved
+    (shop.folder / "checks").mkdir()
+    (shop.folder / "checks/calm.sql").write_text(
+        "-- pgrehearse: before\nSET TRANSACTION ISOLATION LEVEL REPEATABLE READ;\nSELECT 1 FROM users WHERE id < 0;"
+    )
+    answer = json.loads(shop.pgrehearse("status", "prd", "--gate", "--json").stdout)
+    assert [each for each in answer["gate"]["reasons"] if each["kind"] == "check"] == []
+
+
 @pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")
 def test_status_says_that_a_pooler_keeps_promote_from_its_session(
     approved: tuple[Shop, str], server: LocalServer

@@ -130,6 +130,23 @@ def test_a_view_over_a_replaced_function_is_asked_and_not_blamed_for_rows_of_the
     assert "rows of its tables are others, too" in unclear.reason
 
 
+@pytest.mark.parametrize(
+    ("column", "reason"), [("clock_timestamp()", "other rows each time"), ("current_user", "hangs on who asks")]
+)
+def test_a_view_that_shows_other_rows_by_itself_is_not_blamed_on_what_was_replaced(
+    twins: Any, column: str, reason: str
+) -> None:
+    twins.given(
+        "CREATE FUNCTION few() RETURNS int LANGUAGE sql AS 'SELECT 90';"
+        f"CREATE VIEW v AS SELECT {column} AS c WHERE few() > 0"
+    )
+    twins.migrate("CREATE OR REPLACE FUNCTION few() RETURNS int LANGUAGE sql AS 'SELECT 80 + 10'")
+    found = examine(twins)
+    (unclear,) = found.not_measured
+    assert (found.broken, unclear.decisive) == ((), False)
+    assert reason in unclear.reason
+
+
 def test_what_was_broken_before_is_information_and_no_finding(twins: Any) -> None:
     twins.given(SHOP)
     twins.migrate("ALTER TABLE app.calm ADD COLUMN more int")

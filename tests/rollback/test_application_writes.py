@@ -180,6 +180,21 @@ def test_where_all_rows_were_written_anew_content_tells(world: GoingBack, anew: 
     assert (found.added_removed, found.added_left, found.values_back_written) == (1, 1, 0)
 
 
+def test_what_the_way_back_writes_itself_and_what_does_not_come_back_is_not_counted(world: GoingBack) -> None:
+    world.run(
+        "CREATE TABLE p (id int PRIMARY KEY, code int UNIQUE); INSERT INTO p SELECT i, i FROM generate_series(1, 4) i;"
+        "CREATE TABLE c (id int PRIMARY KEY, code int REFERENCES p (code) ON UPDATE CASCADE, w int);"
+        "INSERT INTO c SELECT i, i, i FROM generate_series(1, 4) i"
+    )
+    world.promote("UPDATE p SET code = code + 100; UPDATE c SET w = w + 100")
+    world.run("INSERT INTO p VALUES (9, 1); UPDATE p SET code = code WHERE id = 1")
+    found = world.go_back("")
+    parents, children = back_of(found, "public.p"), back_of(found, "public.c")
+    assert (parents.values_back, parents.values_back_written, parents.rows_left) == (3, 0, 1)
+    assert children.values_back_written == 0
+    assert world.rows("SELECT id, w FROM c ORDER BY id") == [(1, 1), (2, 2), (3, 3), (4, 4)]
+
+
 def test_values_that_come_back_into_rows_written_since_are_counted(world: GoingBack) -> None:
     """A row that was deleted and written anew under its key is, by key, the same."""
     world.run("CREATE TABLE t (id int PRIMARY KEY, v text, w int); INSERT INTO t SELECT i, 'v' || i, i FROM"

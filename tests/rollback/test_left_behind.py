@@ -85,3 +85,15 @@ def test_rows_that_it_added_and_that_were_written_since_are_told_beforehand_to_s
     assert told == ("left behind: 2 rows of public.t that it added were written since, and stay (id=1; id=2)",)
     world.go_back("")
     assert world.rows("SELECT id, v FROM t ORDER BY id") == [(1, 1), (2, 2)]
+
+
+def test_what_cannot_be_told_once_the_way_back_has_written_all_rows_anew_is_not_promised(world: GoingBack) -> None:
+    world.run("CREATE TABLE t (id int PRIMARY KEY, n int)")
+    world.promote("ALTER TABLE t ALTER n TYPE bigint; INSERT INTO t SELECT i, i FROM generate_series(1, 3) i")
+    world.run("UPDATE t SET n = n WHERE id = 1; UPDATE t SET n = 9 WHERE id = 2")
+    changes = [{"effect": "changed", "kind": "column", "name": "n", "relation": "public.t"}]
+    with world.session() as session:
+        told = find_left_behind(session, world.images, changes)
+    assert told == ("left behind: 1 row of public.t that it added was written since, and stays (id=2)",)
+    world.go_back("ALTER TABLE t ALTER n TYPE int")
+    assert world.rows("SELECT id, n FROM t") == [(2, 9)]

@@ -21,6 +21,7 @@ COMMAND_TIMEOUT_S = 1800
 RESTORE_DEFAULT = "SELECT pg_catalog.set_config('default_transaction_read_only', %s, false)"
 SHOWN_LINES = 15
 _BEFORE = re.compile(r"--\s*pgrehearse:\s*before\s*$", re.IGNORECASE)
+_WRITES = re.compile(r"\bread\s+write\b|transaction_read_only", re.IGNORECASE)
 
 
 class CheckVerdict(Enum):
@@ -124,8 +125,12 @@ def _is_before(file: Path) -> bool:
 
 
 def _run_before_check(file: Path, session: Connection) -> CheckResult:
+    text = file.read_text(encoding="utf-8-sig")
+    if _WRITES.search(text):
+        detail = "it names READ WRITE or transaction_read_only: production is only read"
+        return CheckResult(name=file.name, verdict=CheckVerdict.UNMEASURED, detail=detail)
     try:
-        rows = _rows(session, file.read_text(encoding="utf-8-sig"))
+        rows = _rows(session, text)
     except psycopg.Error as error:
         detail = f"fails: {error.sqlstate}: {error.diag.message_primary or error}"
         return CheckResult(name=file.name, verdict=CheckVerdict.UNMEASURED, detail=detail)
@@ -174,7 +179,6 @@ def _rows(session: Connection, text: str) -> list[tuple[Any, ...]]:
     session.execute("SET default_transaction_read_only = on")
     session.execute("BEGIN READ ONLY")
     try:
-        session.execute("SELECT 1")  # behind its first snapshot a transaction stays READ ONLY
         cursor = session.execute(text.encode())
         while True:
             if cursor.description is not None:

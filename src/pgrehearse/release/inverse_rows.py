@@ -1,7 +1,7 @@
 """Whether production's rows let the generated inverse run: asked of them as the gate asks for the way forward."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pgrehearse.hazards.sql_names import quoted
 from pgrehearse.migrations.migration import Migration, SourceKind
@@ -9,7 +9,6 @@ from pgrehearse.migrations.statements import Statement, TransactionNeed
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.release.preconditions import (
     PreconditionKind,
-    PreconditionResult,
     check_preconditions,
     derive_preconditions,
 )
@@ -19,6 +18,7 @@ from pgrehearse.schema.schema_object import Schema
 
 INVERSE, IMAGES = "inverse", "before-images"  # what stands for a file: "inverse:3" is its third statement
 SEARCH_PATH = "SELECT pg_catalog.set_config('search_path', '', false)"  # as `perform` runs it
+SHOWN = 3
 TRY_RESTORE = (
     "`pgrehearse rollback` would try the inverse, fail and change nothing: mend these rows first, or, where the "
     "restore is open, say `pgrehearse rollback --restore`"
@@ -50,26 +50,27 @@ def ask_rows_of_inverse(
     preconditions = derive_preconditions(files, schema, search_path=())
     why_not: list[str] = []
     told: list[str] = []
+    left: list[str] = []  # of rows that the images put back
     for result in check_preconditions(session, preconditions, statement_timeout_ms=statement_timeout_ms):
         line = result.precondition.line
-        if result.holds is None or result.holds:
-            told += _not_asked(result)
+        if result.left_to_rehearsal or (result.holds and result.precondition.leaves_out is not None):
+            left.append(f"{result.precondition.relation}: {result.precondition.what}")
+        elif result.holds is None:
+            told.append(result.sentence)  # "… not measured whether …"
+        elif result.holds:
+            continue
         elif result.precondition.kind is PreconditionKind.LOSSY:
             told.append(f"left behind: values that do not fit back whole, where no image holds them: {result.sentence}")
         elif line >= first_after_rows and weaken(ddl.after_rows[line - first_after_rows]) is not None:
             told.append(f"would hold for new rows only: {result.sentence}")
         else:
             why_not.append(f"would fail on rows written since: {result.sentence}")
+    if left:
+        shown = "; ".join(left[:SHOWN]) + ("; …" if len(left) > SHOWN else "")
+        told.append(f"not measured of rows that come back from the images, as they did in the rehearsal: {shown}")
     if why_not:
         why_not.append(TRY_RESTORE)
     return InverseRows(why_not=tuple(why_not), told=tuple(told))
-
-
-def _not_asked(result: PreconditionResult) -> Iterator[str]:
-    if result.holds is None:
-        yield replace(result, left_to_rehearsal=False).sentence  # "not measured whether …"
-    elif result.precondition.leaves_out is not None:
-        yield f"not measured beyond the rows of today: {result.sentence}"
 
 
 def _as_file(path: str, texts: Sequence[str], *, first: int) -> tuple[Migration, list[Statement]]:

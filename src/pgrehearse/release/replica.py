@@ -50,6 +50,9 @@ def judge_replica(
     if not document["source"]["is_replica"]:
         return Gate()
     replica = document["source"]["address"]
+    if source_started_at(document) is None:
+        message = f"the clone was taken of the replica {replica}, and the receipt does not say which server that was"
+        return Gate.of([Reason(kind=ReasonKind.IDENTITY, message=message, remedy="Rehearse again.")])
     with connect(production, verb="gate") as primary:
         if read_started_at(primary) == source_started_at(document):
             return Gate()  # it has become the primary since

@@ -15,7 +15,6 @@ from pgrehearse.rollback.foreign_keys import ForeignKey, read_foreign_keys
 from pgrehearse.rollback.image import ADDED, NAMESPACE, Image, Settled
 from pgrehearse.rollback.image_columns import Expression, ImageColumn, LiveTable, find_oid, same_key
 from pgrehearse.rollback.image_settle import DIGEST, PRESENT, after_text
-from pgrehearse.rollback.written_behind import written_behind
 
 QUERIES = named_queries(__file__)
 KEY, AT, CHANGED = (sql.Identifier(f"pgrehearse {word}") for word in ("key", "at", "changed"))
@@ -41,7 +40,14 @@ class KeptOut:
     """One settled image with a key, and the table that it would be put back into."""
 
     def __init__(
-        self, session: Connection, image: Image, table: LiveTable, images: Sequence[Image], *, key_text: Expression
+        self,
+        session: Connection,
+        image: Image,
+        table: LiveTable,
+        images: Sequence[Image],
+        *,
+        key_text: Expression,
+        behind: Expression,
     ) -> None:
         assert image.settled is not None
         self._session = session
@@ -50,6 +56,7 @@ class KeptOut:
         self._table = table
         self._images = images
         self._key_text = key_text
+        self._behind = behind  # whether the application has written the row ``t`` since
         self._by_name = {
             after.name: (position, before, after)
             for position, (before, after) in enumerate(zip(image.columns, self._settled.columns_after, strict=True))
@@ -204,14 +211,11 @@ class KeptOut:
             return sql.SQL("false")
         names = {before.name: after for _, before, after in self._by_name.values()}
         same = [
-            sql.SQL("a.{}[{}] IS NOT DISTINCT FROM {}").format(
-                DIGEST, sql.Literal(number + 1), names[name].live_text("t")
-            )
+            sql.SQL("a.{}[{}] IS NOT DISTINCT FROM {}").format(DIGEST, sql.Literal(number + 1), after.live_text("t"))
             for number, (name, _) in enumerate(self._settled.digested)
-            if name in names
+            if (after := names.get(name) or self._table.find_column(name)) is not None
         ]
-        behind = written_behind(self._session, self._settled, self._table)
-        return sql.SQL("({} AND NOT {})").format(self._added(same), behind)
+        return sql.SQL("({} AND NOT {})").format(self._added(same), self._behind)
 
     def _added(self, conditions: Sequence[Expression]) -> Expression:
         keys: list[Expression] = []

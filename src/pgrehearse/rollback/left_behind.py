@@ -97,6 +97,8 @@ def _of_image(
     there = sql.SQL("EXISTS (SELECT FROM ONLY {} t WHERE {})").format(table.identifier, match)
     moved = find_moved(session, table, key)
     key_text = _key_text(image)
+    anew = _is_written_anew(image, settled, changes)
+    behind = sql.SQL("false") if anew else written_behind(session, settled, table)
     by_key = [
         (sql.SQL("SELECT {} AS key FROM {} i WHERE {}").format(key_text, image.identifier, condition), sentences)
         for condition, sentences in (
@@ -104,10 +106,10 @@ def _of_image(
         (sql.SQL("{} AND NOT {} AND NOT {}").format(present, there, moved), GONE),
         (sql.SQL("{} AND NOT {} AND {}").format(present, there, moved), MOVED),
         (sql.SQL("{} AND {}").format(present, _newer(image, settled, table, match)), WRITTEN),
-        (sql.SQL("{} AND {}").format(present, _comes_under(session, image, settled, table, match)), WRITTEN_UNDER),
+        (sql.SQL("{} AND {}").format(present, _comes_under(image, settled, table, match, behind)), WRITTEN_UNDER),
         )
     ]  # fmt: skip
-    told_apart = KeptOut(session, image, table, images, key_text=key_text)
+    told_apart = KeptOut(session, image, table, images, key_text=key_text, behind=behind)
     staying = ((rows, STAYING) for rows in told_apart.find_staying())
     kept_out = ((rows, (told, told)) for rows, told in told_apart.find(changes))
     for rows, (of_one, of_many) in chain(by_key, staying, kept_out):
@@ -145,16 +147,27 @@ def _newer(image: Image, settled: Settled, table: LiveTable, match: Expression) 
     )
 
 
-def _comes_under(
-    session: Connection, image: Image, settled: Settled, table: LiveTable, match: Expression
-) -> Expression:
+def _is_written_anew(image: Image, settled: Settled, changes: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the way back may write all rows of the table anew, after which none tells its writer."""
+    names = {image.relation, settled.relation_after}
+    if any(
+        change["effect"] == "changed" and names & {change["relation"], change["name"]}
+        for change in changes
+        if change["kind"] in ("column", "table")
+    ):
+        return True
+    columns = zip(image.columns, settled.columns_after, strict=True)
+    return any(after is None and column.generated for column, after in columns)
+
+
+def _comes_under(image: Image, settled: Settled, table: LiveTable, match: Expression, behind: Expression) -> Expression:
     """Whether a value comes back into a row that was written since."""
     comes: list[Expression] = [sql.SQL("false")]
     for position, (column, after) in enumerate(zip(image.columns, settled.columns_after, strict=True)):
-        if column in image.key:
+        if column in image.key or column.generated:
             continue
         if after is None:
-            comes.append(sql.SQL("true"))
+            comes.append(sql.SQL("{} IS NOT NULL").format(column.kept_text("i")))
         elif not settled.whole:
             comes.append(
                 sql.SQL("({0} IS DISTINCT FROM {1} AND {2} IS NOT DISTINCT FROM {1})").format(
@@ -162,7 +175,7 @@ def _comes_under(
                 )
             )
     return sql.SQL("EXISTS (SELECT FROM ONLY {} t WHERE {} AND {} AND ({}))").format(
-        table.identifier, match, written_behind(session, settled, table), sql.SQL(" OR ").join(comes)
+        table.identifier, match, behind, sql.SQL(" OR ").join(comes)
     )
 
 

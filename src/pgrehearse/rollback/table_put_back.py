@@ -176,8 +176,9 @@ class TablePutBack:
         if not self._conditions():
             self._values = []
             return 0
-        self._values_written += self._count_written() if self._image.key and self._values is None else 0
+        written = self._count_written(self._values)
         done, self._values = self._halving_all(self._values, self._update)
+        self._values_written += written - self._count_written(self._values)
         self._values_back += done
         return done
 
@@ -202,17 +203,17 @@ class TablePutBack:
         )
         return self._session.execute(statement).rowcount
 
-    def _count_written(self) -> int:
-        """Rows to get a value back that were written since: updated, or deleted and written anew under the same key."""
+    def _count_written(self, rows: list[str] | None) -> int:
+        """Of these to get a value back, how many were written since: updated, or deleted and written anew by key."""
+        if not self._image.key or rows == [] or not (self._settled.whole or self._settled.rows_changed):
+            return 0
         some: Expression = sql.SQL(" OR ").join(condition for _, _, condition in self._conditions())
-        written = sql.SQL("SELECT EXISTS (SELECT FROM ONLY {} t WHERE {})::pg_catalog.int4")
-        if not self._count(written.format(self.table.identifier, self._behind)):
-            return 0  # without the join
         return self._count(
-            sql.SQL("SELECT pg_catalog.count(*) FROM {} i JOIN ONLY {} t ON {} WHERE {} AND {} AND ({})").format(
-                self._image.identifier, self.table.identifier, self._same_key(), self._present(), self._behind, some
+            sql.SQL("SELECT pg_catalog.count(*) FROM {} i JOIN ONLY {} t ON {} WHERE {} AND {} AND ({}) {}").format(
+                self._image.identifier, self.table.identifier, self._same_key(), self._present(), self._behind, some,
+                sql.SQL("") if rows is None else sql.SQL("AND {}").format(_among("i", rows)),
             )
-        )
+        )  # fmt: skip
 
     def _conditions(self) -> list[tuple[ImageColumn, ImageColumn, Expression]]:
         """Of each column that may be written: when the value before takes its place again."""
