@@ -226,3 +226,17 @@ def test_an_object_dropped_while_being_read_is_read_again(
     monkeypatch.setattr(snapshot.Reading, "_number_columns", dropped_meanwhile)
     assert [view.identity for view in read_schema(connection).of_kind(ObjectKind.VIEW)] == ["public.kept"]
     assert reads == 2
+
+
+def test_the_stamp_that_a_server_puts_on_each_column_is_no_part_of_the_schema(connection: Connection) -> None:
+    """As 15.20 does; here on every server."""
+    connection.execute("CREATE TABLE t (id int, v text); ALTER TABLE t ALTER v SET (n_distinct = 3)")
+    before = read_schema(connection)
+    connection.execute(
+        "UPDATE pg_attribute SET attoptions = coalesce(attoptions, '{}') || 'pg_attver=7'::text "
+        "WHERE attrelid = 't'::regclass AND attnum > 0"
+    )
+    after = read_schema(connection)
+    assert after == before
+    (column,) = [each for each in after.of_kind(ObjectKind.COLUMN) if each.name == "v"]
+    assert column.attributes["options"] == "n_distinct=3"

@@ -112,7 +112,9 @@ SELECT 'table column', 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, a
         CASE a.attstorage WHEN 'p' THEN 'plain' WHEN 'e' THEN 'external' WHEN 'm' THEN 'main' ELSE 'extended' END END AS "storage",
     CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END AS "compression",
     CASE WHEN a.attstattarget >= 0 THEN a.attstattarget::text END AS "statistics target",
-    CASE WHEN a.attoptions IS NOT NULL THEN (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C") FROM pg_catalog.unnest(a.attoptions) o) END AS "options",
+    -- A server of late 2026 (15.20) stamps each column with pg_attver, anew at every change of its type and in every restore.
+    CASE WHEN a.attoptions IS NOT NULL THEN (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE "C")
+     FROM pg_catalog.unnest(a.attoptions) o WHERE o NOT LIKE 'pg\_attver=%%') END AS "options",
     CASE WHEN a.attfdwoptions IS NOT NULL THEN (SELECT pg_catalog.string_agg(o.option_name || '=' || pg_catalog.quote_literal(o.option_value), ', ' ORDER BY o.option_name COLLATE "C")
      FROM pg_catalog.pg_options_to_table(a.attfdwoptions) o) END AS "foreign options",
     -- Defined here and inherited too: it stays when the parent drops it.
