@@ -112,11 +112,12 @@ class ContentsEntry:
 _ENTRY = re.compile(r"^(?P<number>\d+); \d+ \d+ (?P<kind>[A-Z]+(?: [A-Z]+)*) (?P<rest>.*)$")
 
 
-def read_contents(binaries: Binaries, directory: Path) -> tuple[ContentsEntry, ...]:
-    """The dump's table of contents in its order."""
+def read_contents(binaries: Binaries, directory: Path, *, section: str | None = None) -> tuple[ContentsEntry, ...]:
+    """The dump's table of contents in its order; of one ``section``, as the whole dump has it."""
+    arguments = [binaries.program("pg_restore"), "--list", *((f"--section={section}",) if section else ())]
     done = subprocess.run(
-        [binaries.program("pg_restore"), "--list", str(directory)], capture_output=True, text=True, check=False,
-        errors="surrogateescape", env={"LC_ALL": "C"},
+        [*arguments, str(directory)], capture_output=True, text=True, check=False, errors="surrogateescape",
+        env={"LC_ALL": "C"},
     )  # fmt: skip
     if done.returncode != 0:
         raise CloneFailed(f"pg_restore cannot read the dump: {done.stderr.strip()}")
@@ -169,16 +170,22 @@ class Restoring:
             made = self._told("finished")
             # An entry that was under way may be there: it has nothing that depends on it yet, and is made anew.
             self._drop_indexes(self._told("launching") - made)
-            self._run("post-data", lambda entry: entry.number not in made and keep(entry), jobs=1, anew=True)
+            left = {each.number for each in read_contents(self.binaries, self.dump, section="post-data")} - made
+            self._run("post-data", lambda entry: entry.number in left and keep(entry), jobs=1, anew=True)
 
     def _run(self, section: str, keep: Callable[[ContentsEntry], bool], *, jobs: int, anew: bool = False) -> None:
+        """``anew``: what is kept is all of that section.
+
+        A comment has no section of its own: pg_restore takes it for that of what stands before it in the list, and
+        would leave it out where that is made already.
+        """
         log = self._log(section)
         chosen = log.with_suffix(".list")
         text = "".join(f"{entry.line}\n" for entry in self.contents if keep(entry))
         chosen.write_bytes(text.encode(errors="surrogateescape"))
         arguments = [
             self.binaries.program("pg_restore"), "--format=directory", f"--jobs={jobs}", "--exit-on-error",
-            "--no-password", f"--section={section}", f"--use-list={chosen}",
+            "--no-password", *(() if anew else (f"--section={section}",)), f"--use-list={chosen}",
             *(("--verbose",) if section == "post-data" else ()),  # tells what is finished
             *(("--clean", "--if-exists") if anew else ()),
             *(() if self.tablespaces else ("--no-tablespaces",)), str(self.dump),

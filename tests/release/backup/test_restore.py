@@ -14,11 +14,14 @@ from pgrehearse.errors import BackupDiffers, BackupRefused, CloneFailed
 from pgrehearse.postgres.connect import connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.project import utc_now
 from pgrehearse.release.backup.compare import compare_with_backup, require_equal
+from pgrehearse.release.backup.create import create_dump
 from pgrehearse.release.backup.dump_backup import open_backup
 from pgrehearse.release.backup.restore import restore_into
+from pgrehearse.release.backup.scratch import ScratchOptions
 
-from .conftest import ProvedBank
+from .conftest import Home, ProvedBank
 
 pytestmark = pytest.mark.pg(">= 15")
 EmptyOn = Callable[[LocalServer], Conninfo]
@@ -82,7 +85,34 @@ def test_a_deadlock_between_indexes_and_constraints_is_got_over(
         other.execute("DROP EVENT TRIGGER hold_up; DROP FUNCTION hold_up")
         done.result()
     assert _without_casts(dump_text(restored)) == _without_casts(dump_text(bank.database))
-    compare_with_backup(bank.backup, restored)
+    assert compare_with_backup(bank.backup, restored) == ()
+
+
+def test_comments_that_were_still_to_come_are_made_where_all_else_is_there(
+    database: Conninfo, home: Home, scratch: ScratchOptions, uat: LocalServer, empty_on: EmptyOn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    with connect(database, verb="test") as session:
+        session.execute("CREATE TABLE t (id int CONSTRAINT one PRIMARY KEY, v int); CREATE INDEX found ON t (v)")
+        session.execute("COMMENT ON INDEX found IS 'an index'; COMMENT ON CONSTRAINT one ON t IS 'a key'")
+    backup = create_dump(database, directory=home.directory, ledger=home.ledger, now=utc_now, scratch=scratch)
+    run = Restoring._run
+
+    def end_before_comments(
+        restoring: Restoring, section: str, keep: Callable[[ContentsEntry], bool], *, jobs: int, anew: bool = False
+    ) -> None:
+        if section != "post-data" or anew:
+            return run(restoring, section, keep, jobs=jobs, anew=anew)
+        run(restoring, section, lambda entry: keep(entry) and entry.kind != "COMMENT", jobs=jobs)
+        raise CloneFailed("deadlock detected")
+
+    monkeypatch.setattr(Restoring, "_run", end_before_comments)
+    restored = empty_on(uat)
+    restore_into(backup, restored)
+    assert compare_with_backup(backup, restored) == ()
+    with connect(restored, verb="test") as session:
+        assert session.execute("SELECT description FROM pg_description WHERE description LIKE 'a% %'"
+                               " AND objoid >= 16384 ORDER BY 1").fetchall() == [("a key",), ("an index",)]  # fmt: skip
 
 
 def test_what_was_made_without_being_told_is_made_anew(
