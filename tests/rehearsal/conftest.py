@@ -90,6 +90,9 @@ def document() -> dict[str, Any]:
                 {
                     "relation": "public.t", "name_after": "public.t", "columns": ["id", "a"], "rows": 50_000,
                     "why": "columns-dropped",
+                    "rows_taken": {
+                        "by": ["id"], "is_key": True, "gone": {"rows": 0, "digest": "0:0"}, "changed": None,
+                    },
                 }
             ],
             "proved": True, "down_ms": 1250.0, "up_again_ms": 80.0, "left_behind": [],

@@ -7,6 +7,7 @@ from typing import Any
 
 from pgrehearse.rollback.images import ImagePlan
 from pgrehearse.rollback.perform import Ddl
+from pgrehearse.rollback.rows_taken import RowsTaken
 
 
 class WayBackType(Enum):
@@ -46,12 +47,13 @@ class RehearsedWayBack:
         }
 
 
-def image_json(plan: ImagePlan, rows: int | None = None) -> dict[str, Any]:
-    """What is copied before the plan runs; ``rows``: how many there were, where they were counted."""
+def image_json(plan: ImagePlan, *, rows: int | None = None, taken: RowsTaken | None = None) -> dict[str, Any]:
+    """What is copied before the plan runs; ``rows``: how many there were, ``taken``: which of them the plan took."""
     return {
         "relation": plan.relation,
         "name_after": plan.name_after,
         "columns": None if plan.columns is None else list(plan.columns),
         "rows": rows,
         "why": plan.why,
+        "rows_taken": taken and taken.as_json(),
     }

@@ -36,9 +36,12 @@ from pgrehearse.rehearsal.rehearsed_way_back import RehearsedWayBack, WayBackTyp
 from pgrehearse.rehearsal.tolerated import as_tolerated, find_tolerated, speaks_below
 from pgrehearse.rollback.aside import find_added
 from pgrehearse.rollback.definitions import read_definitions
+from pgrehearse.rollback.image_plan import ROWS_DELETED
 from pgrehearse.rollback.images import Image, ImagePlan, drop_images, find_images, plan_images, take_images
+from pgrehearse.rollback.inverse import Inverse
 from pgrehearse.rollback.perform import Ddl, WentBack, perform
 from pgrehearse.rollback.quarantine import RefreshImages, SettleImages
+from pgrehearse.rollback.rows_taken import read_rows_taken
 from pgrehearse.rollback.way_back import find_inverse
 from pgrehearse.schema.diff import ORDER, diff
 from pgrehearse.schema.known import read_schema_again
@@ -140,25 +143,18 @@ class _Rehearsing:
         inverse = self._find_inverse()
         ddl = Ddl(statements=inverse.statements, after_rows=inverse.after_rows)
         plans = self._plan_images()
-        outside = tuple(self._tolerated_outside())
+        lossless = not plans and not self._data.lost
+        why_not = self._why_hopeless(inverse)
+        if not lossless and (not why_not or any(plan.why == ROWS_DELETED for plan in plans)):
+            why_not_behind = self._migrate_behind_images(plans)
+            why_not = why_not or why_not_behind
         result = RehearsedWayBack(
-            type=WayBackType.LOSES_WRITES, ddl=ddl, images=tuple(map(image_json, plans)),
+            type=WayBackType.LOSES_WRITES, ddl=ddl, images=self._images_json(plans),
             left_behind=tuple(self._left_behind()),
         )  # fmt: skip
-        if inverse.not_invertible:
-            return self._not_proved(result, inverse.not_invertible)
-        unseen = (*self._unseen(), *outside)
-        if unseen:
-            return self._not_proved(result, unseen)
-        if self._large_objects_lost:
-            return self._not_proved(result, ("large objects that the plan deletes or overwrites are in no image",))
-        if self._large_objects_altered():
-            return self._not_proved(result, ("what the plan does to owner, rights or comment of large objects stays",))
-        lossless = not plans and not self._data.lost
+        if why_not:
+            return self._not_proved(result, why_not)
         try:
-            if not lossless:
-                self._migrate_behind_images(plans)
-                result = replace(result, images=tuple(image_json(image.plan, image.rows) for image in self.taken))
             went_back = self._go_back(ddl)
             self._require_pristine()
             result = replace(result, down_ms=went_back.duration_ms, proved=True)
@@ -167,6 +163,19 @@ class _Rehearsing:
             return self._not_proved(replace(result, proved=False), failed.reasons)
         proved = WayBackType.LOSSLESS if lossless else WayBackType.RESTORABLE
         return replace(result, type=proved, reasons=tuple(dict.fromkeys(self.notes)))
+
+    def _why_hopeless(self, inverse: Inverse) -> tuple[str, ...]:
+        """What no proof would mend; nothing is run for it."""
+        if inverse.not_invertible:
+            return inverse.not_invertible
+        unseen = (*self._unseen(), *self._tolerated_outside())
+        if unseen:
+            return unseen
+        if self._large_objects_lost:
+            return ("large objects that the plan deletes or overwrites are in no image",)
+        if self._large_objects_altered():
+            return ("what the plan does to owner, rights or comment of large objects stays",)
+        return ()
 
     # --- what there is to do ---------------------------------------------------------------------------------------
 
@@ -207,7 +216,7 @@ class _Rehearsing:
                 pass
         return altered
 
-    def _find_inverse(self) -> Any:
+    def _find_inverse(self) -> Inverse:
         with self.pair.session("pristine", "way back") as session:
             definitions = read_definitions(self.pair.pristine, session)
         with self.pair.session("clone", "way back") as session:
@@ -266,8 +275,8 @@ class _Rehearsing:
 
     # --- down, and up again ----------------------------------------------------------------------------------------
 
-    def _migrate_behind_images(self, plans: Sequence[ImagePlan]) -> None:
-        """As a promotion does it: images, the plan with each of them current and then settled."""
+    def _migrate_behind_images(self, plans: Sequence[ImagePlan]) -> tuple[str, ...]:
+        """As a promotion does it: images, the plan with each of them current and then settled; or why that fails."""
         self.migrated = False
         self.progress.step("migrating once more, behind before-images")
         self.pair.renew_clone()
@@ -277,14 +286,24 @@ class _Rehearsing:
                 self.taken = take_images(session, plans, id=IMAGES_OF)
         except PgRehearseError as error:
             _require_alive(error)
-            raise _NotProvedError(f"before-images cannot be taken: {_told(error)}") from error
+            return (f"before-images cannot be taken: {_told(error)}",)
         inside = [trace for trace in self.seen.traces if not trace.sampled]
         last = (inside[-1].migration.version, inside[-1].statement.index) if inside else None
         try:
             self._apply(Observers(RefreshImages(self.taken), SettleImages(self.taken, last=last)))
         except (PgRehearseError, psycopg.Error) as error:
             _require_alive(error)
-            raise _NotProvedError(f"behind before-images the plan does not run: {_told(error)}") from error
+            return (f"behind before-images the plan does not run: {_told(error)}",)
+        return ()
+
+    def _images_json(self, plans: Sequence[ImagePlan]) -> tuple[dict[str, Any], ...]:
+        """Also of a plan that stopped on the way: what the transactions before have settled is as it will be."""
+        if not self.taken:
+            return tuple(image_json(plan) for plan in plans)
+        with self.pair.session("clone", "way back") as session:
+            settled = {image.relation: image for image in find_images(session, id=IMAGES_OF)}
+            taken = {relation: read_rows_taken(session, image) for relation, image in settled.items()}
+        return tuple(image_json(each.plan, rows=each.rows, taken=taken.get(each.relation)) for each in self.taken)
 
     def _go_back(self, ddl: Ddl) -> WentBack:
         with self.pair.session("clone", "way back") as session:

@@ -27,6 +27,7 @@ from pgrehearse.release.promotion import (
 )
 from pgrehearse.release.promotion_run import APPLY, Run
 from pgrehearse.release.rows import ROWS_DIFFER, RowsDiffer
+from pgrehearse.release.same_rows import RefuseOtherRows
 from pgrehearse.release.standing import Standing, read_standing
 from pgrehearse.release.still_open import StillOpen
 from pgrehearse.release.watch import StatementCompared, Watch, compare_statements
@@ -91,7 +92,8 @@ def apply_watched(
                 tolerated=tolerated_by(run.rehearsed),
                 seen=seen_tables(run.rehearsed),
             )
-            observers = [RefreshImages(images), watch, tracer, SettleImages(images, last=last), unseen]
+            others = RefuseOtherRows(images, run.rehearsed, tell=run.tell)
+            observers = [RefreshImages(images), watch, tracer, SettleImages(images, last=last), unseen, others]
         still_open = StillOpen(run, standing, may_be_ours=ours_too)
         observers = [still_open, *observers, _Commits(run)]
         may_use = run.rehearsed.may_draw_from if run.rehearsed is not None else (lambda _name, _owner: True)

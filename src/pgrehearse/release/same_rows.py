@@ -1,0 +1,127 @@
+"""Whether the rows that go in production are those that went in the rehearsal: told by their keys, before COMMIT."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pgrehearse.counted import agree, counted
+from pgrehearse.errors import NotAsRehearsed
+from pgrehearse.migrations.expectation import REMOVES_ROWS, Verb
+from pgrehearse.migrations.observer import NoObserver
+from pgrehearse.migrations.segments import Segment
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.rehearsal.tolerated import leaves_of
+from pgrehearse.release.watch import Rehearsed
+from pgrehearse.rollback.image import Image, ImageState, read_again
+from pgrehearse.rollback.rows_taken import RowSet, RowsTaken, read_keys_gone, read_rows_taken
+from pgrehearse.schema.schema_object import ObjectKind
+
+KEYS_SHOWN = 5
+REMEDY = (
+    "That transaction was rolled back.  Rehearse again; or, where the application goes on writing such rows, declare "
+    "in the file, on a line of its own above the statement, that other rows may go, and rehearse that:"
+)
+
+
+class RefuseOtherRows(NoObserver):
+    """After the images are settled: as many rows, but other ones, are not what was rehearsed.
+
+    Rows that hold other values are only told: a plan that normalises values changes those that need it.  Where nothing
+    tells which rows went in the rehearsal, that is told too.
+    """
+
+    def __init__(self, images: Sequence[Image], rehearsed: Rehearsed, *, tell: Callable[[str], None]) -> None:
+        self._images = tuple(images)
+        self._then = _rows_taken(rehearsed.document)
+        self._may_differ = _may_differ(rehearsed)
+        self._emptied = _emptied(rehearsed.document)
+        self._tell = tell
+        self._settled: frozenset[str] = frozenset()  # by an earlier transaction, and held against the rehearsal there
+
+    def transaction_begun(self, session: Connection, segment: Segment) -> None:
+        current = read_again(session, self._images) if self._images else ()
+        self._settled = frozenset(image.table for image in current if image.state is ImageState.SETTLED)
+
+    def before_commit(self, session: Connection) -> None:
+        refused = []
+        for image in read_again(session, self._images) if self._images else ():
+            if image.state is not ImageState.SETTLED or image.table in self._settled:
+                continue
+            if (differs := self._compare(session, image)) is not None:
+                refused.append((image.relation, differs))
+        if refused:
+            lines = [f"-- pgrehearse: expect deletes {relation} within 1%" for relation, _ in refused]
+            raise NotAsRehearsed("\n".join(differs for _, differs in refused), remedy="\n".join([REMEDY, *lines]))
+
+    def _compare(self, session: Connection, image: Image) -> str | None:
+        """What is refused of one table; what is only told is told."""
+        here, then = read_rows_taken(session, image), self._then.get(image.relation)
+        if here is None or then is None or then.by != here.by:
+            self._tell_not_compared(image)
+            return None
+        if then.changed is not None and here.changed is not None and then.changed != here.changed:
+            self._tell(_sentence(image.relation, then.changed, here.changed, verb="written over"))
+        if then.gone == here.gone:
+            return None
+        found = _sentence(image.relation, then.gone, here.gone, verb="gone")
+        if image.relation in self._may_differ:
+            self._tell(f"{found}, as its file lets be")
+            return None
+        if image.relation in self._emptied and here.gone.rows == image.rows:
+            self._tell(f"{found}: the table is made anew without what it holds")
+            return None
+        return f"{found}{_keys_here(session, image)}"
+
+    def _tell_not_compared(self, image: Image) -> None:
+        settled = image.settled
+        if settled is not None and settled.relation_after is not None and settled.rows_absent:
+            rows = counted(settled.rows_absent, "row")
+            self._tell(
+                f"{image.relation}: {rows} {agree(settled.rows_absent, 'goes', 'go')}; whether they are those that "
+                "went in the rehearsal was not measured, only how many"
+            )
+
+
+def _sentence(relation: str, then: RowSet, here: RowSet, *, verb: str) -> str:
+    if then.rows != here.rows:
+        return f"{relation}: {counted(then.rows, 'row')} {verb} in the rehearsal, {here.rows} here"
+    if then.rows == 1:
+        return f"{relation}: another row {verb} here than in the rehearsal"
+    return f"{relation}: {counted(then.rows, 'row')} {verb} in the rehearsal and here, but not the same ones"
+
+
+def _keys_here(session: Connection, image: Image) -> str:
+    found = read_keys_gone(session, image, most=KEYS_SHOWN + 1)
+    if not found:
+        return ""
+    written = (", ".join(f"{column}={value}" for column, value in key.items()) for key in found[:KEYS_SHOWN])
+    return f" (here {'; '.join(written)}{' …' if len(found) > KEYS_SHOWN else ''})"
+
+
+def _rows_taken(document: Mapping[str, Any]) -> dict[str, RowsTaken]:
+    """By relation; an earlier version's receipt has none."""
+    return {
+        image["relation"]: RowsTaken.from_json(found)
+        for image in document["rollback"].get("before_images", ())
+        if (found := image.get("rows_taken")) is not None
+    }
+
+
+def _emptied(document: Mapping[str, Any]) -> frozenset[str]:
+    """Tables that the plan dropped and made anew without one of their rows: like a dropped one, whatever they hold."""
+    return frozenset(
+        table["name"]
+        for table in document["tables"]
+        if table["verdict"] == "recreated" and table["rows_lost"] == table["rows_before"]
+    )
+
+
+def _may_differ(rehearsed: Rehearsed) -> frozenset[str]:
+    """Tables whose file declares how far the rows that go may differ; of a partition, too, those that move away."""
+    bounded: dict[Verb, set[str]] = {verb: set() for verb in Verb}
+    for each in rehearsed.document.get("declarations", ()):
+        if each["bound"] is not None:
+            bounded[Verb(each["verb"])].add(each["relation"])
+    before = rehearsed.before
+    partitions = {each.name for each in before.of_kind(ObjectKind.TABLE) if "partition bound" in each.attributes}
+    removed = leaves_of(before, set().union(*(bounded[verb] for verb in REMOVES_ROWS)))
+    return frozenset(removed | (leaves_of(before, bounded[Verb.UPDATES]) & partitions))

@@ -1,0 +1,124 @@
+"""Which rows a migration took or wrote over, told by their keys: the rehearsal's can be held against production's.
+
+Counts alone say as many, not the same: `DELETE … WHERE id NOT IN (SELECT …)` takes as many other rows where the
+subquery's table changed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+
+from pgrehearse.postgres.connect import Connection
+from pgrehearse.rollback.image import Image
+from pgrehearse.rollback.image_columns import Expression, row_text
+from pgrehearse.rollback.image_session import pinned
+from pgrehearse.rollback.image_settle import PRESENT
+from pgrehearse.rollback.names import split_name
+
+# Sums of two independent 64-bit hashes: equal rows count each, and the order plays no part.
+DIGEST = """
+SELECT pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended(t.key, 0)::pg_catalog.numeric)::pg_catalog.text,
+       pg_catalog.sum(pg_catalog.hashtextextended(t.key, 1)::pg_catalog.numeric)::pg_catalog.text
+FROM (SELECT {key} AS key FROM {image} i WHERE {which}) t
+"""
+SOME = "SELECT {texts} FROM {image} i WHERE {which} ORDER BY {keys} LIMIT {most}"
+LONGEST_SHOWN = 60  # characters of one value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowSet:
+    """Some rows of one table; two of them are equal where they hold the same keys."""
+
+    rows: int
+    digest: str  # two sums of their keys' hashes; not made to withstand somebody who looks for two equal ones
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> "RowSet":
+        return cls(rows=row[0], digest=f"{row[1] or 0}:{row[2] or 0}")
+
+
+NONE = RowSet(rows=0, digest="0:0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsTaken:
+    """What a settled image says of one table that is still there."""
+
+    by: tuple[str, ...]  # what tells its rows apart, as SQL writes it: a key, or every column
+    is_key: bool
+    gone: RowSet
+    changed: RowSet | None  # None: nothing tells which (no key), or every row is (a column went)
+
+    def as_json(self) -> dict[str, Any]:
+        sets = {"gone": self.gone, "changed": self.changed}
+        return {
+            "by": list(self.by),
+            "is_key": self.is_key,
+            **{name: each and {"rows": each.rows, "digest": each.digest} for name, each in sets.items()},
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "RowsTaken":
+        changed = found["changed"]
+        return cls(
+            by=tuple(found["by"]),
+            is_key=found["is_key"],
+            gone=RowSet(**found["gone"]),
+            changed=changed and RowSet(**changed),
+        )
+
+
+def read_rows_taken(session: Connection, image: Image) -> RowsTaken | None:
+    """Of a settled image; None where it does not tell: the table is gone, or it has no key and values changed too, so
+    that rows are paired by what they hold.
+
+    Cost: one scan of what the image kept.
+    """
+    settled = image.settled
+    if settled is None or settled.relation_after is None or image.plan.is_sequence:
+        return None
+    is_key = bool(image.key)
+    if not is_key and settled.rows_changed:
+        return None
+    columns_went = None in settled.columns_after
+    names = image.plan.key or _all_columns(image)
+    if settled.whole:
+        return RowsTaken(by=names, is_key=is_key, gone=NONE, changed=None)
+    with session.transaction(), pinned(session, role=image.owner):
+        gone = _read(session, image, names, sql.SQL("NOT i.{}").format(PRESENT))
+        changed = _read(session, image, names, sql.SQL("i.{}").format(PRESENT)) if is_key and not columns_went else None
+    return RowsTaken(by=names, is_key=is_key, gone=gone, changed=changed)
+
+
+def read_keys_gone(session: Connection, image: Image, *, most: int) -> tuple[Mapping[str, str], ...]:
+    """Key columns and their text, of some rows that went; none where the table has no key."""
+    if not image.key:
+        return ()
+    texts = [sql.SQL("pg_catalog.left({}, {})").format(each.kept_text("i"), LONGEST_SHOWN) for each in image.key]
+    query = sql.SQL(SOME).format(
+        texts=sql.SQL(", ").join(texts),
+        image=image.identifier,
+        which=sql.SQL("NOT i.{}").format(PRESENT),
+        keys=sql.SQL(", ").join(each.kept("i") for each in image.key),
+        most=most,
+    )
+    with session.transaction(), pinned(session, role=image.owner):
+        return tuple(dict(zip(image.plan.key, row, strict=True)) for row in session.execute(query))
+
+
+def _read(session: Connection, image: Image, names: Sequence[str], which: Expression) -> RowSet:
+    query = sql.SQL(DIGEST).format(key=_key_text(image, names), image=image.identifier, which=which)
+    row = session.execute(query).fetchone()
+    assert row is not None  # a count
+    return RowSet.from_row(row)
+
+
+def _key_text(image: Image, names: Sequence[str]) -> Expression:
+    return row_text([image.column(name).kept_text("i") for name in names])
+
+
+def _all_columns(image: Image) -> tuple[str, ...]:
+    held = {column.name for column in image.columns}
+    return tuple(name for name in image.plan.names_after if split_name(name)[0] in held)

@@ -1,0 +1,206 @@
+"""As many rows, but other ones, are not what was rehearsed."""
+
+from pathlib import Path
+
+import pytest
+from tests.support.applying import rows
+from tests.support.dumps import dump_text
+from tests.support.promoting import folder_of, rehearse_folder, request_for, run_promotion
+
+from pgrehearse.errors import NotAsRehearsed
+from pgrehearse.ledger import ReleaseLedger
+from pgrehearse.postgres.connect import Connection, connect, fetch_value
+from pgrehearse.postgres.conninfo import Conninfo
+from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.project import Project, RehearsalOptions
+
+ALL = pytest.mark.pg(">= 15")
+NEWEST = pytest.mark.pg("== 18")  # what does not hang on the server's version
+
+BEFORE = """
+CREATE TABLE keep (id int PRIMARY KEY);
+INSERT INTO keep SELECT generate_series(3, 10);
+CREATE TABLE t (id int PRIMARY KEY, v text DEFAULT 'v');
+INSERT INTO t SELECT generate_series(1, 10);
+"""
+PRUNE = "DELETE FROM t WHERE id NOT IN (SELECT id FROM keep);"
+DRIFT = "INSERT INTO keep VALUES (1), (2); DELETE FROM keep WHERE id IN (9, 10)"
+
+
+def refuse_then_let_pass(
+    tmp_path: Path, database: Conninfo, uat: LocalServer, plan: tuple[str, ...], *, drift: str, back: str, says: str
+) -> list[str]:
+    """Rehearsed, then refused of the drifted rows; promoted when they are those of the rehearsal again."""
+    receipt, source = rehearse_folder(tmp_path, database, uat, *plan)
+
+    def state() -> object:
+        if len(plan) == 1:
+            return dump_text(database, "--schema=public")
+        return rows(application, "SELECT id FROM t ORDER BY 1")  # whole files before it are kept
+
+    with (
+        ReleaseLedger.open(tmp_path / "ledger.db") as releases,
+        connect(database, verb="test") as application,
+    ):
+        application.execute(drift.encode())
+        before = state()
+        with pytest.raises(NotAsRehearsed, match=says):
+            run_promotion(request_for(database, receipt, source), releases)
+        assert state() == before
+        application.execute(back.encode())
+        told: list[str] = []
+        assert run_promotion(request_for(database, receipt, source), releases, told=told).applied
+    return [line for line in told if "rehearsal" in line]
+
+
+@ALL
+def test_as_many_other_rows_are_stopped_before_the_commit(
+    tmp_path: Path, database: Conninfo, connection: Connection, uat: LocalServer
+) -> None:
+    connection.execute(BEFORE)
+    receipt, source = rehearse_folder(tmp_path, database, uat, PRUNE)
+    connection.execute(DRIFT)
+    with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
+        says = r"public\.t: 2 rows gone in the rehearsal and here, but not the same ones \(here id=9; id=10\)$"
+        with pytest.raises(NotAsRehearsed, match=says) as refused:
+            run_promotion(request_for(database, receipt, source), releases)
+        assert "-- pgrehearse: expect deletes public.t within 1%" in (refused.value.remedy or "")
+        assert fetch_value(connection, "SELECT count(*) FROM t") == 10
+        connection.execute("INSERT INTO keep VALUES (9), (10); DELETE FROM keep WHERE id IN (1, 2)")
+        told: list[str] = []
+        run_promotion(request_for(database, receipt, source), releases, told=told)
+    assert not [line for line in told if "not measured" in line or "same ones" in line]
+    assert fetch_value(connection, "SELECT min(id) FROM t") == 3
+
+
+BACK = "INSERT INTO keep VALUES (9), (10); DELETE FROM keep WHERE id IN (1, 2)"
+# plan, more that stands in production before it, the drift and its end, what the refusal says
+OTHER_ROWS = {
+    "without a key": (
+        ("DELETE FROM bare WHERE id NOT IN (SELECT id FROM keep);",),
+        "CREATE TABLE bare (id int, v text DEFAULT 'same'); INSERT INTO bare SELECT generate_series(1, 10)",
+        r"public\.bare: 2 rows gone in the rehearsal and here, but not the same ones$",
+    ),
+    "by a cascade": (
+        (PRUNE,),
+        "CREATE TABLE child (a int, t int REFERENCES t ON DELETE CASCADE, PRIMARY KEY (a, t));"
+        "INSERT INTO child SELECT 7, id FROM t",
+        r"public\.child: 2 rows .* not the same ones \(here a=7, t=9; a=7, t=10\)",
+    ),
+    "in a second transaction": (
+        ("CREATE TABLE other (id int);", "ALTER TABLE t ADD n int;", PRUNE),
+        "",
+        r"public\.t: 2 rows .* not the same ones",
+    ),
+    "into an archive": (
+        (
+            "CREATE TABLE archive AS SELECT * FROM t WHERE id NOT IN (SELECT id FROM keep); " + PRUNE,
+        ),
+        "",
+        r"public\.t: 2 rows .* not the same ones",
+    ),
+    "beside what has no inverse": (
+        ("ALTER TYPE mood ADD VALUE 'calm'; " + PRUNE,),
+        "CREATE TYPE mood AS ENUM ('glad'); CREATE TABLE m (mood mood)",
+        r"public\.t: 2 rows .* not the same ones",
+    ),
+    "of a partition": (
+        ("DELETE FROM part WHERE id NOT IN (SELECT id FROM keep);",),
+        """CREATE TABLE part (id int PRIMARY KEY) PARTITION BY RANGE (id);
+        CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (0) TO (100); INSERT INTO part SELECT id FROM t""",
+        r"public\.part_1: 2 rows .* not the same ones",
+    ),
+    "and put in again": (
+        (
+            "CREATE TABLE t_new (LIKE t INCLUDING ALL); INSERT INTO t_new SELECT t.* FROM t JOIN keep USING (id);"
+            "DROP TABLE t; ALTER TABLE t_new RENAME TO t;",
+        ),
+        "",
+        r"public\.t: 2 rows .* not the same ones",
+    ),
+}  # fmt: skip
+
+
+@NEWEST
+@pytest.mark.parametrize("how", OTHER_ROWS)
+def test_other_rows_are_stopped_however_they_go(
+    tmp_path: Path, database: Conninfo, connection: Connection, uat: LocalServer, how: str
+) -> None:
+    plan, beside, says = OTHER_ROWS[how]
+    connection.execute(f"{BEFORE}; {beside}".encode())
+    told = refuse_then_let_pass(tmp_path, database, uat, plan, drift=DRIFT, back=BACK, says=says)
+    assert told == []
+
+
+@NEWEST
+def test_a_row_that_came_for_one_that_went_is_not_taken_unseen(
+    tmp_path: Path, database: Conninfo, connection: Connection, uat: LocalServer
+) -> None:
+    connection.execute(BEFORE)
+    refuse_then_let_pass(
+        tmp_path, database, uat, ("DELETE FROM t;",),
+        drift="DELETE FROM t WHERE id = 3; INSERT INTO t VALUES (77)",
+        back="DELETE FROM t WHERE id = 77; INSERT INTO t VALUES (3)",
+        says=r"public\.t: 10 rows .* not the same ones \(here id=1; id=2; id=4; id=5; id=6 …\)",
+    )  # fmt: skip
+
+
+@NEWEST
+def test_other_rows_may_go_where_the_file_declares_a_bound(
+    tmp_path: Path, database: Conninfo, connection: Connection, uat: LocalServer
+) -> None:
+    connection.execute(BEFORE)
+    receipt, source = rehearse_folder(
+        tmp_path, database, uat, f"-- pgrehearse: expect deletes public.t within 1%\n{PRUNE}"
+    )
+    connection.execute(DRIFT)
+    told: list[str] = []
+    with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
+        run_promotion(request_for(database, receipt, source), releases, told=told)
+    assert "public.t: 2 rows gone in the rehearsal and here, but not the same ones, as its file lets be" in told, told
+
+
+@NEWEST
+def test_values_written_over_in_other_rows_are_told(
+    tmp_path: Path, database: Conninfo, connection: Connection, uat: LocalServer
+) -> None:
+    connection.execute(BEFORE)
+    receipt, source = rehearse_folder(
+        tmp_path, database, uat, "UPDATE t SET v = 'x' WHERE id NOT IN (SELECT id FROM keep);"
+    )
+    connection.execute(DRIFT)
+    told: list[str] = []
+    with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
+        run_promotion(request_for(database, receipt, source), releases, told=told)
+    assert "public.t: 2 rows written over in the rehearsal and here, but not the same ones" in told, told
+
+
+@NEWEST
+def test_where_the_way_back_was_not_rehearsed_it_is_told_that_only_counts_were_compared(
+    tmp_path: Path, database: Conninfo, connection: Connection, uat: LocalServer
+) -> None:
+    connection.execute(BEFORE)
+    source = folder_of(tmp_path, PRUNE)
+    options = RehearsalOptions(source=database.text, target=uat.conninfo().text, folder=tmp_path / "db", way_back=False)
+    receipt = Project.open(None, start=tmp_path).rehearse(options)
+    told: list[str] = []
+    with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
+        run_promotion(request_for(database, receipt, source), releases, told=told)
+    assert (
+        "public.t: 2 rows go; whether they are those that went in the rehearsal was not measured, only how many" in told
+    ), told
+
+
+@NEWEST
+def test_a_table_that_is_made_anew_goes_with_whatever_it_holds(
+    tmp_path: Path, database: Conninfo, connection: Connection, uat: LocalServer
+) -> None:
+    connection.execute(BEFORE)
+    receipt, source = rehearse_folder(tmp_path, database, uat, "DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY);")
+    connection.execute("INSERT INTO t VALUES (77)")
+    told: list[str] = []
+    with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
+        run_promotion(request_for(database, receipt, source), releases, told=told)
+    assert "public.t: 10 rows gone in the rehearsal, 11 here: the table is made anew without what it holds" in told, (
+        told
+    )
