@@ -353,7 +353,5 @@ def _validated(file_name: str, table: str, section: type[S], given: dict[str, An
 
 def _unknown_key(file_name: str, full: str, key: str, known: list[str]) -> ConfigurationError:
     near = difflib.get_close_matches(key, known, n=1)
-    return ConfigurationError(
-        f"{file_name}: unknown key {full}",
-        remedy=f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}.",
-    )
+    asked = f"Did you mean {near[0]}?  " if near else ""
+    return ConfigurationError(f"{file_name}: unknown key {full}", remedy=f"{asked}Known here: {', '.join(known)}.")

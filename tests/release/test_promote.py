@@ -80,6 +80,8 @@ def test_a_promotion_applies_what_was_rehearsed_and_records_every_step(
     assert [image["relation"] for image in promotion.images] == ["public.orders", "public.users"]
     assert promotion.position.timeline == 1
     assert all(each.duration_ms[0] is not None for each in promotion.statements)
+    deletes = next(each for each in promotion.statements if each.sql.startswith("DELETE"))
+    assert {found and found["public.orders"] for found in deletes.locks} == {"RowExclusiveLock"}  # not its image's lock
     assert steps(releases) == [
         "promotion-begun", "gate begun", "gate done", "recoverability begun", "recoverability done",
         "images begun", "images done", "apply begun", "apply committed", "apply committed", "apply committed",

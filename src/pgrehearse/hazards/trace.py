@@ -15,7 +15,7 @@ from pgrehearse.migrations.observer import NoObserver, Running, StatementError
 from pgrehearse.migrations.own_state import OwnState
 from pgrehearse.migrations.statements import Statement, TransactionNeed
 from pgrehearse.postgres.connect import Connection
-from pgrehearse.postgres.locks import LockMode, strongest
+from pgrehearse.postgres.locks import LockMode
 from pgrehearse.postgres.named_queries import named_queries
 
 SCANNED_WHOLE = 0.9  # a statement that read this share of a table's rows scanned it
@@ -66,7 +66,8 @@ class _Relation:
 class _InTransaction:
     """What the running transaction holds and has read so far."""
 
-    modes: dict[int, LockMode] = field(default_factory=dict)
+    modes: dict[int, LockMode] = field(default_factory=dict)  # the strongest that its statements took
+    ours: dict[int, set[str]] = field(default_factory=dict)  # held before the first: by the runner, by before-images
     rows_read: dict[int, int] = field(default_factory=dict)
 
 
@@ -127,9 +128,8 @@ class Tracer(NoObserver):
             self._transactions += 1
             begun = self._state.at_begin(running.session)
             self._transaction = _InTransaction(rows_read=dict(begun.rows_read))
-            # What the session holds already is not the statement's doing: the runner locks its ledger's table.
             for oid, mode in begun.locks:
-                self._transaction.modes[oid] = strongest(self._transaction.modes.get(oid), LockMode(mode))
+                self._transaction.ours.setdefault(oid, set()).add(mode)
 
     def after(
         self, running: Running, *, duration_ms: float, rows_affected: int | None, error: StatementError | None
@@ -193,9 +193,11 @@ class Tracer(NoObserver):
         now = [held for held in self._state.after(running) if held.oid in self._relations]
         for held in now:
             oid = held.oid
-            strong = max((LockMode(mode) for mode in held.modes), key=lambda mode: mode.strength)
-            if oid not in transaction.modes or strong.strength > transaction.modes[oid].strength:
-                newly[oid] = strong
+            ours = transaction.ours.get(oid, ())
+            known = transaction.modes.get(oid)
+            for mode in (LockMode(mode) for mode in held.modes if mode not in ours):
+                if known is None or mode.strength > known.strength:
+                    newly[oid] = known = mode
         transaction.modes |= newly
         emptied = {held.oid for held in now if self._relations[held.oid].size_bytes > 0 and held.size_bytes == 0}
         rewritten = self._rewritten(running.statement, [(held.oid, held.file, held.size_bytes) for held in now])
@@ -211,7 +213,8 @@ class Tracer(NoObserver):
             relation.index_files = held.index_files
             copied = oid in rewritten and running.statement.kind != "RefreshMatViewStmt"
             read_whole = new_indexes or copied or read_here >= SCANNED_WHOLE * relation.rows
-            if relation.rows >= SCAN_MATTERS_ROWS and read_whole and transaction.modes[oid].blocks_writes:
+            blocks_writes = any(LockMode(mode).blocks_writes for mode in held.modes)
+            if relation.rows >= SCAN_MATTERS_ROWS and read_whole and blocks_writes:
                 scanned.append(oid)
         return newly, rewritten, scanned
 
