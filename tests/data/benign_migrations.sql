@@ -403,7 +403,24 @@ CREATE TABLE ev_2 PARTITION OF ev FOR VALUES FROM ('2024-02-01') TO ('2024-03-01
 INSERT INTO ev SELECT * FROM ev_rest;
 TRUNCATE ev_rest;
 ALTER TABLE ev ATTACH PARTITION ev_rest DEFAULT;
--- expect: ev_1 unchanged, ev_rest unchanged
+-- expect: ev_1 unchanged, ev_rest rows-moved
+
+-- case: partitions exchange their rows
+CREATE TABLE ev (id integer PRIMARY KEY, v text) PARTITION BY RANGE (id);
+CREATE TABLE ev_1 PARTITION OF ev FOR VALUES FROM (1) TO (11);
+CREATE TABLE ev_2 PARTITION OF ev FOR VALUES FROM (11) TO (21);
+CREATE TABLE ev_3 PARTITION OF ev FOR VALUES FROM (21) TO (31);
+INSERT INTO ev SELECT i, 'v' || i FROM generate_series(1, 30) i;
+-- migration
+CREATE TABLE kept AS TABLE ev;
+ALTER TABLE ev DETACH PARTITION ev_1;
+ALTER TABLE ev DETACH PARTITION ev_2;
+TRUNCATE ev_1, ev_2;
+ALTER TABLE ev ATTACH PARTITION ev_1 FOR VALUES FROM (11) TO (21);
+ALTER TABLE ev ATTACH PARTITION ev_2 FOR VALUES FROM (1) TO (11);
+INSERT INTO ev SELECT * FROM kept WHERE id < 21;
+DROP TABLE kept;
+-- expect: ev_1 rows-moved, ev_2 rows-moved, ev_3 unchanged
 
 -- case: partition a plain table
 CREATE TABLE ev (id integer PRIMARY KEY, at date NOT NULL, v text);

@@ -287,3 +287,48 @@ def test_a_kept_clone_is_the_migrated_one(
         assert fetch_value(clone, "SELECT count(*) FROM orders WHERE currency = 'EUR'") == 383
         assert fetch_value(clone, "SELECT to_regclass('sessions') IS NULL") is True
         assert fetch_value(clone, "SELECT to_regnamespace('pgrehearse_quarantine') IS NULL") is True
+
+
+# Rows that move to another partition are not lost, but they are not where they were: an inverse alone would drop them.
+MOVES = {
+    "split the default one": (
+        """CREATE TABLE m AS SELECT * FROM p_rest WHERE id >= 5; DELETE FROM p_rest WHERE id >= 5;
+        CREATE TABLE p_2 PARTITION OF p FOR VALUES FROM (5) TO (100); INSERT INTO p SELECT * FROM m; DROP TABLE m;""",
+        "UPDATE p SET v = 'newer' WHERE id = 2; INSERT INTO p VALUES (-5, 'new')",
+        (("-5", "new"), ("2", "newer")),
+    ),
+    "exchange": (
+        """CREATE TABLE m AS TABLE p; ALTER TABLE p DETACH PARTITION p_a; ALTER TABLE p DETACH PARTITION p_b;
+        TRUNCATE p_a, p_b; ALTER TABLE p ATTACH PARTITION p_a FOR VALUES FROM (210) TO (220);
+        ALTER TABLE p ATTACH PARTITION p_b FOR VALUES FROM (200) TO (210);
+        INSERT INTO p SELECT * FROM m WHERE id BETWEEN 200 AND 219; DROP TABLE m;""",
+        "UPDATE p SET v = 'newer' WHERE id = 2",
+        (("2", "newer"),),
+    ),
+}
+
+
+@pytest.mark.pg(">= 15")
+@pytest.mark.parametrize("how", MOVES)
+def test_rows_that_a_plan_moves_to_another_partition_come_back(
+    tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer, how: str
+) -> None:
+    migration, written_since, expected = MOVES[how]
+    connection.execute("""
+        CREATE TABLE p (id int PRIMARY KEY, v text) PARTITION BY RANGE (id); CREATE TABLE p_rest PARTITION OF p DEFAULT;
+        CREATE TABLE p_a PARTITION OF p FOR VALUES FROM (200) TO (210);
+        CREATE TABLE p_b PARTITION OF p FOR VALUES FROM (210) TO (220);
+        INSERT INTO p SELECT n, 'v' || n FROM generate_series(1, 10) n;
+        INSERT INTO p SELECT n, 'v' || n FROM generate_series(200, 219) n;
+    """)
+    query = b"SELECT id::text, v, tableoid::regclass::text FROM p ORDER BY p.id"
+    before = {row[0]: row for row in connection.execute(query)}
+    document = rehearse(tmp_path, database, uat.conninfo(), migration)
+    assert document["rollback"]["type"] == "restorable", document["rollback"]["reasons"]
+    plan = promote(database, document, tmp_path)
+    connection.execute(written_since.encode())
+    went_back = go_back(database, document, plan)
+    assert went_back.put_back is not None
+    assert went_back.put_back.complete
+    after = {row[0]: row for row in connection.execute(query)}
+    assert after == {**before, **{key: (key, value, "p_rest") for key, value in expected}}

@@ -17,7 +17,9 @@ from pgrehearse.data.tables import Table
 from pgrehearse.data.untouched import BY_COUNTERS, Touches, count_sql
 from pgrehearse.data.verdicts import TableLoss, TableVerdict
 
-COMPARED = frozenset({TableVerdict.ROWS_LOST, TableVerdict.VALUES_CHANGED, TableVerdict.ROWS_ADDED})
+COMPARED = frozenset({
+    TableVerdict.ROWS_LOST, TableVerdict.ROWS_MOVED, TableVerdict.VALUES_CHANGED, TableVerdict.ROWS_ADDED
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,7 @@ class PoolComparison:
         self._values_before: dict[int, dict[str, int]] = {}
         self._tallies: dict[int, Tally] = {}
         self._added: dict[int, int] = {}
+        self._differing: frozenset[int] = frozenset()  # whose fingerprint is not that of the table that goes on from it
         self._lost_keys: dict[int, list[int]] = {}
         self._notes: list[Unmeasured] = []
         self._kind_examples: dict[tuple[int, str, ChangeKind], KindExample] = {}  # by the table's oid, column, kind
@@ -130,6 +131,7 @@ class PoolComparison:
             for oid, table in self._pool.successors.items()
             if oid in before and before[oid] == after.get(table.oid)
         }
+        self._differing = frozenset(before.keys() - same.keys())
         left_before = tuple(table for table in self._pool.before if table.oid not in same and before[table.oid].rows)
         taken = set(same.values())
         left_after = tuple(table for table in self._pool.after if table.oid not in taken and after[table.oid].rows)
@@ -389,6 +391,8 @@ class PoolComparison:
             return TableVerdict.RECREATED
         if tally.rows_lost:
             return TableVerdict.ROWS_LOST
+        if self._has_moved_away(table, successor, columns):
+            return TableVerdict.ROWS_MOVED
         if any(column.lost or column.verdict is ColumnVerdict.VALUES_GAINED for column in columns):
             return TableVerdict.VALUES_CHANGED
         if any(column.verdict is ColumnVerdict.UNMEASURED for column in columns):
@@ -396,6 +400,19 @@ class PoolComparison:
         if self._added.get(successor.oid):
             return TableVerdict.ROWS_ADDED
         return TableVerdict.RENAMED if successor.name != table.name else TableVerdict.UNCHANGED
+
+    def _has_moved_away(self, table: Table, successor: Table, columns: list[ColumnLoss]) -> bool:
+        """Whether rows of it, which are not lost, stand elsewhere in its tree.
+
+        Told by how many there are; and where there are as many of the same values, by what the fingerprints say.
+        """
+        if successor.partitioned or (len(self._pool.before), len(self._pool.after)) == (1, 1):
+            return False
+        kept = self._rows_before[table.oid] + self._added.get(successor.oid, 0)
+        if self._rows_after_of(successor) != kept:
+            return self._rows_after_of(successor) < kept
+        changed = any(column.lost or column.verdict is ColumnVerdict.VALUES_GAINED for column in columns)
+        return table.oid in self._differing and not changed and not self._added.get(successor.oid)
 
     def _column_loss(self, column: FollowedColumn, table: Table) -> ColumnLoss:
         tally = self._tallies.get(table.oid, Tally())

@@ -45,7 +45,7 @@ def _tree_loss(tree: PartitionTree, tables: Mapping[str, TableLoss]) -> TableLos
     return TableLoss(
         name=tree.name,
         name_after=tree.name_after,
-        verdict=min((leaf.verdict for leaf in leaves), key=order.index, default=TableVerdict.UNCHANGED),
+        verdict=min((_in_tree(leaf) for leaf in leaves), key=order.index, default=TableVerdict.UNCHANGED),
         rows_before=sum(leaf.rows_before for leaf in leaves),
         rows_after=sum(leaf.rows_after for leaf in leaves),
         rows_lost=sum(leaf.rows_lost for leaf in leaves),
@@ -55,6 +55,13 @@ def _tree_loss(tree: PartitionTree, tables: Mapping[str, TableLoss]) -> TableLos
         traces=tuple(trace for leaf in leaves for trace in leaf.traces),
         orphans=tuple(orphans for leaf in leaves for orphans in leaf.orphans),
     )
+
+
+def _in_tree(leaf: TableLoss) -> TableVerdict:
+    """What moved from one leaf to another did not leave the tree."""
+    if leaf.verdict is not TableVerdict.ROWS_MOVED:
+        return leaf.verdict
+    return TableVerdict.VALUES_CHANGED if leaf.lost else TableVerdict.UNCHANGED
 
 
 def _columns(leaves: Sequence[TableLoss]) -> Iterator[ColumnLoss]:

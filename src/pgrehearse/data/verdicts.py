@@ -15,7 +15,8 @@ class TableVerdict(enum.Enum):
     """What became of a table; where several hold, the first of this order.
 
     ``dropped``: no table of its oid or name is left.  ``recreated``: another table carries its name; judged by
-    content, so it may have lost nothing.  ``rows-lost``.  ``values-changed``: in some column (dropped with
+    content, so it may have lost nothing.  ``rows-lost``.  ``rows-moved``: some of its rows stand in another table of
+    its partition tree, and none is lost.  ``values-changed``: in some column (dropped with
     values in it, NULLs filled in, all count).  ``unmeasured``: some column could not be compared, and nothing worse
     was seen.  ``rows-added``, ``renamed``, ``unchanged``; ``new``: it was not there before.
     """
@@ -23,6 +24,7 @@ class TableVerdict(enum.Enum):
     DROPPED = "dropped"
     RECREATED = "recreated"
     ROWS_LOST = "rows-lost"
+    ROWS_MOVED = "rows-moved"
     VALUES_CHANGED = "values-changed"
     UNMEASURED = "unmeasured"
     ROWS_ADDED = "rows-added"

@@ -145,13 +145,16 @@ class _Rehearsing:
         plans = self._plan_images()
         lossless = not plans and not self._data.lost
         why_not = self._why_hopeless(inverse)
-        if not lossless and (not why_not or any(plan.why == ROWS_DELETED for plan in plans)):
-            why_not_behind = self._migrate_behind_images(plans)
-            why_not = why_not or why_not_behind
+        images = tuple(image_json(plan) for plan in plans)
+        if why_not:
+            if any(plan.why == ROWS_DELETED for plan in plans):
+                images = self._try_for_rows_taken(plans)
+        elif not lossless:
+            why_not = self._migrate_behind_images(plans)
+            images = self._images_json(plans)
         result = RehearsedWayBack(
-            type=WayBackType.LOSES_WRITES, ddl=ddl, images=self._images_json(plans),
-            left_behind=tuple(self._left_behind()),
-        )  # fmt: skip
+            type=WayBackType.LOSES_WRITES, ddl=ddl, images=images, left_behind=tuple(self._left_behind())
+        )
         if why_not:
             return self._not_proved(result, why_not)
         try:
@@ -296,13 +299,29 @@ class _Rehearsing:
             return (f"behind before-images the plan does not run: {_told(error)}",)
         return ()
 
+    def _try_for_rows_taken(self, plans: Sequence[ImagePlan]) -> tuple[dict[str, Any], ...]:
+        """A promotion asks which rows went, whether or not there is a way back for them."""
+        try:
+            self._migrate_behind_images(plans)
+            return self._images_json(plans)
+        except Interrupted:
+            raise
+        except (PgRehearseError, psycopg.Error, OSError):
+            return tuple(image_json(plan) for plan in plans)
+
     def _images_json(self, plans: Sequence[ImagePlan]) -> tuple[dict[str, Any], ...]:
-        """Also of a plan that stopped on the way: what the transactions before have settled is as it will be."""
+        """With the rows that the plan took, where images tell as many of them as the comparison did."""
         if not self.taken:
             return tuple(image_json(plan) for plan in plans)
+        lost = {
+            table.name: table.rows_lost for table in self._data.tables if table.verdict is not TableVerdict.ROWS_MOVED
+        }
+        taken = {}
         with self.pair.session("clone", "way back") as session:
-            settled = {image.relation: image for image in find_images(session, id=IMAGES_OF)}
-            taken = {relation: read_rows_taken(session, image) for relation, image in settled.items()}
+            for image in find_images(session, id=IMAGES_OF):
+                found = read_rows_taken(session, image)
+                if found is not None and found.gone.rows == lost.get(image.relation, found.gone.rows):
+                    taken[image.relation] = found
         return tuple(image_json(each.plan, rows=each.rows, taken=taken.get(each.relation)) for each in self.taken)
 
     def _go_back(self, ddl: Ddl) -> WentBack:

@@ -78,6 +78,7 @@ def apply_watched(
     with ExitStack() as stack:
         observers: list[Observer] = []
         tracer: Tracer | None = None
+        others: RefuseOtherRows | None = None
         if run.rehearsed is not None:
             tracer = Tracer(look, ignored=run.ignored, may_hold_up=False)
             stack.callback(tracer.close)
@@ -122,6 +123,8 @@ def apply_watched(
             finally:
                 if stays.told:
                     run.steps.note(APPLY, ROLLED_BACK, stays.as_json())
+            for line in others.not_compared() if others is not None else ():
+                run.tell(line)
             for line in stays.told:
                 run.tell(f"an attempt was rolled back before: {line}")
             return {"applied": list(done[0].applied), **read_position(run.session).as_json()}

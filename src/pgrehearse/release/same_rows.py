@@ -1,6 +1,6 @@
 """Whether the rows that go in production are those that went in the rehearsal: told by their keys, before COMMIT."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pgrehearse.counted import agree, counted
@@ -25,8 +25,7 @@ REMEDY = (
 class RefuseOtherRows(NoObserver):
     """After the images are settled: as many rows, but other ones, are not what was rehearsed.
 
-    Rows that hold other values are only told: a plan that normalises values changes those that need it.  Where nothing
-    tells which rows went in the rehearsal, that is told too.
+    Rows that hold other values are only told: a plan that normalises values changes those that need it.
     """
 
     def __init__(self, images: Sequence[Image], rehearsed: Rehearsed, *, tell: Callable[[str], None]) -> None:
@@ -34,17 +33,22 @@ class RefuseOtherRows(NoObserver):
         self._then = _rows_taken(rehearsed.document)
         self._may_differ = _may_differ(rehearsed)
         self._emptied = _emptied(rehearsed.document)
+        self._went = _rows_that_went(rehearsed.document)
         self._tell = tell
-        self._settled: frozenset[str] = frozenset()  # by an earlier transaction, and held against the rehearsal there
+        # By an earlier transaction, perhaps of an earlier run, and held against the rehearsal there.
+        self._settled = frozenset(image.relation for image in images if image.state is ImageState.SETTLED)
+        self._compared: set[str] = set(self._settled)
+        self._gone: dict[str, int] = {}  # rows that went here, of tables that could not be compared
+        self._changed: dict[str, int] = {}  # rows of those that were written over
 
     def transaction_begun(self, session: Connection, segment: Segment) -> None:
         current = read_again(session, self._images) if self._images else ()
-        self._settled = frozenset(image.table for image in current if image.state is ImageState.SETTLED)
+        self._settled = frozenset(image.relation for image in current if image.state is ImageState.SETTLED)
 
     def before_commit(self, session: Connection) -> None:
         refused = []
         for image in read_again(session, self._images) if self._images else ():
-            if image.state is not ImageState.SETTLED or image.table in self._settled:
+            if image.state is not ImageState.SETTLED or image.relation in self._settled:
                 continue
             if (differs := self._compare(session, image)) is not None:
                 refused.append((image.relation, differs))
@@ -52,33 +56,38 @@ class RefuseOtherRows(NoObserver):
             lines = [f"-- pgrehearse: expect deletes {relation} within 1%" for relation, _ in refused]
             raise NotAsRehearsed("\n".join(differs for _, differs in refused), remedy="\n".join([REMEDY, *lines]))
 
+    def not_compared(self) -> Iterator[str]:
+        """When all is applied: of which tables only the number of rows that went was held against the rehearsal's."""
+        for what, rows in (("gone", {**self._gone, **self._went}), ("written over", self._changed)):
+            for relation in sorted(rows.keys() - self._compared - self._emptied):
+                are = f"{counted(rows[relation], 'row')} {agree(rows[relation], 'is', 'are')} {what}"
+                yield f"{relation}: {are}; whether the same ones as in the rehearsal was not measured, only how many"
+
     def _compare(self, session: Connection, image: Image) -> str | None:
         """What is refused of one table; what is only told is told."""
         here, then = read_rows_taken(session, image), self._then.get(image.relation)
         if here is None or then is None or then.by != here.by:
-            self._tell_not_compared(image)
+            self._note_not_compared(image)
             return None
-        if then.changed is not None and here.changed is not None and then.changed != here.changed:
+        self._compared.add(image.relation)
+        if then.gone != here.gone:
+            found = _sentence(image.relation, then.gone, here.gone, verb="gone")
+            if image.relation not in self._may_differ | self._emptied:
+                return f"{found}{_keys_here(session, image)}"
+            why = "as its file lets be" if image.relation in self._may_differ else "whatever the table held"
+            self._tell(f"{found}, {why}")
+        elif then.changed is not None and here.changed is not None and then.changed != here.changed:
             self._tell(_sentence(image.relation, then.changed, here.changed, verb="written over"))
-        if then.gone == here.gone:
-            return None
-        found = _sentence(image.relation, then.gone, here.gone, verb="gone")
-        if image.relation in self._may_differ:
-            self._tell(f"{found}, as its file lets be")
-            return None
-        if image.relation in self._emptied and here.gone.rows == image.rows:
-            self._tell(f"{found}: the table is made anew without what it holds")
-            return None
-        return f"{found}{_keys_here(session, image)}"
+        return None
 
-    def _tell_not_compared(self, image: Image) -> None:
+    def _note_not_compared(self, image: Image) -> None:
         settled = image.settled
-        if settled is not None and settled.relation_after is not None and settled.rows_absent:
-            rows = counted(settled.rows_absent, "row")
-            self._tell(
-                f"{image.relation}: {rows} {agree(settled.rows_absent, 'goes', 'go')}; whether they are those that "
-                "went in the rehearsal was not measured, only how many"
-            )
+        if settled is None or settled.relation_after is None:
+            return
+        if settled.rows_absent:
+            self._gone[image.relation] = settled.rows_absent
+        if settled.rows_changed and settled.rows_changed < image.rows and None not in settled.columns_after:
+            self._changed[image.relation] = settled.rows_changed
 
 
 def _sentence(relation: str, then: RowSet, here: RowSet, *, verb: str) -> str:
@@ -104,6 +113,18 @@ def _rows_taken(document: Mapping[str, Any]) -> dict[str, RowsTaken]:
         for image in document["rollback"].get("before_images", ())
         if (found := image.get("rows_taken")) is not None
     }
+
+
+def _rows_that_went(document: Mapping[str, Any]) -> dict[str, int]:
+    """How many, by table; one that was dropped goes with whatever it holds."""
+    found = {}
+    for table in document["tables"]:
+        if table["name"] is None or table["name_after"] is None:
+            continue
+        rows = table["rows_before"] - table["rows_after"] if table["verdict"] == "rows-moved" else table["rows_lost"]
+        if rows or table["verdict"] == "rows-moved":
+            found[table["name"]] = rows
+    return found
 
 
 def _emptied(document: Mapping[str, Any]) -> frozenset[str]:

@@ -84,6 +84,7 @@ def seen_unchanged(rehearsed: Rehearsed) -> frozenset[str]:
         if table["name"] is not None
         and table["name_after"] is not None
         and not table["rows_lost"]
+        and table["verdict"] != "rows-moved"
         and all(column["verdict"] in UNTOUCHED for column in table["columns"])
     )
 

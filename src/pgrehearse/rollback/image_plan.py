@@ -128,7 +128,7 @@ def _why(table: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> str 
         return None
     if table["name_after"] is None:  # also where all its rows were moved elsewhere
         return TABLE_DROPPED
-    if verdict in ("recreated", "rows-lost") or table["rows_lost"]:
+    if verdict in ("recreated", "rows-lost", "rows-moved") or table["rows_lost"]:
         return ROWS_DELETED
     if any(column["name_after"] is None for column in columns):
         return COLUMNS_DROPPED

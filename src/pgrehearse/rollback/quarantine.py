@@ -40,6 +40,7 @@ class SettleImages(NoObserver):
         if not self._images or segment is None:
             return
         keys = {(part.migration.version, statement.index) for part in segment.parts for statement in part.statements}
+        session.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what deferred triggers would do at COMMIT is destroyed too
         settle_images(session, self._images, last=self._last is None or self._last in keys)
         if session.info.server_version >= 150000:
             # The next transaction of this session begins with counters at nothing, so what it destroys is told apart.

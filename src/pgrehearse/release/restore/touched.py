@@ -45,7 +45,7 @@ def touched_tables(tables: Sequence[Mapping[str, Any]]) -> tuple[TouchedTable, .
                 },
                 written_columns=frozenset(column["name"] for column in columns if unmeasured or _is_written(column)),
                 adds_rows=unmeasured or after > before - lost,
-                deletes_rows=unmeasured or lost > 0,
+                deletes_rows=unmeasured or lost > 0 or table["verdict"] == "rows-moved",
             )
         )
     return tuple(found)
