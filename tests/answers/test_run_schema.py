@@ -84,7 +84,8 @@ def test_its_parts_have_exactly_these_keys() -> None:
 def test_verdicts_are_the_closed_sets_that_were_promised() -> None:
     assert RUN["properties"]["verdict"]["enum"] == ["clean", "loss", "hazard", "failed", "unmeasured"]
     assert RUN["$defs"]["table"]["properties"]["verdict"]["enum"] == [
-        "unchanged", "renamed", "rows-added", "rows-lost", "values-changed", "dropped", "recreated", "new",
+        "unchanged", "renamed", "rows-added", "rows-lost", "rows-moved", "values-changed", "dropped", "recreated",
+        "new",
         "unmeasured",  # some column could not be compared, and nothing worse was seen
         "moved",  # only in earlier receipts: what was gone from it had been found again elsewhere
     ]  # fmt: skip

@@ -405,6 +405,20 @@ TRUNCATE ev_rest;
 ALTER TABLE ev ATTACH PARTITION ev_rest DEFAULT;
 -- expect: ev_1 unchanged, ev_rest rows-moved
 
+-- case: a partition takes rows of the default one
+CREATE TABLE ev (id integer PRIMARY KEY, v text) PARTITION BY RANGE (id);
+CREATE TABLE ev_1 PARTITION OF ev FOR VALUES FROM (1) TO (11);
+CREATE TABLE ev_rest PARTITION OF ev DEFAULT;
+INSERT INTO ev SELECT i, 'v' || i FROM generate_series(1, 30) i;
+-- migration
+ALTER TABLE ev DETACH PARTITION ev_1;
+CREATE TABLE kept AS SELECT * FROM ev_rest WHERE id < 21;
+DELETE FROM ev_rest WHERE id < 21;
+ALTER TABLE ev ATTACH PARTITION ev_1 FOR VALUES FROM (1) TO (21);
+INSERT INTO ev SELECT * FROM kept;
+DROP TABLE kept;
+-- expect: ev_1 rows-added, ev_rest rows-moved
+
 -- case: partitions exchange their rows
 CREATE TABLE ev (id integer PRIMARY KEY, v text) PARTITION BY RANGE (id);
 CREATE TABLE ev_1 PARTITION OF ev FOR VALUES FROM (1) TO (11);

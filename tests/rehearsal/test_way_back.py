@@ -297,6 +297,13 @@ MOVES = {
         "UPDATE p SET v = 'newer' WHERE id = 2; INSERT INTO p VALUES (-5, 'new')",
         (("-5", "new"), ("2", "newer")),
     ),
+    "widen one": (
+        """ALTER TABLE p DETACH PARTITION p_a; CREATE TABLE m AS SELECT * FROM p_rest WHERE id >= 5;
+        DELETE FROM p_rest WHERE id >= 5; ALTER TABLE p ATTACH PARTITION p_a FOR VALUES FROM (5) TO (210);
+        INSERT INTO p SELECT * FROM m; DROP TABLE m;""",
+        "UPDATE p SET v = 'newer' WHERE id = 2",
+        (("2", "newer"),),
+    ),
     "exchange": (
         """CREATE TABLE m AS TABLE p; ALTER TABLE p DETACH PARTITION p_a; ALTER TABLE p DETACH PARTITION p_b;
         TRUNCATE p_a, p_b; ALTER TABLE p ATTACH PARTITION p_a FOR VALUES FROM (210) TO (220);
@@ -324,6 +331,7 @@ def test_rows_that_a_plan_moves_to_another_partition_come_back(
     query = b"SELECT id::text, v, tableoid::regclass::text FROM p ORDER BY p.id"
     before = {row[0]: row for row in connection.execute(query)}
     document = rehearse(tmp_path, database, uat.conninfo(), migration)
+    assert document["verdict"] != "loss"
     assert document["rollback"]["type"] == "restorable", document["rollback"]["reasons"]
     plan = promote(database, document, tmp_path)
     connection.execute(written_since.encode())
@@ -332,3 +340,16 @@ def test_rows_that_a_plan_moves_to_another_partition_come_back(
     assert went_back.put_back.complete
     after = {row[0]: row for row in connection.execute(query)}
     assert after == {**before, **{key: (key, value, "p_rest") for key, value in expected}}
+
+
+@pytest.mark.pg("== 18")
+def test_rows_of_a_materialized_view_are_told_as_left_behind(
+    tmp_path: Path, connection: Connection, database: Conninfo, uat: LocalServer
+) -> None:
+    connection.execute("CREATE TABLE a (id int); CREATE MATERIALIZED VIEW m AS TABLE a")
+    document = rehearse(tmp_path, database, uat.conninfo(), "REFRESH MATERIALIZED VIEW m; DROP MATERIALIZED VIEW m;")
+    told = document["rollback"]["left_behind"]
+    assert any(
+        "rows of materialized view public.m: it comes back with what its query gives then" in line for line in told
+    )
+    assert any("is not taken back: the rows that the materialized view held" in line for line in told)

@@ -80,7 +80,7 @@ OTHER_ROWS = {
     "without a key": (
         ("DELETE FROM bare WHERE id NOT IN (SELECT id FROM keep);",),
         "CREATE TABLE bare (id int, v text DEFAULT 'same'); INSERT INTO bare SELECT generate_series(1, 10)",
-        r"public\.bare: 2 rows gone in the rehearsal and here, but not the same ones$",
+        r"public\.bare: 2 rows .* not the same ones; it has no key, so a row is all that it holds$",
     ),
     "by a cascade": (
         (PRUNE,),
@@ -324,4 +324,67 @@ def test_the_same_rows_are_promoted_however_they_go(
     connection.execute(f"{BEFORE}; {beside}".encode())
     receipt, source = rehearse_folder(tmp_path, database, uat, plan)
     with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
+        assert run_promotion(request_for(database, receipt, source), releases).applied
+
+
+@NEWEST
+def test_no_key_is_shown_that_may_be_a_name_or_an_address(
+    tmp_path: Path, database: Conninfo, connection: Connection, uat: LocalServer
+) -> None:
+    connection.execute(BEFORE)
+    connection.execute("CREATE TABLE em (email text PRIMARY KEY, id int); INSERT INTO em SELECT 'u' || id, id FROM t")
+    receipt, source = rehearse_folder(tmp_path, database, uat, "DELETE FROM em WHERE id NOT IN (SELECT id FROM keep);")
+    connection.execute(DRIFT)
+    says = r"public\.em: 2 rows .* not the same ones$"
+    with ReleaseLedger.open(tmp_path / "ledger.db") as releases, pytest.raises(NotAsRehearsed, match=says):
+        run_promotion(request_for(database, receipt, source), releases)
+
+
+@NEWEST
+def test_a_resumed_promotion_still_tells_what_it_could_not_compare(
+    tmp_path: Path, database: Conninfo, connection: Connection, uat: LocalServer
+) -> None:
+    connection.execute(BEFORE)
+    connection.execute("""
+        CREATE TABLE bare (id int, v text DEFAULT 'same'); INSERT INTO bare SELECT generate_series(1, 10);
+        CREATE TABLE q (i int PRIMARY KEY); INSERT INTO q VALUES (1)
+    """)
+    receipt, source = rehearse_folder(
+        tmp_path, database, uat,
+        "DELETE FROM bare WHERE id NOT IN (SELECT id FROM keep); UPDATE bare SET v = 'x' WHERE id = 5;",
+        "DELETE FROM q;",
+    )  # fmt: skip
+    connection.execute(DRIFT)
+    connection.execute("INSERT INTO q VALUES (2)")
+    told: list[str] = []
+    with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
+        with pytest.raises(NotAsRehearsed, match=r"public\.q: 1 row deleted in the rehearsal, 2 here"):
+            run_promotion(request_for(database, receipt, source), releases)
+        connection.execute("DELETE FROM q WHERE i = 2")
+        assert run_promotion(request_for(database, receipt, source), releases, told=told).applied == ("0002_step",)
+    assert f"public.bare: 2 rows are gone{ONLY_COUNTED}" in told, told
+
+
+@NEWEST
+def test_rows_that_would_move_to_another_partition_are_let_by_a_bound_on_updates(
+    tmp_path: Path, database: Conninfo, connection: Connection, uat: LocalServer
+) -> None:
+    connection.execute(
+        f"""{BEFORE}
+        CREATE TABLE l (id int, k text, v text, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+        CREATE TABLE l_a PARTITION OF l FOR VALUES IN ('a'); CREATE TABLE l_b PARTITION OF l FOR VALUES IN ('b');
+        INSERT INTO l SELECT id, 'a', 'v' || id FROM t
+    """.encode()
+    )
+    plan = "UPDATE l SET k = 'b' WHERE id NOT IN (SELECT id FROM keep);"
+    receipt, source = rehearse_folder(tmp_path, database, uat, plan)
+    connection.execute(DRIFT)
+    with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
+        with pytest.raises(NotAsRehearsed) as refused:
+            run_promotion(request_for(database, receipt, source), releases)
+        line = "-- pgrehearse: expect updates public.l within 1%"
+        assert (refused.value.remedy or "").endswith(f":\n{line}")
+        connection.execute(BACK)
+        receipt, source = rehearse_folder(tmp_path, database, uat, f"{line}\n{plan}")
+        connection.execute(DRIFT)
         assert run_promotion(request_for(database, receipt, source), releases).applied

@@ -1,7 +1,7 @@
 """One pool of tables: what needs no reading, what one scan of each side proves, and what must be compared."""
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -59,11 +59,11 @@ class Prover:
             and not successor.partitioned
             and (known := self._settle(table, successor, layout)) is not None
         }
-        same, rest = _divided(pool, settled)
+        same, rest = _divided(pool, _without_growing(pool, settled))
         results = []
         if same.before:
-            rows_before = {oid: known.rows_before for oid, known in settled.items()}
-            rows_after = {same.successors[oid].oid: known.rows_after for oid, known in settled.items()}
+            rows_before = {table.oid: settled[table.oid].rows_before for table in same.before}
+            rows_after = {same.successors[table.oid].oid: settled[table.oid].rows_after for table in same.before}
             found = PoolComparison(same, layout, both, self.samples).unchanged(rows_before, rows_after)
             proofs = {table.name: settled[table.oid].proof for table in same.before}
             tables = tuple(replace(table, proof=proofs[table.name]) for table in found.tables)
@@ -161,6 +161,13 @@ def _rows_of(pool: Pool, scans: Scans) -> tuple[dict[int, int], dict[int, int]]:
 
 def _sides(pool: Pool) -> tuple[tuple[Side, tuple[Table, ...]], ...]:
     return ((Side.BEFORE, pool.before), (Side.AFTER, pool.after))
+
+
+def _without_growing(pool: Pool, settled: Mapping[int, _Settled]) -> list[int]:
+    """The tables that stay settled: one that has more rows now may have those that others of its tree have no more."""
+    if len(settled) == len(pool.before):
+        return list(settled)
+    return [oid for oid, known in settled.items() if known.rows_after <= known.rows_before]
 
 
 def _divided(pool: Pool, settled: Iterable[int]) -> tuple[Pool, Pool]:

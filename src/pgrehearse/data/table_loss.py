@@ -397,9 +397,13 @@ class PoolComparison:
             return TableVerdict.VALUES_CHANGED
         if any(column.verdict is ColumnVerdict.UNMEASURED for column in columns):
             return TableVerdict.UNMEASURED
-        if self._added.get(successor.oid):
+        if self._added.get(successor.oid) or self._has_come_to(table, successor):
             return TableVerdict.ROWS_ADDED
         return TableVerdict.RENAMED if successor.name != table.name else TableVerdict.UNCHANGED
+
+    def _has_come_to(self, table: Table, successor: Table) -> bool:
+        """Whether it has more rows, which stood elsewhere in its tree before."""
+        return not successor.partitioned and self._rows_after_of(successor) > self._rows_before[table.oid]
 
     def _has_moved_away(self, table: Table, successor: Table, columns: list[ColumnLoss]) -> bool:
         """Whether rows of it, which are not lost, stand elsewhere in its tree.

@@ -45,7 +45,7 @@ from pgrehearse.rollback.rows_taken import read_rows_taken
 from pgrehearse.rollback.way_back import find_inverse
 from pgrehearse.schema.diff import ORDER, diff
 from pgrehearse.schema.known import read_schema_again
-from pgrehearse.schema.schema_object import Schema
+from pgrehearse.schema.schema_object import ObjectKind, Schema
 
 QUERIES = named_queries(__file__)
 IMAGES_OF = "rehearsal"  # the id under which images are taken on a clone
@@ -256,7 +256,15 @@ class _Rehearsing:
                 f"what is written to {', '.join(names[:SHOWN])}{rest}, which the plan adds, goes out of use; "
                 "it is copied to pgrehearse_quarantine first"
             )
+        views = {
+            each["name"] for each in self._changes
+            if (each["kind"], each["effect"]) == (ObjectKind.MATERIALIZED_VIEW.value, "removed")
+        }  # fmt: skip
+        for name in sorted(str(each) for each in views):
+            yield f"the rows of materialized view {name}: it comes back with what its query gives then"
         for place, statement in self._statements():
+            if statement.kind == "RefreshMatViewStmt":
+                yield f"{place} is not taken back: the rows that the materialized view held before are in no image"
             if statement.beyond is not None:
                 yield f"{place} is not taken back: {statement.beyond}"
             if _TABLESPACE.search(statement.text):

@@ -34,10 +34,14 @@ class RefuseOtherRows(NoObserver):
         self._may_differ = _may_differ(rehearsed)
         self._emptied = _emptied(rehearsed.document)
         self._went = _rows_that_went(rehearsed.document)
+        self._trees = _trees_of_moved(rehearsed)
         self._tell = tell
         # By an earlier transaction, perhaps of an earlier run, and held against the rehearsal there.
-        self._settled = frozenset(image.relation for image in images if image.state is ImageState.SETTLED)
-        self._compared: set[str] = set(self._settled)
+        settled = [image for image in images if image.state is ImageState.SETTLED]
+        self._settled = frozenset(image.relation for image in settled)
+        self._compared = {
+            image.relation for image in settled if _may_be_compared(image, self._then.get(image.relation))
+        }
         self._gone: dict[str, int] = {}  # rows that went here, of tables that could not be compared
         self._changed: dict[str, int] = {}  # rows of those that were written over
 
@@ -53,7 +57,7 @@ class RefuseOtherRows(NoObserver):
             if (differs := self._compare(session, image)) is not None:
                 refused.append((image.relation, differs))
         if refused:
-            lines = [f"-- pgrehearse: expect deletes {relation} within 1%" for relation, _ in refused]
+            lines = dict.fromkeys(f"-- pgrehearse: expect {self._verb_for(each)} within 1%" for each, _ in refused)
             raise NotAsRehearsed("\n".join(differs for _, differs in refused), remedy="\n".join([REMEDY, *lines]))
 
     def not_compared(self) -> Iterator[str]:
@@ -72,6 +76,7 @@ class RefuseOtherRows(NoObserver):
         self._compared.add(image.relation)
         if then.gone != here.gone:
             found = _sentence(image.relation, then.gone, here.gone, verb="gone")
+            found += "" if here.is_key else "; it has no key, so a row is all that it holds"
             if image.relation not in self._may_differ | self._emptied:
                 return f"{found}{_keys_here(session, image)}"
             why = "as its file lets be" if image.relation in self._may_differ else "whatever the table held"
@@ -79,6 +84,11 @@ class RefuseOtherRows(NoObserver):
         elif then.changed is not None and here.changed is not None and then.changed != here.changed:
             self._tell(_sentence(image.relation, then.changed, here.changed, verb="written over"))
         return None
+
+    def _verb_for(self, relation: str) -> str:
+        """What a declaration says that lets other rows go, or move to another partition of their tree."""
+        root = self._trees.get(relation)
+        return f"deletes {relation}" if root is None else f"updates {root}"
 
     def _note_not_compared(self, image: Image) -> None:
         settled = image.settled
@@ -88,6 +98,13 @@ class RefuseOtherRows(NoObserver):
             self._gone[image.relation] = settled.rows_absent
         if settled.rows_changed and settled.rows_changed < image.rows and None not in settled.columns_after:
             self._changed[image.relation] = settled.rows_changed
+
+
+def _may_be_compared(image: Image, then: RowsTaken | None) -> bool:
+    """Of one that is settled: as `read_rows_taken` tells, without reading it."""
+    if then is None or image.settled is None:
+        return False
+    return then.by == image.plan.key if then.is_key else not image.key and not image.settled.rows_changed
 
 
 def _sentence(relation: str, then: RowSet, here: RowSet, *, verb: str) -> str:
@@ -124,6 +141,23 @@ def _rows_that_went(document: Mapping[str, Any]) -> dict[str, int]:
         rows = table["rows_before"] - table["rows_after"] if table["verdict"] == "rows-moved" else table["rows_lost"]
         if rows or table["verdict"] == "rows-moved":
             found[table["name"]] = rows
+    return found
+
+
+def _trees_of_moved(rehearsed: Rehearsed) -> dict[str, str]:
+    """The root of the tree, by partition whose rows moved to another."""
+    parents = {
+        each.name: each.attributes["inherits"]
+        for each in rehearsed.before.of_kind(ObjectKind.TABLE)
+        if "partition bound" in each.attributes
+    }
+    found = {}
+    for table in rehearsed.document["tables"]:
+        if table["verdict"] == "rows-moved" and table["name"] in parents:
+            root = table["name"]
+            while root in parents:
+                root = parents[root]
+            found[table["name"]] = root
     return found
 
 

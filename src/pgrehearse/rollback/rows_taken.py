@@ -24,7 +24,7 @@ SELECT pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended(t.key, 0)
 FROM (SELECT {key} AS key FROM {image} i WHERE {which}) t
 """
 SOME = "SELECT {texts} FROM {image} i WHERE {which} ORDER BY {keys} LIMIT {most}"
-LONGEST_SHOWN = 60  # characters of one value
+NUMBERS = frozenset({20, 21, 23, 2950})  # int8, int2, int4, uuid
 # Their text names an object that the plan may drop or rename; without it, it is the number in this database.
 OBJECT_NAMES = frozenset({24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191})  # regproc … regcollation
 
@@ -99,10 +99,13 @@ def read_rows_taken(session: Connection, image: Image) -> RowsTaken | None:
 
 
 def read_keys_gone(session: Connection, image: Image, *, most: int) -> tuple[Mapping[str, str], ...]:
-    """Key columns and their text, of some rows that went; none where the table has no key."""
-    if not image.key:
+    """Key columns and their text, of some rows that went.
+
+    None where the table has no key, or one that may hold more than a number: a name or an address is for nobody's eyes.
+    """
+    if not image.key or any(column.base_oid not in NUMBERS for column in image.key):
         return ()
-    texts = [sql.SQL("pg_catalog.left({}, {})").format(each.kept_text("i"), LONGEST_SHOWN) for each in image.key]
+    texts = [each.kept_text("i") for each in image.key]
     query = sql.SQL(SOME).format(
         texts=sql.SQL(", ").join(texts),
         image=image.identifier,
