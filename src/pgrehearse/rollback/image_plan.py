@@ -109,6 +109,9 @@ def _plan_table(table: Mapping[str, Any], shape: "_Shape") -> ImagePlan | None:
     changed = tuple(column["name"] for column in columns if column["verdict"] in OVERWRITTEN)
     destroyed = {*changed, *(name for name, after in names_after.items() if after is None)}
     key = shape.find_key(table["name"], destroyed, whole=table["name_after"] is None)
+    if not key and table["verdict"] == "rows-moved":
+        # Rows that went to another partition: what decides where they stand changed there, and here their key is gone.
+        key = shape.find_key(table["name"], {name for name in destroyed if names_after[name] is None}, whole=False)
     whole = why in (TABLE_DROPPED, ROWS_DELETED) or not key
     return ImagePlan(
         relation=table["name"],

@@ -176,7 +176,7 @@ class KeptOut:
             "FROM ONLY {} t LEFT JOIN {} i ON i.{} AND {} WHERE NOT {}"
         ).format(
             self._key_text, KEY, AT, sql.SQL(" OR ").join(conditions), CHANGED, sql.SQL(", ").join(values),
-            self._table.identifier, self._image.identifier, PRESENT, self._same_key("i"), self._goes(),
+            self._table.identifier, self._image.identifier, PRESENT, self._same_key("i"), self.goes,
         )  # fmt: skip
 
     def _absent(self, read: Sequence[tuple[int, ImageColumn, ImageColumn]]) -> Expression:
@@ -202,11 +202,12 @@ class KeptOut:
                 for column in self._image.key
             ]
             yield sql.SQL("SELECT pg_catalog.concat_ws(', ', {}) AS key FROM ONLY {} t WHERE {} AND NOT {}").format(
-                sql.SQL(", ").join(parts), self._table.identifier, self._added([]), self._goes()
+                sql.SQL(", ").join(parts), self._table.identifier, self._added([]), self.goes
             )
 
-    def _goes(self) -> Expression:
-        """Whether the migration added the row and it stands as it was made."""
+    @property
+    def goes(self) -> Expression:
+        """SQL: whether the migration added the row ``t`` and it stands as it was made."""
         if self._settled.added_table is None:
             return sql.SQL("false")
         names = {before.name: after for _, before, after in self._by_name.values()}

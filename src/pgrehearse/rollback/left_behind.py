@@ -1,6 +1,7 @@
 """Which rows an inverse would leave behind if it ran now: told before it runs, from what production holds."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -10,12 +11,12 @@ from psycopg import sql
 from pgrehearse.counted import agree, counted
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.rollback.aside import count_aside, find_added
-from pgrehearse.rollback.image import Image, Settled
+from pgrehearse.rollback.image import ADDED, NAMESPACE, Image, Settled
 from pgrehearse.rollback.image_columns import Expression, ImageColumn, LiveTable, find_oid, find_table, same_key
 from pgrehearse.rollback.image_session import pinned
 from pgrehearse.rollback.image_settle import PRESENT, after_text
 from pgrehearse.rollback.kept_out import KeptOut
-from pgrehearse.rollback.moved_rows import find_moved
+from pgrehearse.rollback.moved_rows import MovedByPlan, Sibling, added_key, find_moved, find_moved_by_plan
 from pgrehearse.rollback.written_behind import written_behind
 
 SHOWN_KEYS = 5
@@ -36,6 +37,16 @@ MOVED = (
     "stands in pgrehearse_quarantine then",
     "are gone from their partition and may have moved to another, which holds a row of their number; the ones before "
     "stand in pgrehearse_quarantine then",
+)
+GONE_ELSEWHERE = (
+    "that it moved to another partition is gone there since, and stays so; the image keeps the one before",
+    "that it moved to another partition are gone there since, and stay so; the image keeps the ones before",
+)
+WRITTEN_ELSEWHERE = (
+    "that it moved to another partition was written there since, and stays there; the one before stands in "
+    "pgrehearse_quarantine then",
+    "that it moved to another partition were written there since, and stay there; the ones before stand in "
+    "pgrehearse_quarantine then",
 )
 WRITTEN = (
     "holds values written since, which stay; the ones before stand in pgrehearse_quarantine then",
@@ -68,48 +79,92 @@ def find_left_behind(
             session.execute("SELECT pg_catalog.set_config('statement_timeout', %s, true)", (str(TIMEOUT_MS),))
             with pinned(session):
                 for what, rows in count_aside(session, find_added(changes)):
-                    written = f"{counted(rows, 'row')} written to {what} since"
-                    told.append(f"left behind: {written}, copied to pgrehearse_quarantine")
-                for image in images:
-                    told += _of_image(session, image, images, changes)
+                    told.append(f"left behind: {counted(rows, 'row')} of {what}, copied to pgrehearse_quarantine")
+                shown = [each for image in images if (each := _shown(session, image, changes)) is not None]
+                for each in shown:
+                    told += _of_image(session, each, shown, images, changes)
     except psycopg.Error as error:
         reason = error.diag.message_primary or type(error).__name__
         told.append(f"which rows would be left behind could not be counted: {reason}")
     return tuple(told)
 
 
-def _of_image(
-    session: Connection, image: Image, images: Sequence[Image], changes: Sequence[Mapping[str, Any]]
-) -> Iterator[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shown:
+    """A settled image, and its table as it is now."""
+
+    image: Image
+    settled: Settled
+    table: LiveTable
+    behind: Expression  # whether the row ``t`` was written since
+
+    @property
+    def key(self) -> list[tuple[ImageColumn, ImageColumn]]:
+        """The image's columns with those of the table."""
+        return [(column, _after(self.image, self.settled, column)) for column in self.image.key]
+
+    @property
+    def as_sibling(self) -> Sibling:
+        kept = zip(added_key(self.image), self.key, strict=True)
+        return Sibling(
+            table=self.table,
+            added=sql.Identifier(NAMESPACE, self.image.companion(ADDED)),
+            key=[(column, after) for column, (_, after) in kept],
+        )
+
+    def kept_out(self, session: Connection, images: Sequence[Image]) -> KeptOut:
+        return KeptOut(
+            session, self.image, self.table, images, key_text=_key_text(self.image), behind=self.behind
+        )  # fmt: skip
+
+
+def _shown(session: Connection, image: Image, changes: Sequence[Mapping[str, Any]]) -> _Shown | None:
     settled = image.settled
     if settled is None or image.plan.is_sequence or settled.relation_after is None:
-        return
+        return None
     oid = find_oid(session, settled.relation_after)
     table = find_table(session, oid) if oid is not None else None
     if table is None:
-        return
+        return None
+    anew = _is_written_anew(image, settled, changes)
+    behind = sql.SQL("false") if anew else written_behind(session, settled, table)
+    return _Shown(image=image, settled=settled, table=table, behind=behind)
+
+
+def _of_image(
+    session: Connection,
+    found: _Shown,
+    shown: Sequence[_Shown],
+    images: Sequence[Image],
+    changes: Sequence[Mapping[str, Any]],
+) -> Iterator[str]:
+    image, settled, table, behind = found.image, found.settled, found.table, found.behind
     if not image.key:
-        yield f"{image.relation}: it has no key, so which of its rows would be left behind shows only when it is done"
+        yield (
+            f"{image.relation}: no key that the plan leaves alone tells its rows apart, so which of them would be left "
+            "behind shows only when it is done"
+        )
         return
     present: Expression = sql.SQL("true") if settled.whole else sql.SQL("i.{}").format(PRESENT)
-    key = list(_key(image, settled))
+    key = found.key
     match = sql.SQL(" AND ").join(same_key(column, after, "i", "t") for column, after in key)
     there = sql.SQL("EXISTS (SELECT FROM ONLY {} t WHERE {})").format(table.identifier, match)
     moved = find_moved(session, table, key)
+    others = [each for each in shown if each is not found and each.settled.rows_added and each.image.key]
+    elsewhere = find_moved_by_plan(session, table, key, [each.as_sibling for each in others])
     key_text = _key_text(image)
-    anew = _is_written_anew(image, settled, changes)
-    behind = sql.SQL("false") if anew else written_behind(session, settled, table)
     by_key = [
         (sql.SQL("SELECT {} AS key FROM {} i WHERE {}").format(key_text, image.identifier, condition), sentences)
         for condition, sentences in (
         (sql.SQL("NOT ({}) AND {}").format(present, there), NEWER_ROW),
+        *(() if elsewhere is None else _elsewhere(session, elsewhere, others, images, present, there)),
         (sql.SQL("{} AND NOT {} AND NOT {}").format(present, there, moved), GONE),
         (sql.SQL("{} AND NOT {} AND {}").format(present, there, moved), MOVED),
         (sql.SQL("{} AND {}").format(present, _newer(image, settled, table, match)), WRITTEN),
         (sql.SQL("{} AND {}").format(present, _comes_under(image, settled, table, match, behind)), WRITTEN_UNDER),
         )
     ]  # fmt: skip
-    told_apart = KeptOut(session, image, table, images, key_text=key_text, behind=behind)
+    told_apart = found.kept_out(session, images)
     staying = ((rows, STAYING) for rows in told_apart.find_staying())
     kept_out = ((rows, (told, told)) for rows, told in told_apart.find(changes))
     for rows, (of_one, of_many) in chain(by_key, staying, kept_out):
@@ -124,11 +179,31 @@ def _of_image(
             yield f"{left}{those} ({'; '.join(found[1])}{rest})"
 
 
-def _key(image: Image, settled: Settled) -> Iterator[tuple[ImageColumn, ImageColumn]]:
-    for column in image.key:
-        after = settled.columns_after[image.columns.index(column)]
-        assert after is not None  # settling needs every column of the key
-        yield column, after
+def _elsewhere(
+    session: Connection,
+    moved: MovedByPlan,
+    others: Sequence[_Shown],
+    images: Sequence[Image],
+    present: Expression,
+    there: Expression,
+) -> Iterator[tuple[Expression, tuple[str, str]]]:
+    """Of rows that the migration moved to partitions of ``others``: those that do not come back from there."""
+    by_oid = {each.table.oid: each for each in others}
+    stays = [
+        sql.SQL("NOT {}").format(by_oid[sibling.table.oid].kept_out(session, images).goes)
+        for sibling in moved.siblings
+    ]  # fmt: skip
+    away = sql.SQL("NOT ({}) AND NOT {}").format(present, there)
+    gone = sql.SQL("{} AND {} AND NOT {}").format(away, moved.moved, moved.still)
+    yield sql.SQL("{} AND NOT {}").format(gone, moved.elsewhere), GONE_ELSEWHERE
+    yield sql.SQL("{} AND {}").format(gone, moved.elsewhere), MOVED
+    yield sql.SQL("{} AND {}").format(away, moved.still_where(stays)), WRITTEN_ELSEWHERE
+
+
+def _after(image: Image, settled: Settled, column: ImageColumn) -> ImageColumn:
+    after = settled.columns_after[image.columns.index(column)]
+    assert after is not None  # settling needs every column of the key
+    return after
 
 
 def _newer(image: Image, settled: Settled, table: LiveTable, match: Expression) -> Expression:

@@ -1,7 +1,7 @@
 -- name: tree
 -- The tree a partition hangs on, and the columns that decide where a row of it stands, also those inside expressions:
 -- on their own table such columns depend internally.
-SELECT n.nspname, c.relname, pg_catalog.has_table_privilege(c.oid, 'SELECT'),
+SELECT c.oid::int8, n.nspname, c.relname, pg_catalog.has_table_privilege(c.oid, 'SELECT'),
        ARRAY(
            SELECT a.attname::pg_catalog.text
            FROM pg_catalog.pg_partition_ancestors(l.oid) p

@@ -128,6 +128,8 @@ def _work_in_rounds(
         )
         for image, table in tables
     ]
+    for work in works:
+        work.follow(works)
     by_oid = {work.table.oid: work for work in works}
     ordered = [by_oid[oid] for oid in parents_first(list(by_oid), keys)]
     while True:  # each round can only make sense of what the one before brought: a parent, a unique value set free

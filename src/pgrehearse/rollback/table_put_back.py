@@ -1,7 +1,7 @@
 """One table's way back: rows that the migration added go, values and rows that it destroyed come."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -22,7 +22,7 @@ from pgrehearse.rollback.image_columns import (
 )
 from pgrehearse.rollback.image_settle import DIGEST, PRESENT, after_text
 from pgrehearse.rollback.image_take import keep_private
-from pgrehearse.rollback.moved_rows import find_moved
+from pgrehearse.rollback.moved_rows import Sibling, added_key, find_moved, find_moved_by_plan
 from pgrehearse.rollback.written_behind import written_behind
 
 REASON = sql.Identifier("pgrehearse reason")
@@ -30,6 +30,7 @@ KEY_TAKEN = "the application has written a row under its key since"
 WRITTEN_SINCE = "the application has written another value since"
 GONE_SINCE = "the application has changed or deleted the row since; nothing tells which"
 MOVED_SINCE = "the row is gone from its partition, and another one holds a row of its number: it may have moved"
+STANDS_ELSEWHERE = "the migration moved the row to another partition, where the application has written or uses it since"
 FORBIDDEN = "a constraint forbids it now: its parent is gone, or another row has its unique value"
 
 
@@ -42,7 +43,7 @@ class TableBack:
     values_back: int  # rows in which overwritten or dropped values stand again
     values_back_written: int  # of these, rows that the application has written since: by key they are the same
     added_removed: int  # rows that the migration had added
-    added_left: int  # of these, rows that the application changed or refers to: they stay
+    added_left: int  # of these, rows that stand, because the application changed or refers to them
     rows_deleted_since: int  # that the application deleted after the migration, or gave another key: they stay so
     rows_left: int  # that could not come back, or whose newer value was kept
     left_table: str | None  # where these stand as they were before the migration, with the reason
@@ -81,6 +82,8 @@ class TablePutBack:
         self._rows: list[str] | None = None
         self._values_begun = self._removed_once = False
         self._back = self._values_back = self._values_written = self._removed = self._deleted_since = 0
+        self._stands_elsewhere: Expression = sql.SQL("false")  # a row i, where the migration moved it
+        self._went_on: list[str] = []  # rows that it moved, and that the application deleted or moved on
         self._behind = written_behind(session, self._settled, table)
         session.execute(
             sql.SQL("CREATE {} {} AS SELECT i.*, NULL::pg_catalog.text AS {} FROM {} i WHERE false").format(
@@ -88,6 +91,7 @@ class TablePutBack:
             )
         )
         self._to_come = self._settled.rows_absent or 0
+        self._added_gone = self._count_added_gone()
         if not self._has_rows:
             self._rows = []
         elif image.key:
@@ -96,7 +100,32 @@ class TablePutBack:
     @property
     def unfinished(self) -> bool:
         """Whether anything is left that another round might bring."""
-        return bool(self._values) or bool(self._rows) or self._removed < self._settled.rows_added
+        return bool(self._values) or bool(self._rows) or self._removed < self._settled.rows_added - self._added_gone
+
+    def follow(self, others: Sequence["TablePutBack"]) -> None:
+        """Before any row is removed or put back: rows that the migration moved to partitions of ``others`` are one.
+
+        Such a row comes back only once it has left the partition that it was moved to, and never where the application
+        has deleted it there.
+        """
+        if self._rows == [] or not self._image.key or not self._to_come:
+            return
+        siblings = [
+            Sibling(table=other.table, added=other._added, key=other._added_key())  # noqa: SLF001  of this class
+            for other in others
+            if other is not self and other._settled.rows_added and other._image.key  # noqa: SLF001
+        ]
+        key = [(column, self._live[column.name]) for column in self._image.key]
+        found = find_moved_by_plan(self._session, self.table, key, siblings)
+        if found is None:
+            return
+        self._stands_elsewhere = found.still
+        gone = sql.SQL("{} AND {} AND NOT {}").format(self._wanted(), found.moved, found.still)
+        self._went_on = self._ask_rows(gone)
+        if self._went_on:
+            moved_on = self._leave(sql.SQL("{} AND {}").format(gone, found.elsewhere), MOVED_SINCE)
+            self._deleted_since += len(self._went_on) - moved_on
+            self._to_come -= len(self._went_on)
 
     # --- rows that the migration added
 
@@ -109,9 +138,7 @@ class TablePutBack:
         digest = row_text([column.live_text("t") for column in live])
         added = row_text([self._added_text(position, live[position]) for position in range(len(live))])
         if self._image.key:
-            match = sql.SQL(" AND ").join(
-                same_key(column, self._live[column.name], "a", "t") for column in self._added_key()
-            )
+            match = sql.SQL(" AND ").join(same_key(column, live, "a", "t") for column, live in self._added_key())
             chosen: Expression = sql.SQL(
                 "SELECT t.ctid AS at FROM ONLY {} t JOIN {} a ON {} AND {} = {} WHERE NOT {}"
             ).format(self.table.identifier, self._added, match, added, digest, self._behind)
@@ -141,15 +168,19 @@ class TablePutBack:
             )
         ).rowcount
 
-    def _added_key(self) -> list[ImageColumn]:
-        """The key as the table of added rows holds it."""
-        key = []
-        for column in self._image.key:
-            after = self._settled.columns_after[self._image.columns.index(column)]
-            assert after is not None  # settling needs every column of the key
-            native = column.native and after.native and column.base_oid == after.base_oid
-            key.append(column if native else _as_text(column))
-        return key
+    def _added_key(self) -> list[tuple[ImageColumn, ImageColumn]]:
+        return [(column, self._live[column.name]) for column in added_key(self._image)]
+
+    def _count_added_gone(self) -> int:
+        """Those that the application deleted, or gave another key; without a key nothing tells."""
+        if not self._settled.rows_added or not self._image.key:
+            return 0
+        match = sql.SQL(" AND ").join(same_key(column, live, "a", "t") for column, live in self._added_key())
+        return self._count(
+            sql.SQL("SELECT pg_catalog.count(*) FROM {} a WHERE NOT EXISTS (SELECT FROM ONLY {} t WHERE {})").format(
+                self._added, self.table.identifier, match
+            )
+        )
 
     def _unreferenced(self) -> Expression:
         """ON DELETE CASCADE would take the application's rows along."""
@@ -247,13 +278,13 @@ class TablePutBack:
             )
             return
         gone = sql.SQL("{} AND NOT {}").format(self._present(), self._exists())
-        self._deleted_since = self._count(
+        deleted = self._count(
             sql.SQL("SELECT pg_catalog.count(*) FROM {} i WHERE {}").format(self._image.identifier, gone)
         )
-        if self._deleted_since:
+        if deleted:
             key = [(column, self._live[column.name]) for column in self._image.key]
             moved = sql.SQL("{} AND {}").format(gone, find_moved(self._session, self.table, key))
-            self._deleted_since -= self._leave(moved, MOVED_SINCE)
+            self._deleted_since += deleted - self._leave(moved, MOVED_SINCE)
         if self._settled.whole:
             return
         written = [
@@ -298,13 +329,12 @@ class TablePutBack:
     # --- rows that it deleted
 
     def put_rows_back(self) -> int:
-        """Put back the rows whose key is free and whose parents are there."""
+        """Put back the rows whose key is free, whose parents are there, and that stand in no other partition."""
         if self._rows == []:
             return 0
-        wanted = self._absent()
-        if self._image.key:
-            wanted = sql.SQL("{} AND NOT {}").format(wanted, self._exists())
-        ready = sql.SQL("{} AND {}").format(wanted, self._has_parents())
+        wanted = self._wanted()
+        may_come = sql.SQL("({} AND NOT {})").format(self._has_parents(), self._stands_elsewhere)
+        ready = sql.SQL("{} AND {}").format(wanted, may_come)
         if self._rows is None:
             try:
                 with self._session.transaction():
@@ -312,8 +342,8 @@ class TablePutBack:
             except psycopg.errors.IntegrityError:
                 self._rows = self._ask_rows(wanted)
             else:
-                orphans = sql.SQL("{} AND NOT ({})").format(wanted, self._has_parents())
-                self._rows = self._ask_rows(orphans) if self._back != self._to_come else []
+                others = sql.SQL("{} AND NOT {}").format(wanted, may_come)
+                self._rows = self._ask_rows(others) if self._back != self._to_come else []
                 return self._back
         fit = set(self._ask_rows(ready))
         done, failed = self._halving(
@@ -322,6 +352,14 @@ class TablePutBack:
         self._back += done
         self._rows = [row for row in self._rows if row not in fit] + failed
         return done
+
+    def _wanted(self) -> Expression:
+        wanted = self._absent()
+        if self._image.key:
+            wanted = sql.SQL("{} AND NOT {}").format(wanted, self._exists())
+        if self._went_on:
+            wanted = sql.SQL("{} AND NOT {}").format(wanted, _among("i", self._went_on))
+        return wanted
 
     def _insert(self, condition: Expression) -> int:
         columns = [column for column in self._image.columns if not self._live[column.name].generated]
@@ -362,11 +400,14 @@ class TablePutBack:
 
     def finish(self) -> TableBack:
         """Set aside what could not come back, and say how much did."""
-        for rows in (self._rows, self._values):
-            if rows:
-                self._leave(_among("i", rows), FORBIDDEN)
-        left = self._count(sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(self._left))
-        if left:
+        if self._rows:
+            left = _among("i", self._rows)
+            self._leave(sql.SQL("{} AND {}").format(left, self._stands_elsewhere), STANDS_ELSEWHERE)
+            self._leave(sql.SQL("{} AND NOT {}").format(left, self._stands_elsewhere), FORBIDDEN)
+        if self._values:
+            self._leave(_among("i", self._values), FORBIDDEN)
+        rows_left = self._count(sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(self._left))
+        if rows_left:
             keep_private(self._session, self._left)
             make_durable(self._session, self._left)
         else:
@@ -378,10 +419,10 @@ class TablePutBack:
             values_back=self._values_back,
             values_back_written=self._values_written,
             added_removed=self._removed,
-            added_left=self._settled.rows_added - self._removed,
+            added_left=self._settled.rows_added - self._removed - self._added_gone,
             rows_deleted_since=self._deleted_since,
-            rows_left=left,
-            left_table=self._left.as_string(self._session) if left else None,
+            rows_left=rows_left,
+            left_table=self._left.as_string(self._session) if rows_left else None,
         )
 
     def _leave(self, condition: Expression, reason: str) -> int:
@@ -481,10 +522,6 @@ class TablePutBack:
         done, failed = self._halving(rows[:middle], work)
         more, also_failed = self._halving(rows[middle:], work)
         return done + more, failed + also_failed
-
-
-def _as_text(column: ImageColumn) -> ImageColumn:
-    return replace(column, stored_type="pg_catalog.text", native=False, collatable=True)
 
 
 def _only(rows: list[str] | None) -> Expression:
