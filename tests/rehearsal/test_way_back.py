@@ -18,7 +18,7 @@ from pgrehearse.postgres.connect import Connection, connect, fetch_value
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.project import Project, RehearsalOptions
-from pgrehearse.rollback.aside import find_added
+from pgrehearse.rollback.aside import find_going
 from pgrehearse.rollback.images import drop_images, find_images, plan_images, take_images
 from pgrehearse.rollback.perform import Ddl, WentBack, perform
 from pgrehearse.rollback.quarantine import RefreshImages, SettleImages
@@ -87,7 +87,7 @@ def go_back(database: Conninfo, document: dict[str, Any], plan: Plan) -> WentBac
         ledger=ledger(plan),
         plan=plan.migrations,
         id="p1",
-        added=find_added(document["schema"]["changes"]),
+        going=find_going(document["schema"]["changes"]),
     )
 
 

@@ -11,7 +11,7 @@ from pgrehearse.ledger import ReleaseLedger
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
-from pgrehearse.rollback.aside import find_added
+from pgrehearse.rollback.aside import find_going
 from pgrehearse.rollback.image import find_images
 from pgrehearse.rollback.left_behind import find_left_behind
 from pgrehearse.rollback.perform import Ddl, perform
@@ -74,10 +74,10 @@ def test_tables_with_identities_come_back_and_later_writes_stay(
         "1 row of public.orders was written since and gets a value back by its key, as one does that was deleted and "
         "written anew (id=5)",
     ]
-    assert any("public.keyless: it has no key" in line for line in told)
+    assert any("public.keyless: no key that the plan leaves alone" in line for line in told)
     went = perform(
         sessions_to(database), Ddl.of_receipt(rollback), images, ledger=source.ledger, plan=source.migrations,
-        id=promotion.id, added=find_added(receipt.document["schema"]["changes"]),
+        id=promotion.id, going=find_going(receipt.document["schema"]["changes"]),
     )  # fmt: skip
     assert went.put_back is not None
     (orders,) = (each for each in went.put_back.tables if each.relation == "public.orders")

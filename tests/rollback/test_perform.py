@@ -253,7 +253,7 @@ def test_what_was_written_to_what_goes_is_kept_aside(connection: Connection, dat
     )  # fmt: skip
     went_back = go_back(
         database, plan, "DROP TABLE public.notes;", "DROP TABLE public.calm;",
-        "ALTER TABLE public.t DROP COLUMN b, DROP COLUMN c, DROP COLUMN d;", "DROP TYPE public.mood;", added=added,
+        "ALTER TABLE public.t DROP COLUMN b, DROP COLUMN c, DROP COLUMN d;", "DROP TYPE public.mood;", going=added,
     )  # fmt: skip
     kept = {each.what: each for each in went_back.kept_aside}
     assert {what: each.rows for what, each in kept.items()} == {"public.notes": 2, "public.t.b": 1, "public.t.c": 1}

@@ -34,7 +34,7 @@ from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.document import Seen
 from pgrehearse.rehearsal.rehearsed_way_back import RehearsedWayBack, WayBackType, image_json
 from pgrehearse.rehearsal.tolerated import as_tolerated, find_tolerated, speaks_below
-from pgrehearse.rollback.aside import find_added
+from pgrehearse.rollback.aside import find_added, find_rewritten
 from pgrehearse.rollback.definitions import read_definitions
 from pgrehearse.rollback.image_plan import ROWS_DELETED
 from pgrehearse.rollback.images import Image, ImagePlan, drop_images, find_images, plan_images, take_images
@@ -248,13 +248,15 @@ class _Rehearsing:
                 )
 
     def _left_behind(self) -> Iterator[str]:
-        added = find_added(self._changes)
-        names = [str(each) for each in added]
-        if names:
-            rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        if added := _listed(find_added(self._changes)):
             yield (
-                f"what is written to {', '.join(names[:SHOWN])}{rest}, which the plan adds, goes out of use; "
+                f"what is written to {added}, which the plan adds, goes out of use; "
                 "it is copied to pgrehearse_quarantine first"
+            )
+        if rewritten := _listed(find_rewritten(self._changes)):
+            yield (
+                f"what is written to {rewritten} and is another value in the type, or by the expression, that it gets "
+                "back is copied to pgrehearse_quarantine first"
             )
         views = {
             each["name"] for each in self._changes
@@ -520,3 +522,8 @@ def _told(error: BaseException) -> str:
     if isinstance(error, psycopg.Error):
         return error.diag.message_primary or type(error).__name__
     return " ".join(str(error).split())
+
+
+def _listed(named: Sequence[object]) -> str:
+    rest = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+    return f"{', '.join(str(each) for each in named[:SHOWN])}{rest}" if named else ""

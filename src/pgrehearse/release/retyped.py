@@ -14,7 +14,7 @@ from pgrehearse.counted import counted
 from pgrehearse.data.columns import Hashing, Reading, TypePair, Unreadable
 from pgrehearse.data.tables import Column, Type, read_types
 from pgrehearse.errors import NotAsRehearsed
-from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.rollback.image import Image
 from pgrehearse.rollback.image_columns import Expression, ImageColumn, find_oid
 from pgrehearse.rollback.image_session import pinned
@@ -26,6 +26,7 @@ COLUMNS = """
 SELECT a.attname, a.attnum::int4, pg_catalog.quote_ident(a.attname), a.atttypid::int8, a.atttypmod, a.attnotnull
 FROM pg_catalog.pg_attribute a WHERE a.attrelid = %s::int8::oid AND a.attnum > 0 AND NOT a.attisdropped
 """
+TYPE_OID = "SELECT pg_catalog.to_regtype(%s)::oid::int8"
 FORMAT_TYPE = "SELECT pg_catalog.format_type(%s::int8::oid, %s)"
 BY_KEY = "SELECT pg_catalog.count(*) FROM {image} i WHERE i.{present} AND ({before}) IS DISTINCT FROM ({after})"
 # Without a key nothing tells which value became which: of each as many must be there as before.
@@ -75,23 +76,26 @@ def require_kept(session: Connection, image: Image, columns: Iterable[str], befo
             left = settled.columns_after[position]
             if column.name not in wanted or left is None:
                 continue
-            reading = types.reading(before.columns[image.relation_oid][column.name], found[left.name])
+            held = before.columns[image.relation_oid][column.name]
+            reading = types.reading(held, found[left.name])
             what = f"{image.relation}.{column.name}: its type changes from {column.type} to {left.type}"
             if isinstance(reading, Unreadable):
                 raise NotAsRehearsed(f"{what}, and {reading.reason}", remedy=REMEDY)
-            if lost := _count_lost(session, image, position, reading, left.type):
+            if lost := _count_lost(session, image, position, reading, held.type_oid, left.type):
                 raise NotAsRehearsed(
                     f"{what}; the rehearsal lost no value by that, this would change those of {lost}", remedy=REMEDY
                 )
 
 
-def _count_lost(session: Connection, image: Image, position: int, reading: Reading, type_after: str) -> str | None:
+def _count_lost(
+    session: Connection, image: Image, position: int, reading: Reading, type_before: int, type_after: str
+) -> str | None:
     """How many rows hold other values now, for a sentence; None: none."""
     left = sql.SQL("CAST({} AS {})").format(after_text(position), sql.SQL(type_after))
     query = sql.SQL(BY_KEY if image.key else BY_CONTENT).format(
         image=image.identifier,
         present=PRESENT,
-        before=_comparable(reading.before(_value_before(session, image.columns[position])), reading),
+        before=_comparable(reading.before(_value_before(session, image.columns[position], type_before)), reading),
         after=_comparable(reading.after(left), reading),
     )
     try:
@@ -107,10 +111,12 @@ def _comparable(value: Expression, reading: Reading) -> Expression:
     return sql.SQL('({}) COLLATE pg_catalog."C"').format(value) if reading.hashing is Hashing.TEXT else value
 
 
-def _value_before(session: Connection, column: ImageColumn) -> Expression:
-    """An image keeps the application's own types as text; the type itself may be gone by now."""
+def _value_before(session: Connection, column: ImageColumn, type_before: int) -> Expression:
+    """An image keeps the application's own types as text; the type may be gone by now, or another have its name."""
     kept = column.kept("i")
     if column.native or not _castable(session, "pg_catalog.text", column.type):
+        return kept
+    if fetch_value(session, TYPE_OID, (column.type,)) != type_before:
         return kept
     return sql.SQL("CAST({} AS {})").format(kept, sql.SQL(column.type))
 

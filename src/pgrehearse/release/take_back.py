@@ -34,7 +34,7 @@ from pgrehearse.release.standing import find_lost, is_nothing_applied
 from pgrehearse.release.touched import differences_where_touched
 from pgrehearse.release.ways_back import Looking, TakeBackRequest, Way
 from pgrehearse.release.write_fence import StandingFence, find_standing, lift_left, past_fence
-from pgrehearse.rollback.aside import find_added
+from pgrehearse.rollback.aside import find_going
 from pgrehearse.rollback.perform import Ddl, WentBack, perform
 
 FORMAT = 1
@@ -256,7 +256,7 @@ def _go_inverse(
         ledger=request.ledger,
         plan=request.migrations,
         id=request.promotion.id,
-        added=find_added(document["schema"]["changes"]),
+        going=find_going(document["schema"]["changes"]),
         limits=request.limits,
         tell=tell,
         before_ddl=hold_as_left,

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from pgrehearse.counted import agree, counted
 from pgrehearse.postgres.connect import Connection
-from pgrehearse.rollback.aside import count_aside, find_added
+from pgrehearse.rollback.aside import count_aside, find_going
 from pgrehearse.rollback.image import ADDED, NAMESPACE, Image, Settled
 from pgrehearse.rollback.image_columns import Expression, ImageColumn, LiveTable, find_oid, find_table, same_key
 from pgrehearse.rollback.image_session import pinned
@@ -78,7 +78,7 @@ def find_left_behind(
             session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             session.execute("SELECT pg_catalog.set_config('statement_timeout', %s, true)", (str(TIMEOUT_MS),))
             with pinned(session):
-                for what, rows in count_aside(session, find_added(changes)):
+                for what, rows in count_aside(session, find_going(changes), images):
                     told.append(f"left behind: {counted(rows, 'row')} of {what}, copied to pgrehearse_quarantine")
                 shown = [each for image in images if (each := _shown(session, image, changes)) is not None]
                 for each in shown:

@@ -21,7 +21,7 @@ from pgrehearse.migrations.secrets import redact
 from pgrehearse.migrations.session_state import prepare
 from pgrehearse.migrations.watchdog import Watchdog
 from pgrehearse.postgres.connect import Connection, fetch_value
-from pgrehearse.rollback.aside import Added, KeptAside, keep_aside
+from pgrehearse.rollback.aside import Added, KeptAside, Rewritten, keep_aside
 from pgrehearse.rollback.image import Image
 from pgrehearse.rollback.put_back import PutBack, put_back
 
@@ -98,7 +98,7 @@ def perform(
     ledger: MigrationLedger,
     plan: Sequence[Migration],
     id: str,  # noqa: A002 the promotion's own word
-    added: Sequence[Added] = (),
+    going: Sequence[Added | Rewritten] = (),
     limits: Limits | None = None,
     end_orphan: bool = False,
     tell: Callable[[str], None] = lambda _: None,
@@ -108,7 +108,7 @@ def perform(
     """Take ``plan`` back: all of it or nothing.
 
     ``sessions(verb)`` opens an autocommit session as the role that ran the migrations; three are opened.  ``images``
-    are the settled ones of the promotion; ``added`` is what `find_added` says: what was written there is kept aside.
+    are the settled ones of the promotion; ``going`` is what `find_going` says: what was written there is kept aside.
     ``before_ddl`` and ``before_commit`` run inside the transaction, and stop it by raising.
 
     Locks: the turn between runners, the ledger's table, then ACCESS EXCLUSIVE on the tables that change, until the
@@ -128,7 +128,7 @@ def perform(
             share_work(session)
             for attempt in range(1, limits.attempts + 1):
                 began = time.monotonic()
-                going = _Going(session, watchdog)
+                work = _Going(session, watchdog)
                 watchdog.executing(executor)
                 try:
                     with session.transaction(), _rolls_back_alone(watchdog):
@@ -136,26 +136,26 @@ def perform(
                         session.execute(SET, (list(SETTINGS), list(SETTINGS.values())))
                         ledger.lock(session)
                         before_ddl(session)
-                        kept_aside = keep_aside(session, added, id=id)
-                        going.run(ddl.statements)
-                        going.give_way()
+                        kept_aside = keep_aside(session, going, images, id=id)
+                        work.run(ddl.statements)
+                        work.give_way()
                         back = put_back(session, images) if images else None
-                        going.give_way()
+                        work.give_way()
                         session.execute("SET CONSTRAINTS ALL IMMEDIATE")
-                        weakened = going.run_after_rows(ddl.after_rows)
+                        weakened = work.run_after_rows(ddl.after_rows)
                         _forget(session, ledger, plan)
                         before_commit(session)
                         watchdog.executing(None)  # a cancelled COMMIT would leave its outcome open
-                        going.give_way()
+                        work.give_way()
                 except RETRIED as error:
                     if attempt == limits.attempts:
-                        raise going.failure(error) from error
+                        raise work.failure(error) from error
                     pause_s = limits.backoff(attempt)
                     held = f", held by {watchdog.waited_for}" if watchdog.waited_for else ""
                     tell(f"{_told(error)}{held}; attempt {attempt + 1} of {limits.attempts} in {pause_s:g} s")
                     time.sleep(pause_s)
                 except psycopg.Error as error:
-                    raise going.failure(error) from error
+                    raise work.failure(error) from error
                 else:
                     return WentBack(
                         duration_ms=(time.monotonic() - began) * 1000, attempts=attempt, put_back=back,
