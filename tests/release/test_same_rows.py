@@ -388,3 +388,42 @@ def test_rows_that_would_move_to_another_partition_are_let_by_a_bound_on_updates
         receipt, source = rehearse_folder(tmp_path, database, uat, f"{line}\n{plan}")
         connection.execute(DRIFT)
         assert run_promotion(request_for(database, receipt, source), releases).applied
+
+
+@ALL
+def test_another_column_written_over_is_told_and_held_by_the_image(
+    tmp_path: Path, database: Conninfo, connection: Connection, uat: LocalServer
+) -> None:
+    connection.execute("""
+        CREATE TABLE conf (col text); INSERT INTO conf VALUES ('v');
+        CREATE TABLE t (id int PRIMARY KEY, v text, z int, "Not""e" text);
+        INSERT INTO t SELECT n, 'v' || n, n, 'n' FROM generate_series(1, 10) n;
+    """)
+    plan = """UPDATE t SET v = CASE WHEN (SELECT col FROM conf) = 'v' THEN NULL ELSE v END,
+        z = CASE WHEN (SELECT col FROM conf) = 'z' THEN NULL ELSE z END,
+        "Not""e" = CASE WHEN (SELECT col FROM conf) = 'z' THEN 'x' ELSE "Not""e" END WHERE id <= 3;"""
+    receipt, source = rehearse_folder(tmp_path, database, uat, plan)
+    connection.execute("UPDATE conf SET col = 'z'")
+    told: list[str] = []
+    with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
+        promotion = run_promotion(request_for(database, receipt, source), releases, told=told)
+    assert rows(connection, "SELECT count(v), count(z) FROM t") == [(10, 7)]
+    assert sorted(line for line in told if "wrote over none" in line) == [
+        f"public.t.{column}: the rehearsal wrote over none of its values, here 3 rows have another one; the image holds "
+        "those before"
+        for column in ('"Not""e"', "z")
+    ]
+    (image,) = promotion.images
+    assert image["relation"] == "public.t"
+
+
+@NEWEST
+def test_columns_that_the_rehearsal_wrote_over_are_not_told(
+    tmp_path: Path, database: Conninfo, connection: Connection, uat: LocalServer
+) -> None:
+    connection.execute(BEFORE)
+    receipt, source = rehearse_folder(tmp_path, database, uat, "UPDATE t SET v = 'w' WHERE id <= 3;")
+    told: list[str] = []
+    with ReleaseLedger.open(tmp_path / "ledger.db") as releases:
+        run_promotion(request_for(database, receipt, source), releases, told=told)
+    assert [line for line in told if "rehearsal" in line] == []

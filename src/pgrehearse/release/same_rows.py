@@ -12,10 +12,17 @@ from pgrehearse.postgres.connect import Connection
 from pgrehearse.rehearsal.tolerated import leaves_of
 from pgrehearse.release.watch import Rehearsed
 from pgrehearse.rollback.image import Image, ImageState, read_again
-from pgrehearse.rollback.rows_taken import RowSet, RowsTaken, read_keys_gone, read_rows_taken
+from pgrehearse.rollback.rows_taken import (
+    RowSet,
+    RowsTaken,
+    count_written_over,
+    read_keys_gone,
+    read_rows_taken,
+)
 from pgrehearse.schema.schema_object import ObjectKind
 
 KEYS_SHOWN = 5
+UNTOUCHED = frozenset({"unchanged", "renamed"})  # verdicts of a column
 REMEDY = (
     "That transaction was rolled back.  Rehearse again; or, where the application goes on writing such rows, declare "
     "in the file, on a line of its own above the statement, that other rows may go, and rehearse that:"
@@ -34,6 +41,7 @@ class RefuseOtherRows(NoObserver):
         self._may_differ = _may_differ(rehearsed)
         self._emptied = _emptied(rehearsed.document)
         self._went = _rows_that_went(rehearsed.document)
+        self._unchanged = _columns_unchanged(rehearsed)
         self._trees = _trees_of_moved(rehearsed)
         self._tell = tell
         # By an earlier transaction, perhaps of an earlier run, and held against the rehearsal there.
@@ -56,6 +64,12 @@ class RefuseOtherRows(NoObserver):
                 continue
             if (differs := self._compare(session, image)) is not None:
                 refused.append((image.relation, differs))
+                continue
+            for column, rows in count_written_over(session, image, self._unchanged.get(image.relation, ())).items():
+                self._tell(
+                    f"{image.relation}.{column}: the rehearsal wrote over none of its values, here "
+                    f"{counted(rows, 'row')} {agree(rows, 'has', 'have')} another one; the image holds those before"
+                )
         if refused:
             lines = dict.fromkeys(f"-- pgrehearse: expect {self._verb_for(each)} within 1%" for each, _ in refused)
             raise NotAsRehearsed("\n".join(differs for _, differs in refused), remedy="\n".join([REMEDY, *lines]))
@@ -141,6 +155,16 @@ def _rows_that_went(document: Mapping[str, Any]) -> dict[str, int]:
         rows = table["rows_before"] - table["rows_after"] if table["verdict"] == "rows-moved" else table["rows_lost"]
         if rows or table["verdict"] == "rows-moved":
             found[table["name"]] = rows
+    return found
+
+
+def _columns_unchanged(rehearsed: Rehearsed) -> dict[str, tuple[str, ...]]:
+    """Columns whose values the rehearsal left as they were, by table; not where rows may have come under a lost key."""
+    found = {}
+    for table in rehearsed.document["tables"]:
+        if table["name"] is not None and table["name_after"] is not None and not table["rows_lost"]:
+            changed = {each["name"] for each in table["columns"] if each["verdict"] not in UNTOUCHED}
+            found[table["name"]] = tuple(set(rehearsed.before.columns(table["name"])) - changed)
     return found
 
 

@@ -4,7 +4,7 @@ Counts alone say as many, not the same: `DELETE … WHERE id NOT IN (SELECT …)
 subquery's table changed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from pgrehearse.postgres.connect import Connection
 from pgrehearse.rollback.image import Image
 from pgrehearse.rollback.image_columns import Expression, row_text
 from pgrehearse.rollback.image_session import pinned
-from pgrehearse.rollback.image_settle import PRESENT
+from pgrehearse.rollback.image_settle import PRESENT, after_text
 from pgrehearse.rollback.names import split_name
 
 # Sums of two independent 64-bit hashes: equal rows count each, and the order plays no part.
@@ -115,6 +115,35 @@ def read_keys_gone(session: Connection, image: Image, *, most: int) -> tuple[Map
     )
     with session.transaction(), pinned(session, role=image.owner):
         return tuple(dict(zip(image.plan.key, row, strict=True)) for row in session.execute(query))
+
+
+def count_written_over(session: Connection, image: Image, columns: Collection[str]) -> Mapping[str, int]:
+    """Rows of a settled image in which the migration wrote another value, by column, where there are any.
+
+    ``columns`` as SQL writes them; those that are generated, went or got another type are left out, and so is a table
+    without a key, whose rows are paired by what they hold.  Cost: one scan of what the image kept.
+    """
+    settled = image.settled
+    if settled is None or settled.whole or not image.key or not settled.rows_changed:
+        return {}
+    counts: dict[str, Expression] = {}
+    for position, (column, after) in enumerate(zip(image.columns, settled.columns_after, strict=True)):
+        written = next((name for name in columns if split_name(name)[0] == column.name), None)
+        if written is None or after is None or column.generated or column.type != after.type or column in image.key:
+            continue
+        counts[written] = sql.SQL("pg_catalog.count(*) FILTER (WHERE {} IS DISTINCT FROM {})").format(
+            column.kept_text("i"), after_text(position)
+        )
+    if not counts:
+        return {}
+    with session.transaction(), pinned(session, role=image.owner):
+        row = session.execute(
+            sql.SQL("SELECT {} FROM {} i WHERE i.{}").format(
+                sql.SQL(", ").join(counts.values()), image.identifier, PRESENT
+            )
+        ).fetchone()
+    assert row is not None  # counts
+    return {name: rows for name, rows in zip(counts, row, strict=True) if rows}
 
 
 def _read(session: Connection, image: Image, names: Sequence[str], which: Expression) -> RowSet:
