@@ -333,6 +333,8 @@ def test_rows_that_a_plan_moves_to_another_partition_come_back(
     document = rehearse(tmp_path, database, uat.conninfo(), migration)
     assert document["verdict"] != "loss"
     assert document["rollback"]["type"] == "restorable", document["rollback"]["reasons"]
+    told = [line for line in document["rollback"]["left_behind"] if "is there again" in line]
+    assert bool(told) == ("PARTITION OF" in migration), told
     plan = promote(database, document, tmp_path)
     connection.execute(written_since.encode())
     went_back = go_back(database, document, plan)

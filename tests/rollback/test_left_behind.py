@@ -97,3 +97,22 @@ def test_what_cannot_be_told_once_the_way_back_has_written_all_rows_anew_is_not_
     assert told == ("left behind: 1 row of public.t that it added was written since, and stays (id=2)",)
     world.go_back("ALTER TABLE t ALTER n TYPE int")
     assert world.rows("SELECT id, n FROM t") == [(2, 9)]
+
+
+def test_a_missing_parent_in_its_own_table_is_told_beforehand(world: GoingBack) -> None:
+    world.run("""
+        CREATE TABLE t (id int PRIMARY KEY, parent int REFERENCES t, v text);
+        INSERT INTO t SELECT g, NULLIF(g / 2, 0), 'v' || g FROM generate_series(1, 12) g;
+    """)
+    world.promote("DELETE FROM t WHERE id >= 4")
+    with world.session() as session:
+        assert find_left_behind(session, world.images, ()) == ()
+    world.run("DELETE FROM t WHERE id = 3")
+    with world.session() as session:
+        (told,) = find_left_behind(session, world.images, ())
+    assert told == (
+        "left behind: 2 rows of public.t cannot come back: the row that t_parent_fkey points at is gone; "
+        "nor can those that point at these (id=6; id=7)"
+    )
+    (back,) = world.go_back("").tables
+    assert (back.rows_back, back.rows_left) == (6, 3)  # 12 points at 6

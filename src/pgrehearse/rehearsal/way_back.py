@@ -247,11 +247,25 @@ class _Rehearsing:
                     "production write rows there that no image would hold"
                 )
 
+    def _partitions_taking_rows(self) -> list[str]:
+        """Partitions that the plan adds, where rows of other tables may have gone to them."""
+        taken = [table for table in self._data.tables if table.name_after is None]
+        if not taken and not any(table.verdict is TableVerdict.ROWS_MOVED for table in self._data.tables):
+            return []
+        added = {str(each) for each in find_added(self._changes)}
+        tables = self._after.of_kind(ObjectKind.TABLE)
+        return [each.name for each in tables if each.name in added and "partition bound" in each.attributes]
+
     def _left_behind(self) -> Iterator[str]:
         if added := _listed(find_added(self._changes)):
             yield (
                 f"what is written to {added}, which the plan adds, goes out of use; "
                 "it is copied to pgrehearse_quarantine first"
+            )
+        if partitions := _listed(self._partitions_taking_rows()):
+            yield (
+                f"a row that is deleted from {partitions} is there again where it stood in another table before, whose "
+                "image has it"
             )
         if rewritten := _listed(find_rewritten(self._changes)):
             yield (

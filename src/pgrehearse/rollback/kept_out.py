@@ -80,11 +80,13 @@ class KeptOut:
             else:
                 yield query, f"cannot come back: {promise.name} lets another row have the same values"
         for key in read_foreign_keys(self._session, [self._table.oid, *self._others()]):
-            # A row whose parent is in its own table may come with it.
-            if key.child != self._table.oid or key.name in added or self._table.oid in key.parents:
+            if key.child != self._table.oid or key.name in added:
                 continue
             if set(key.child_columns) <= set(self._by_name):
-                yield self._orphans(key), f"cannot come back: the row that {key.name} points at is gone"
+                gone = f"cannot come back: the row that {key.name} points at is gone"
+                # Not asked further than one generation.
+                within = self._table.oid in key.parents
+                yield self._orphans(key), f"{gone}; nor can those that point at these" if within else gone
 
     def _others(self) -> Iterator[int]:
         """The tables of the other images, whose rows may be the parents and come too."""
