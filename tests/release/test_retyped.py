@@ -1,4 +1,4 @@
-"""A type that the plan makes anew under its name is another type: production's values are read as the rehearsal's were."""
+"""A type that the plan makes anew under its name is another type, and values are read as the rehearsal's were."""
 
 from pathlib import Path
 

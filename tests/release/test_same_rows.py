@@ -409,8 +409,8 @@ def test_another_column_written_over_is_told_and_held_by_the_image(
         promotion = run_promotion(request_for(database, receipt, source), releases, told=told)
     assert rows(connection, "SELECT count(v), count(z) FROM t") == [(10, 7)]
     assert sorted(line for line in told if "wrote over none" in line) == [
-        f"public.t.{column}: the rehearsal wrote over none of its values, here 3 rows have another one; the image holds "
-        "those before"
+        f"public.t.{column}: the rehearsal wrote over none of its values, here 3 rows have another one; the image "
+        "holds those before"
         for column in ('"Not""e"', "z")
     ]
     (image,) = promotion.images

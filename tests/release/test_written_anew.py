@@ -84,7 +84,7 @@ def test_values_that_come_back_as_others_are_copied_first(
     }
     counted = {line.split(" of ")[1].split(",")[0]: line for line in told if "copied to" in line}
     assert sorted(counted) == sorted(kept)
-    assert rows(connection, "SELECT id, g FROM computed WHERE id IN (4, 6, 7) ORDER BY id") == [(4, 8), (6, 12), (7, 14)]
+    assert rows(connection, "SELECT id, g FROM computed ORDER BY id") == [(n, n * 2) for n in range(1, 8)]
 
 
 @pytest.mark.pg(">= 15")

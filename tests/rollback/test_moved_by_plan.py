@@ -1,4 +1,4 @@
-"""Rows that the migration moved to another partition: one row is never two, and what the application deleted stays so."""
+"""Rows that the migration moved to another partition: one row is never two, and what was deleted since stays so."""
 
 from collections.abc import Iterator
 

@@ -133,12 +133,12 @@ def _shown(session: Connection, image: Image, changes: Sequence[Mapping[str, Any
 
 def _of_image(
     session: Connection,
-    found: _Shown,
+    mine: _Shown,
     shown: Sequence[_Shown],
     images: Sequence[Image],
     changes: Sequence[Mapping[str, Any]],
 ) -> Iterator[str]:
-    image, settled, table, behind = found.image, found.settled, found.table, found.behind
+    image, settled, table, behind = mine.image, mine.settled, mine.table, mine.behind
     if not image.key:
         yield (
             f"{image.relation}: no key that the plan leaves alone tells its rows apart, so which of them would be left "
@@ -146,11 +146,11 @@ def _of_image(
         )
         return
     present: Expression = sql.SQL("true") if settled.whole else sql.SQL("i.{}").format(PRESENT)
-    key = found.key
+    key = mine.key
     match = sql.SQL(" AND ").join(same_key(column, after, "i", "t") for column, after in key)
     there = sql.SQL("EXISTS (SELECT FROM ONLY {} t WHERE {})").format(table.identifier, match)
     moved = find_moved(session, table, key)
-    others = [each for each in shown if each is not found and each.settled.rows_added and each.image.key]
+    others = [each for each in shown if each is not mine and each.settled.rows_added and each.image.key]
     elsewhere = find_moved_by_plan(session, table, key, [each.as_sibling for each in others])
     key_text = _key_text(image)
     by_key = [
@@ -164,7 +164,7 @@ def _of_image(
         (sql.SQL("{} AND {}").format(present, _comes_under(image, settled, table, match, behind)), WRITTEN_UNDER),
         )
     ]  # fmt: skip
-    told_apart = found.kept_out(session, images)
+    told_apart = mine.kept_out(session, images)
     staying = ((rows, STAYING) for rows in told_apart.find_staying())
     kept_out = ((rows, (told, told)) for rows, told in told_apart.find(changes))
     for rows, (of_one, of_many) in chain(by_key, staying, kept_out):

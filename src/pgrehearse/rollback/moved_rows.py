@@ -30,17 +30,13 @@ class MovedByPlan:
     moved: Expression  # whether the migration put it into another partition
     still: Expression  # whether the row that it put there is there
     elsewhere: Expression  # whether any row of its number stands in another partition
-    _each: tuple[tuple[Sibling, Expression], ...]
+    siblings: tuple[Sibling, ...]
+    there: tuple[Expression, ...]  # for each sibling, a query for the row, as ``t``
 
-    def still_where(self, condition: Sequence[Expression]) -> Expression:
-        """Whether one that it put there, ``t``, is there and meets the sibling's condition; in the order of siblings."""
-        return _any(
-            sql.SQL("{} AND {}").format(there, where) for (_, there), where in zip(self._each, condition, strict=True)
-        )
-
-    @property
-    def siblings(self) -> tuple[Sibling, ...]:
-        return tuple(sibling for sibling, _ in self._each)
+    def still_where(self, conditions: Sequence[Expression]) -> Expression:
+        """Whether that row is there and meets the condition of its sibling, in the order of `siblings`."""
+        pairs = zip(self.there, conditions, strict=True)
+        return _any(sql.SQL("{} AND {}").format(there, condition) for there, condition in pairs)
 
 
 def added_key(image: Image) -> tuple[ImageColumn, ...]:
@@ -73,8 +69,7 @@ def find_moved_by_plan(
     names = {kept.name for kept, _ in stays}
     if not stays:
         return None
-    each: list[tuple[Sibling, Expression]] = []
-    moved = []
+    siblings, moved, rows = [], [], []
     for other in others:
         theirs = {kept.name: kept for kept, _ in other.key}
         there = _read_tree(session, other.table) if names <= set(theirs) else None
@@ -83,19 +78,20 @@ def find_moved_by_plan(
         same = sql.SQL(" AND ").join(_same_kept(kept, theirs[kept.name]) for kept, _ in stays)
         at = sql.SQL(" AND ").join(same_key(kept, live, "a", "t") for kept, live in other.key)
         moved.append(sql.SQL("SELECT FROM {} a WHERE {}").format(other.added, same))
-        each.append((
-            other,
+        siblings.append(other)
+        rows.append(
             sql.SQL("SELECT FROM {} a JOIN ONLY {} t ON {} WHERE {}").format(
                 other.added, other.table.identifier, at, same
-            ),
-        ))  # fmt: skip
-    if not each:
+            )
+        )
+    if not siblings:
         return None
     return MovedByPlan(
         moved=_any(moved),
-        still=_any(there for _, there in each),
+        still=_any(rows),
         elsewhere=_elsewhere(tree, table, stays),
-        _each=tuple(each),
+        siblings=tuple(siblings),
+        there=tuple(rows),
     )
 
 
@@ -150,6 +146,4 @@ def _same_kept(image: ImageColumn, added: ImageColumn) -> Expression:
 
 
 def _any(queries: Iterable[Expression]) -> Expression:
-    return sql.SQL("({})").format(
-        sql.SQL(" OR ").join(sql.SQL("EXISTS ({})").format(each) for each in queries)
-    )
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(sql.SQL("EXISTS ({})").format(each) for each in queries))

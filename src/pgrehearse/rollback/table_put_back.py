@@ -30,7 +30,7 @@ KEY_TAKEN = "the application has written a row under its key since"
 WRITTEN_SINCE = "the application has written another value since"
 GONE_SINCE = "the application has changed or deleted the row since; nothing tells which"
 MOVED_SINCE = "the row is gone from its partition, and another one holds a row of its number: it may have moved"
-STANDS_ELSEWHERE = "the migration moved the row to another partition, where the application has written or uses it since"
+STANDS_ELSEWHERE = "the migration moved the row to another partition, where the application has written or uses it"
 FORBIDDEN = "a constraint forbids it now: its parent is gone, or another row has its unique value"
 
 
