@@ -8,6 +8,7 @@ from typing import Any
 
 from pgrehearse import __version__
 from pgrehearse.clones.pair import ClonePair
+from pgrehearse.data.derived import Held, NotCarried
 from pgrehearse.data.integrity.verdicts import Integrity
 from pgrehearse.data.sizes import TableSize
 from pgrehearse.data.untouched import Baseline
@@ -72,6 +73,8 @@ class Seen:
     source_schema: Schema | None = None
     settings: dict[str, str] = field(default_factory=dict)
     table_sizes: dict[str, TableSize] = field(default_factory=dict)  # the source's
+    derived: Mapping[str, Held] = field(default_factory=dict)  # what the source holds that a dump does not carry
+    not_carried: tuple[NotCarried, ...] = ()  # of it, what the copy holds otherwise
     pair: ClonePair | None = None
     pristine_known: KnownSchema | None = None
     clone_server_version: str = ""

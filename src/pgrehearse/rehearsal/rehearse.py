@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from pgrehearse.clones.pair import ClonePair, make_pair
+from pgrehearse.data.derived import find_not_carried, read_derived
 from pgrehearse.data.loss import compare_data
 from pgrehearse.data.proof import Proof
 from pgrehearse.data.sizes import read_table_sizes
@@ -51,6 +52,7 @@ from pgrehearse.rehearsal.forecast import Forecasting
 from pgrehearse.rehearsal.integrity import rehearse_integrity
 from pgrehearse.rehearsal.intent import plan_failed
 from pgrehearse.rehearsal.moments import Moments
+from pgrehearse.rehearsal.not_carried import find_touched, tell_not_carried
 from pgrehearse.rehearsal.own_namespace import find_own_changes
 from pgrehearse.rehearsal.person import read_person
 from pgrehearse.rehearsal.plan_session import PlanSession
@@ -154,6 +156,7 @@ def _read_source(session: Connection, seen: Seen) -> None:
     seen.settings = read_settings(session)
     seen.table_sizes = read_table_sizes(session)
     read_workload(session, seen)
+    seen.derived = read_derived(session)
 
 
 def _read_pristine(pair: ClonePair, seen: Seen) -> None:
@@ -161,6 +164,7 @@ def _read_pristine(pair: ClonePair, seen: Seen) -> None:
     with pair.session("pristine", "observe") as session:
         seen.pristine_known = read_known_schema(session, ignore_relations=frozenset({seen.request.ledger.table}))
         seen.clone_server_version = fetch_value(session, "SHOW server_version")
+        seen.not_carried = find_not_carried(seen.derived, read_derived(session) if seen.derived else {})
 
 
 def _begin_application(pair: ClonePair, seen: Seen, progress: Progress) -> RunningApplication | None:
@@ -235,6 +239,27 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress, application: Ru
     plan_session.end()
     seen.unmeasured += plan_session.unmeasured
     seen.lowered += plan_session.lowered
+    _tell_not_carried(pair, seen)
+
+
+def _tell_not_carried(pair: ClonePair, seen: Seen) -> None:
+    """A plan that touched what the copy holds otherwise than production was rehearsed on something else."""
+    if not seen.not_carried:
+        return
+    statements = [statement for file in seen.statements.values() for statement in file]
+    with pair.session("pristine", "observe") as pristine:
+        touched = find_touched(pristine, seen.not_carried, statements, seen.traces)
+    told = tell_not_carried(seen.not_carried, touched)
+    seen.unmeasured += told
+    decisive = [f"{each.what}: {each.reason}" for each in told if each.decisive]
+    seen.lowered += decisive
+    if seen.failure is not None and seen.doubt is None and _may_be_of_rows(seen.failure):
+        seen.doubt = "; ".join(decisive) or None
+
+
+def _may_be_of_rows(failure: MigrationFailed) -> bool:
+    """Whether other rows could let it pass: not where the server refused what a statement says."""
+    return not (failure.sqlstate or "").startswith("42")
 
 
 def _prepare_ledger(pair: ClonePair, seen: Seen) -> None:
