@@ -78,7 +78,7 @@ def test_its_parts_have_exactly_these_keys() -> None:
     assert keys(parts["declaration"]) == sorted(DECLARATION_KEYS)
     assert keys(properties["schema"]) == ["after", "before", "changes"]
     assert keys(properties["checks"]["items"]) == ["detail", "name", "verdict"]
-    assert keys(properties["not_measured"]["items"]) == ["reason", "what"]
+    assert keys(properties["not_measured"]["items"]) == ["decisive", "reason", "what"]
 
 
 def test_verdicts_are_the_closed_sets_that_were_promised() -> None:

@@ -98,7 +98,9 @@ def document() -> dict[str, Any]:
             "proved": True, "down_ms": 1250.0, "up_again_ms": 80.0, "left_behind": [],
         },
         "findings": [finding],
-        "not_measured": [{"what": "table public.secret", "reason": "row-level security hides rows"}],
+        "not_measured": [
+            {"what": "table public.secret", "reason": "row-level security hides rows", "decisive": False}
+        ],
         "timings": {"dump_ms": 12.5},
         "receipt": {
             "recipe": "pgrehearse-receipt-1", "tool_version": "0.1.0", "created_at": "2026-01-01",

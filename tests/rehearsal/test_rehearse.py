@@ -1,11 +1,13 @@
 """Whole rehearsals on real servers.  A case is a folder: before.sql, migration.sql, expected.toml."""
 
+import io
 import json
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tests.support.schemas import validate_answer
 
 from pgrehearse.errors import CloneFailed
@@ -14,6 +16,7 @@ from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.project import Project, RehearsalOptions
 from pgrehearse.rehearsal.receipt import Receipt
+from pgrehearse.rehearsal.render import render_markdown, render_text
 
 CASES = sorted(path.parent for path in (Path(__file__).parent / "cases").glob("*/expected.toml"))
 
@@ -249,6 +252,21 @@ def test_a_value_that_cannot_be_compared_makes_the_verdict_unmeasured(
     receipt = run(tmp_path, database, uat_address, files=(tmp_path / "m.sql",), level="error")
     assert receipt.verdict in ("unmeasured", "hazard")
     assert any("t" in entry["what"] for entry in receipt.document["not_measured"])
+
+
+def test_a_hazard_says_nothing_of_loss_where_a_table_could_not_be_compared(
+    tmp_path: Path, connection: Connection, database: Conninfo, uat_address: Conninfo
+) -> None:
+    connection.execute("CREATE TABLE t (id int PRIMARY KEY, v text, z int); INSERT INTO t VALUES (1, 'a', 1)")
+    (tmp_path / "m.sql").write_text("ALTER TABLE t DROP COLUMN z;\nALTER TABLE t ADD COLUMN z text DEFAULT 'q';")
+    receipt = run(tmp_path, database, uat_address, files=(tmp_path / "m.sql",), level="error")
+    assert receipt.verdict == "hazard"
+    out = io.StringIO()
+    render_text(receipt.document, Console(file=out, width=200))
+    headline = out.getvalue().splitlines()[0]
+    assert headline.startswith("HAZARD: this plan would hurt; not measured: "), headline
+    assert "public.t" in headline
+    assert "nothing is lost" not in out.getvalue() + render_markdown(receipt.document)
 
 
 # --- the team's own checks -----------------------------------------------------------------------------------------

@@ -62,10 +62,28 @@ def test_markdown_takes_names_as_they_stand(document: dict[str, Any]) -> None:
 
 
 def test_every_verdict_has_a_headline_in_both_forms(document: dict[str, Any]) -> None:
+    document["declarations"] = []
     for verdict, headline in HEADLINES.items():
         document["verdict"] = verdict
         assert headline in as_text(document)
         assert headline in render_markdown(document)
+
+
+def test_a_headline_claims_nothing_of_what_was_not_measured(document: dict[str, Any]) -> None:
+    document |= {"verdict": "hazard", "declarations": []}
+    assert "HAZARD: nothing is lost, but" in as_text(document)
+    document["not_measured"][0]["decisive"] = True
+    earlier = json.loads(json.dumps(document))
+    del earlier["not_measured"][0]["decisive"]
+    earlier["tables"][1]["verdict"] = "unmeasured"
+    for each, name in ((document, "table public.secret"), (earlier, "public.calm")):
+        for told in (as_text(each).splitlines()[0], render_markdown(each).splitlines()[0]):
+            assert told.endswith(f"HAZARD: this plan would hurt; not measured: {name}")
+
+
+def test_a_hazard_beside_declared_losses_says_both(document: dict[str, Any]) -> None:
+    document["verdict"] = "hazard"
+    assert "HAZARD: nothing is lost but what the files declare, but this plan would hurt" in as_text(document)
 
 
 def test_an_empty_rehearsal_renders(document: dict[str, Any]) -> None:

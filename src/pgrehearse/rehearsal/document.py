@@ -201,7 +201,9 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
             "contention": _contention(seen),
             "rollback": dict(seen.way_back),
             "findings": [finding.as_json() for finding in findings],
-            "not_measured": [{"what": entry.what, "reason": entry.reason} for entry in not_measured],
+            "not_measured": [
+                {"what": entry.what, "reason": entry.reason, "decisive": entry.decisive} for entry in not_measured
+            ],
             "timings": {name: round(value, 3) for name, value in _timings(seen, pair, now).items()},
             "receipt": {
                 "recipe": RECIPE,

@@ -29,10 +29,11 @@ Document = Mapping[str, Any]
 HEADLINES = {
     "clean": "CLEAN: the plan ran on the clone and nothing was lost",
     "loss": "LOSS: this plan would lose data",
-    "hazard": "HAZARD: nothing is lost, but this plan would hurt",
+    "hazard": "HAZARD: nothing is lost, but this plan would hurt",  # where all of it was measured
     "failed": "FAILED: the plan did not run through",
     "unmeasured": "NOT MEASURED: something that matters could not be looked at",
 }
+BUT_DECLARED = "but what the files declare"
 STYLES = {"clean": "bold green", "loss": "bold red", "hazard": "bold yellow", "failed": "bold red"}
 LEVEL_STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 SHOWN_STATEMENTS = 40
@@ -81,12 +82,24 @@ def render_text(document: Document, console: Console) -> None:
 
 
 def _headline(document: Document) -> str:
-    """What is declared is lost all the same, and meant."""
-    headline = HEADLINES[document["verdict"]]
+    """What is declared is lost all the same, and meant; of what was not measured nobody knows whether it is lost."""
+    verdict = document["verdict"]
+    if verdict == "hazard" and (unmeasured := _decisive(document)):
+        more = f" and {len(unmeasured) - SHOWN_NAMES} more" if len(unmeasured) > SHOWN_NAMES else ""
+        return f"HAZARD: this plan would hurt; not measured: {', '.join(unmeasured[:SHOWN_NAMES])}{more}"
+    headline = HEADLINES[verdict]
     meant = [each for each in document.get("declarations", []) if each["outcome"] == "as-declared" and each["count"]]
-    if document["verdict"] != "clean" or not any(each["verb"] != "inserts" for each in meant):
+    if not any(each["verb"] != "inserts" for each in meant):
         return headline
-    return f"{headline} but what the files declare"
+    if verdict == "hazard":
+        return headline.replace("nothing is lost,", f"nothing is lost {BUT_DECLARED},")
+    return f"{headline} {BUT_DECLARED}" if verdict == "clean" else headline
+
+
+def _decisive(document: Document) -> list[str]:
+    """What was not measured and would keep a verdict from being clean; earlier receipts tell it of tables alone."""
+    entries = [entry["what"] for entry in document["not_measured"] if entry.get("decisive")]
+    return entries or [_followed_name(table) for table in document["tables"] if table["verdict"] == "unmeasured"]
 
 
 def render_markdown(document: Document) -> str:
