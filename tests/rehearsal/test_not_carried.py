@@ -48,6 +48,7 @@ def test_a_plan_over_a_generated_column_that_a_restore_computes_otherwise_is_not
         "UPDATE t SET a = a WHERE id <= 5;",
         "ALTER TABLE t ALTER b DROP EXPRESSION;",
         "DELETE FROM t WHERE b % 3 <> 0;",
+        "ALTER TABLE t ADD COLUMN n int;\nUPDATE t SET n = b;",
         "DO $$ BEGIN IF EXISTS (SELECT FROM t WHERE b = 2) THEN DELETE FROM calm; END IF; END $$;",
     ):
         document = rehearse(plan)
@@ -132,3 +133,21 @@ def test_values_that_changed_rows_are_other_values(database: Conninfo, connectio
     )
     (found,) = find_not_carried(before, read_derived(connection))
     assert found.reason.startswith("what generated column b holds")
+
+
+def test_a_plan_that_writes_where_production_enforces_no_foreign_key_is_not_measured(
+    rehearse: Rehearse, connection: Connection
+) -> None:
+    connection.execute(
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a);"
+        "CREATE TABLE other (id int PRIMARY KEY); INSERT INTO a VALUES (1); INSERT INTO b VALUES (1, 1);"
+        "ALTER TABLE b DISABLE TRIGGER ALL; ALTER TABLE a DISABLE TRIGGER ALL;"
+    )
+    for plan in ("INSERT INTO b VALUES (2, 7);", "ALTER TABLE a ADD COLUMN n int;\nUPDATE a SET id = 3;"):
+        document = rehearse(plan)
+        # On the clone both fail; that the latter overwrites keys is foreseen, whatever enforces them.
+        assert document["verdict"] == ("hazard" if "UPDATE" in plan else "unmeasured"), reasons(document)
+        assert "triggers that enforce foreign keys (b_a_fkey) are disabled in production" in reasons(document)
+    document = rehearse("ALTER TABLE b ADD COLUMN n int;\nCREATE TABLE c (id int);")
+    assert document["verdict"] == "clean", reasons(document)
+    assert not document["grade"]["full"]

@@ -295,6 +295,8 @@ def _asks_where_it_is(seen: Seen) -> Iterator[str]:
         for statement in seen.statements[migration.version]:
             if found := _WHERE_AM_I.search(statement.text):
                 place = f"{migration.path}:{statement.line}"
+                if any(why.startswith(f"what {place} does") for why in seen.lowered):
+                    break  # it decides by that, and was not measured
                 yield f"{place} asks for {found.group().lower()}, and a clone's database has another name"
                 break
 

@@ -15,10 +15,16 @@ from pgrehearse.data.derived import NotCarried
 from pgrehearse.hazards.trace import StatementTrace
 from pgrehearse.migrations.statements import Statement
 from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.locks import LockMode
+from pgrehearse.rehearsal.guarantees import TRIGGERS_OFF
 from pgrehearse.rehearsal.judge import Unmeasured
-from pgrehearse.rehearsal.named_paths import follow, read_named
+from pgrehearse.rehearsal.named_paths import MOVE_ROWS, follow, read_named
+from pgrehearse.schema.schema_object import ObjectKind, Schema
 
 NOT_REHEARSED = "what this plan does with it was not rehearsed"
+FOREIGN_KEYS_OFF = (
+    "triggers that enforce foreign keys ({names}) are disabled in production, and a clone has them enabled"
+)
 NOT_TOUCHED = "no statement of this plan touches it"
 # They lock a relation and read none of its rows.
 _READ_NOTHING = frozenset(
@@ -44,10 +50,48 @@ def find_touched(
     reading = [trace for trace in traces if not _reads_nothing(trace.statement)]
     touched = {name for trace in reading for name in names.intersection(trace.locks)}
     if touched != names:
-        path = follow(statements, read_named(pristine), relations={each.relname for each in not_carried}, functions=())
-        if path.catches or any(trace.sampled for trace in traces):
-            touched |= {each.relation for each in not_carried if each.relname in path.relations}
+        named, relnames = read_named(pristine), {each.relname for each in not_carried}
+        path = follow(statements, named, relations=relnames, functions=())
+        unseen = set(names if path.catches or any(trace.sampled for trace in traces) else ())
+        unseen |= {name for trace in traces for name in names.intersection(trace.locks)}
+        # Who holds a lock already shows none: after ADD COLUMN an UPDATE of the same transaction does not.
+        path = follow([trace.statement for trace in reading], named, relations=relnames, functions=())
+        touched |= {
+            each.relation
+            for each in not_carried
+            if each.relation in unseen and (each.relname in path.relations or path.builds)
+        }
     return frozenset(touched)
+
+
+def find_foreign_keys_off(source: Schema, copy: Schema) -> tuple[NotCarried, ...]:
+    """Tables whose foreign key triggers are disabled in production, which no dump says: a clone enforces them."""
+    kept = {each.name: each.attributes.get(TRIGGERS_OFF) for each in copy.of_kind(ObjectKind.TABLE)}
+    return tuple(
+        NotCarried(relation=table.name, relname=_bare(table.name), reason=FOREIGN_KEYS_OFF.format(names=off))
+        for table in source.of_kind(ObjectKind.TABLE)
+        if (off := table.attributes.get(TRIGGERS_OFF)) is not None and kept.get(table.name, off) != off
+    )
+
+
+def find_written(
+    pristine: Connection, not_carried: Sequence[NotCarried], traces: Sequence[StatementTrace]
+) -> frozenset[str]:
+    """The names of those into which a statement may have written, and so fired their triggers."""
+    written: set[str] = set()
+    held: dict[int | None, set[str]] = {}  # by transaction: what a write takes without being seen to
+    unseen = []
+    for trace in traces:
+        locked = held.setdefault(trace.transaction, set())
+        locked |= {name for name, mode in trace.locks.items() if mode.strength >= LockMode.ROW_EXCLUSIVE.strength}
+        if trace.statement.kind in MOVE_ROWS - {"TruncateStmt"}:
+            written |= locked
+            unseen += [trace.statement] if trace.sampled or trace.error is not None else []
+    if unseen and not_carried:
+        relnames = {each.relname for each in not_carried}
+        path = follow(unseen, read_named(pristine), relations=relnames, functions=())
+        written |= {each.relation for each in not_carried if path.builds or each.relname in path.relations}
+    return frozenset(each.relation for each in not_carried if each.relation in written)
 
 
 def tell_not_carried(not_carried: Sequence[NotCarried], touched: frozenset[str]) -> list[Unmeasured]:
@@ -60,6 +104,10 @@ def tell_not_carried(not_carried: Sequence[NotCarried], touched: frozenset[str])
         )
         for each in not_carried
     ]
+
+
+def _bare(name: str) -> str:
+    return name.rpartition(".")[2].strip('"')
 
 
 def _reads_nothing(statement: Statement) -> bool:

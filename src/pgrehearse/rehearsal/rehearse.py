@@ -42,6 +42,7 @@ from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.progress import Progress
 from pgrehearse.rehearsal.application import RunningApplication
 from pgrehearse.rehearsal.application_queries import NOT_MIGRATED, plan_queries, read_workload
+from pgrehearse.rehearsal.asked_here import find_asked
 from pgrehearse.rehearsal.checks import CheckResult, run_command_check, run_sql_checks
 from pgrehearse.rehearsal.commits import CommitRecorder
 from pgrehearse.rehearsal.contention import ContentionLevel
@@ -51,8 +52,9 @@ from pgrehearse.rehearsal.failed_locks import with_locks_of_failure
 from pgrehearse.rehearsal.forecast import Forecasting
 from pgrehearse.rehearsal.integrity import rehearse_integrity
 from pgrehearse.rehearsal.intent import plan_failed
+from pgrehearse.rehearsal.judge import Unmeasured
 from pgrehearse.rehearsal.moments import Moments
-from pgrehearse.rehearsal.not_carried import find_touched, tell_not_carried
+from pgrehearse.rehearsal.not_carried import find_foreign_keys_off, find_touched, find_written, tell_not_carried
 from pgrehearse.rehearsal.own_namespace import find_own_changes
 from pgrehearse.rehearsal.person import read_person
 from pgrehearse.rehearsal.plan_session import PlanSession
@@ -239,26 +241,59 @@ def _apply_plan(pair: ClonePair, seen: Seen, progress: Progress, application: Ru
     plan_session.end()
     seen.unmeasured += plan_session.unmeasured
     seen.lowered += plan_session.lowered
-    _tell_not_carried(pair, seen)
+    _tell_false_premises(pair, seen)
 
 
-def _tell_not_carried(pair: ClonePair, seen: Seen) -> None:
-    """A plan that touched what the copy holds otherwise than production was rehearsed on something else."""
-    if not seen.not_carried:
-        return
-    statements = [statement for file in seen.statements.values() for statement in file]
-    with pair.session("pristine", "observe") as pristine:
-        touched = find_touched(pristine, seen.not_carried, statements, seen.traces)
-    told = tell_not_carried(seen.not_carried, touched)
+def _tell_false_premises(pair: ClonePair, seen: Seen) -> None:
+    """A plan that touched what the copy holds otherwise than production, or decided by what only a clone answers."""
+    told = [*_not_carried(pair, seen), *_asked_here(pair, seen)]
     seen.unmeasured += told
-    decisive = [f"{each.what}: {each.reason}" for each in told if each.decisive]
-    seen.lowered += decisive
-    if seen.failure is not None and seen.doubt is None and _may_be_of_rows(seen.failure):
-        seen.doubt = "; ".join(decisive) or None
+    decisive = [each for each in told if each.decisive]
+    seen.lowered += [f"{each.what}: {each.reason}" for each in decisive]
+    if decisive and seen.failure is not None and seen.doubt is None and _may_be_of_premises(seen.failure):
+        seen.doubt = "; ".join(f"{each.what}: {each.reason}" for each in decisive)
 
 
-def _may_be_of_rows(failure: MigrationFailed) -> bool:
-    """Whether other rows could let it pass: not where the server refused what a statement says."""
+def _not_carried(pair: ClonePair, seen: Seen) -> list[Unmeasured]:
+    assert seen.source_schema is not None
+    assert seen.pristine_schema is not None
+    off = find_foreign_keys_off(seen.source_schema, seen.pristine_schema)
+    if not seen.not_carried and not off:
+        return []
+    with pair.session("pristine", "observe") as pristine:
+        touched = find_touched(pristine, seen.not_carried, _statements(seen), seen.traces)
+        written = find_written(pristine, off, seen.traces)
+    # Those of no matter are told by the grade: the schemas differ.
+    of_keys = [each for each in tell_not_carried(off, written) if each.decisive]
+    return [*tell_not_carried(seen.not_carried, touched), *of_keys]
+
+
+def _asked_here(pair: ClonePair, seen: Seen) -> list[Unmeasured]:
+    statements = _statements(seen)
+    places = [
+        f"{file.path}:{statement.line}"
+        for file in seen.request.plan.migrations
+        for statement in seen.statements[file.version]
+    ]
+    login_differs = pair.role_access is not None and pair.role_access.login is not None
+    with pair.session("pristine", "observe") as pristine, pair.session("clone", "observe") as clone:
+        asked = find_asked(statements, pristine, clone, login_differs=login_differs)
+    return [
+        Unmeasured(
+            what=f"what {'the plan' if each.where is None else places[each.where]} does in production",
+            reason=each.reason,
+            decisive=True,
+        )
+        for each in asked
+    ]
+
+
+def _statements(seen: Seen) -> list[Statement]:
+    return [each for file in seen.request.plan.migrations for each in seen.statements[file.version]]
+
+
+def _may_be_of_premises(failure: MigrationFailed) -> bool:
+    """Whether it could pass where they hold: not where the server refused what a statement says."""
     return not (failure.sqlstate or "").startswith("42")
 
 
