@@ -16,9 +16,10 @@ from pgrehearse.postgres.connect import Connection, connect
 from pgrehearse.postgres.conninfo import Conninfo
 
 # What the URL itself sets (options=-c …) or libpq's environment does (PGTZ) stands above role and database.
-CURRENT_SETTING = """
-SELECT pg_catalog.current_setting(%s, true),
-       (SELECT s.source FROM pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name) = pg_catalog.lower(%s))
+CURRENT_SETTINGS = """
+SELECT n.name, pg_catalog.current_setting(n.name, true), s.source
+FROM pg_catalog.unnest(%s::pg_catalog.text[]) n (name)
+LEFT JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name) = pg_catalog.lower(n.name)
 """
 SET_CONFIG = "SELECT pg_catalog.set_config(%s, %s, false)"
 WHO = "SELECT session_user::pg_catalog.text, current_user::pg_catalog.text"
@@ -44,10 +45,11 @@ def open_as_role(access: RoleAccess, *, verb: str) -> Connection:
     """
     session = connect(access.conninfo, verb=verb)
     try:
-        for name, value in access.settings.items():
-            row = session.execute(CURRENT_SETTING, (name, name)).fetchone()
-            if row is None or (row[0] != value and row[1] != "client"):
-                session.execute(SET_CONFIG, (name, value))
+        for name, found, source in session.execute(CURRENT_SETTINGS, (list(access.settings),)).fetchall():
+            if found != access.settings[name] and source != "client":
+                # Not the role's to set: the administrator tried to, and what he may not either was told.
+                with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+                    session.execute(SET_CONFIG, (name, access.settings[name]))
         who = session.execute(WHO).fetchone()
     except psycopg.Error as error:
         session.close()

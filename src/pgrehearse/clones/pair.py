@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from pgrehearse.clones.invalid_indexes import read_invalid_indexes, restore_inva
 from pgrehearse.clones.making import Making
 from pgrehearse.clones.place import Place, SourceRoles, private_place, target_place
 from pgrehearse.clones.roles import read_roles
-from pgrehearse.clones.server_settings import read_server_settings
+from pgrehearse.clones.server_settings import read_custom_parameters, read_server_settings
 from pgrehearse.clones.snapshot import NO_TIMEOUTS, exported_snapshot
 from pgrehearse.clones.source_rights import read_unreadable
 from pgrehearse.clones.template import CloneNames
@@ -163,6 +163,7 @@ class _Request:
     keep: bool
     progress: Progress
     on_snapshot: Callable[[Connection], None] | None
+    names: Collection[str]
 
 
 class CopyOptions(TypedDict):
@@ -195,6 +196,7 @@ def make_pair(
     keep: bool = False,
     progress: Progress = lambda _: None,
     on_snapshot: Callable[[Connection], None] | None = None,
+    names: Collection[str] = (),
 ) -> Iterator[ClonePair]:
     """Copy ``source`` once and yield the pair; both databases are dropped on leaving unless ``keep``.
 
@@ -202,7 +204,8 @@ def make_pair(
     A ``source_protected`` source's server is refused as target unless ``same_server_allowed``; the server
     of each of ``protected`` always is.
     ``on_snapshot`` gets the source's session inside the exported snapshot (READ ONLY, REPEATABLE READ)
-    while pg_dump runs.  ``role`` runs the migrations in production; None: the source URL's user.
+    while pg_dump runs.  ``role`` runs the migrations in production; None: the source URL's user.  ``names``: what
+    the plan mentions that may be a custom parameter of the server's.
 
     Reads the source once (ACCESS SHARE on every table, one long snapshot).  Raises `SameDatabase`,
     `PoolerRefused` (2), `SameServer` (1), `CloneImpossible`, `CloneFailed`, `SourceUnreadable`,
@@ -211,7 +214,7 @@ def make_pair(
     """
     request = _Request(
         source=source, target=target, work_directory=work_directory, jobs=jobs, create_roles=create_roles, role=role,
-        keep=keep, progress=progress, on_snapshot=on_snapshot,
+        keep=keep, progress=progress, on_snapshot=on_snapshot, names=names,
     )  # fmt: skip
     path, target_path, not_asked = _check_addresses(
         source, target, protected, same_server_allowed=same_server_allowed, source_protected=source_protected
@@ -330,10 +333,14 @@ def _read_source_roles(connection: Connection, request: _Request) -> SourceRoles
             f"role {role}, who should run the migrations, does not exist on {request.source.address}",
             remedy="Name an existing role with migrations.role, or leave it away for the URL's own user.",
         )
+    server = read_server_settings(connection, catalog.settings)
+    custom = read_custom_parameters(connection, catalog.settings, named=request.names)
+    own = catalog.settings_for(role)
     return SourceRoles(
         catalog=catalog,
         role=role,
-        server_settings=read_server_settings(connection),
+        server_settings={**server.values, **custom.of_server},
+        hidden_settings=() if role == user else tuple(sorted(server.hidden - own.keys())),
         options=request.source.parameters.get("options") if request.role in (None, user) else None,
     )
 

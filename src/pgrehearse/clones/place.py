@@ -22,7 +22,7 @@ from pgrehearse.clones.roles import (
     grant_memberships,
     read_roles,
 )
-from pgrehearse.clones.server_settings import apply_to_server, as_database_settings
+from pgrehearse.clones.server_settings import apply_to_server, as_database_settings, unlike_server
 from pgrehearse.clones.snapshot import NO_TIMEOUTS
 from pgrehearse.clones.template import CloneNames
 from pgrehearse.errors import CloneImpossible
@@ -31,6 +31,10 @@ from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.local_server import LocalServer
 
 REACH_THE_MACHINE = frozenset({"pg_execute_server_program", "pg_read_server_files", "pg_write_server_files"})
+HIDDEN = (
+    "behind what the user who reads it has set, and is not carried over: GRANT SELECT ON pg_file_settings and EXECUTE "
+    "ON FUNCTION pg_show_all_file_settings() to that user"
+)
 # What a session starts with, whatever it set since.
 READ_ONLY_DEFAULT = """
 SELECT s.reset_val FROM pg_catalog.pg_settings s WHERE s.name OPERATOR(pg_catalog.=) 'default_transaction_read_only'
@@ -43,7 +47,8 @@ class SourceRoles:
 
     catalog: RoleCatalog
     role: str
-    server_settings: Mapping[str, str]
+    server_settings: Mapping[str, str]  # custom parameters, too, but in a backup
+    hidden_settings: tuple[str, ...] = ()  # the server's own that its sessions have and nobody saw
     options: str | None  # of the source's URL: `-c search_path=…` is part of how production is reached
 
     @property
@@ -111,16 +116,18 @@ class Place:
         """Settings and privileges of production's database and roles, on the finished copies."""
         catalog = self.roles.catalog
         failed: list[str] = []
+        of_server = unlike_server(admin, self.roles.server_settings)
         if self.is_private:
-            failed += apply_to_server(admin, self.roles.server_settings)
+            failed += apply_to_server(admin, of_server)
             failed += apply_settings(admin, [s for s in catalog.settings if not s.in_database], "")
             within = tuple(setting for setting in catalog.settings if setting.in_database)
         else:
             within = folded_settings(catalog, self.roles.required)
-            within += as_database_settings(self.roles.server_settings, within)
+            within += as_database_settings(of_server, within)
         for database in databases:
             failed += apply_settings(admin, within, database)
             apply_database_privileges(admin, catalog, database)
+        failed += [f"{name} of the source's server is hidden {HIDDEN}" for name in self.roles.hidden_settings]
         self.lowered += dict.fromkeys(failed)
 
     @property

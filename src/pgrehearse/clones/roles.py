@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from pgrehearse.postgres.connect import Connection
+from pgrehearse.postgres.hidden import MASK
 from pgrehearse.postgres.named_queries import named_queries
 
 QUERIES = named_queries(__file__)
@@ -108,11 +109,24 @@ class RoleCatalog:
 
     def settings_for(self, role: str) -> dict[str, str]:
         """What a new session of this role in this database starts with, by PostgreSQL's precedence."""
-        ranked = sorted(
-            (setting for setting in self.settings if setting.role in (None, role)),
-            key=lambda setting: (setting.role is not None, setting.in_database),
-        )
-        return {setting.name: setting.value for setting in ranked if setting.name not in NOT_CARRIED}
+        return settings_for(role, self.settings)
+
+
+def settings_for(role: str, settings: Iterable[Setting]) -> dict[str, str]:
+    """Of these settings, what a new session of this role starts with, by PostgreSQL's precedence."""
+    ranked = sorted(
+        (setting for setting in settings if setting.role in (None, role)),
+        key=lambda setting: (setting.role is not None, setting.in_database),
+    )
+    return {setting.name: setting.value for setting in ranked if setting.name not in NOT_CARRIED}
+
+
+def read_setting_entries(connection: Connection) -> tuple[Setting, ...]:
+    """What ALTER DATABASE and ALTER ROLE set, of any role, as far as it reaches this database."""
+    return tuple(
+        Setting(role=row[0], in_database=row[1], name=row[2], value=row[3])
+        for row in connection.execute(QUERIES["settings"])
+    )
 
 
 def read_roles(connection: Connection) -> RoleCatalog:
@@ -129,10 +143,7 @@ def read_roles(connection: Connection) -> RoleCatalog:
             Membership(role=row[0], member=row[1], admin=row[2], inherit=row[3], set_role=row[4])
             for row in connection.execute(QUERIES[memberships])
         ),
-        settings=tuple(
-            Setting(role=row[0], in_database=row[1], name=row[2], value=row[3])
-            for row in connection.execute(QUERIES["settings"])
-        ),
+        settings=read_setting_entries(connection),
         needed=frozenset(row[0] for row in connection.execute(QUERIES["needed"])),
         database_owner=owner,
         database_grants=tuple(grants) if has_acl else None,
@@ -227,8 +238,8 @@ def apply_settings(admin: Connection, settings: Sequence[Setting], database: str
             head = sql.SQL("ALTER ROLE ALL").format()
         else:
             head = sql.SQL("ALTER ROLE {}").format(sql.Identifier(setting.role)) + place
-        name = sql.SQL(".").join(map(sql.Identifier, setting.name.split(".")))
-        reason = _attempt(admin, sql.SQL("{} SET {} TO {}").format(head, name, setting_value(setting)))
+        statement = sql.SQL("{} SET {} TO {}").format(head, setting_name(setting.name), setting_value(setting))
+        reason = _attempt(admin, statement, of=setting)
         if reason:
             failed.append(f"{setting.name} of {whose} could not be set: {reason}")
     return failed
@@ -266,6 +277,17 @@ def apply_database_privileges(admin: Connection, source: RoleCatalog, database: 
             )
 
 
+def setting_name(name: str) -> sql.Composable:
+    """As it stands after ``SET``: each part of a custom parameter's name by itself."""
+    return sql.SQL(".").join(map(sql.Identifier, name.split(".")))
+
+
+def told_refusal(error: psycopg.Error, setting: Setting) -> str:
+    """The server's words, without the value of a custom parameter: that may be a secret."""
+    told = error.diag.message_primary or str(error).strip()
+    return told.replace(setting.value, MASK) if "." in setting.name and setting.value else told
+
+
 def setting_value(setting: Setting) -> sql.Composable:
     """What follows ``SET name TO``: list settings are written back element by element, as pg_dump does."""
     if setting.name not in LIST_SETTINGS:
@@ -287,11 +309,13 @@ def _keyword(word: str) -> LiteralString:
     return word
 
 
-def _attempt(admin: Connection, statement: sql.Composed) -> str | None:
-    """Run it by itself; the server's words when it refuses."""
+def _attempt(admin: Connection, statement: sql.Composed, *, of: Setting | None = None) -> str | None:
+    """Run it by itself; the server's words when it refuses.  ``of``: the setting that it sets."""
     try:
         with admin.transaction():
+            if of is not None and "." in of.name:
+                admin.execute(QUERIES["not_logged"])
             admin.execute(statement)
     except psycopg.Error as error:
-        return error.diag.message_primary or str(error).strip()
+        return told_refusal(error, of) if of is not None else error.diag.message_primary or str(error).strip()
     return None

@@ -35,6 +35,14 @@ CROSS JOIN LATERAL unnest(s.setconfig) c(setting)
 WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()))
 ORDER BY s.setdatabase, 1, 3;
 
+-- name: not_logged
+-- A statement that holds a custom parameter's value stands in no log of the server, if a superuser sends it.
+SELECT pg_catalog.set_config(s.name, s.value, true)
+FROM (VALUES ('log_statement', 'none'), ('log_min_duration_statement', '-1'), ('log_min_duration_sample', '-1'),
+             ('log_transaction_sample_rate', '0'), ('log_min_messages', 'panic'),
+             ('log_min_error_statement', 'panic')) s (name, value)
+WHERE (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user);
+
 -- name: needed
 -- Roles that objects of this database name: owners, grantees and grantors, policies, default privileges,
 -- the database's own owner and privileges, and those with settings in it.  The bootstrap superuser (oid 10)

@@ -140,9 +140,8 @@ def read_surroundings(session: Connection, identity: DatabaseIdentity) -> Surrou
     assert row is not None
     user = str(fetch_value(session, "SELECT session_user::pg_catalog.text"))
     catalog = read_roles(session)
-    roles = SourceRoles(
-        catalog=catalog, role=user, server_settings=read_server_settings(session), options=None
-    )  # fmt: skip
+    server = read_server_settings(session, catalog.settings)
+    roles = SourceRoles(catalog=catalog, role=user, server_settings=server.values, options=None)
     return Surroundings(
         needs=preflight.read_needs(session, identity),
         roles=roles,
