@@ -17,20 +17,21 @@ from pgrehearse.errors import (
     WrongUsage,
 )
 from pgrehearse.ledger import ReleaseLedger
-from pgrehearse.migrations.migration import Plan, SourceKind
+from pgrehearse.migrations.migration import Migration, Plan, SourceKind
 from pgrehearse.migrations.own_ledger import OwnLedger
 from pgrehearse.migrations.sources import ProblemKind
 from pgrehearse.migrations.sources.find import ad_hoc_source
 from pgrehearse.migrations.sources.source import Source
 from pgrehearse.migrations.status import Status, read_status
 from pgrehearse.policies import Policies
-from pgrehearse.postgres.connect import Connection, connect, fetch_clock, fetch_value
+from pgrehearse.postgres.connect import Connection, connect, fetch_clock
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.identity import DatabaseIdentity, read_identity, same_database
 from pgrehearse.postgres.pooler import require_session
 from pgrehearse.project import Project, utc_now
 from pgrehearse.rehearsal.person import read_person
 from pgrehearse.rehearsal.receipt import ENTRY_KIND, Receipt, find_receipt
+from pgrehearse.rehearsal.settings import StartingSettings, find_plan_names, read_settings
 from pgrehearse.release.anchor import judge_anchors
 from pgrehearse.release.approval import (
     Accepted,
@@ -264,7 +265,7 @@ class Releasing:
             approvals=consent.standing,
             policy=self.policies.gate(database),
             ledger_table=sources[0].ledger.table,
-            role=self._migrating_role(database, session),
+            starting=self._read_starting(database, session, receipt, pending.migrations),
         )
         gate = gate.explained([ReasonKind.IDENTITY], _tell_replaced(releases, database_key(session), receipt))
         size = read_database_size(session)
@@ -301,7 +302,7 @@ class Releasing:
             approvals=consent.standing,
             policy=self.policies.gate(database),
             ledger_table=sources[0].ledger.table,
-            role=self._migrating_role(database, session),
+            starting=self._read_starting(database, session, receipt, planned),
         )
         gate = _with_lapsed(gate, consent).joined(chain)
         return Examined(receipt=receipt, approvals=consent.standing, gate=gate, ways=())
@@ -337,8 +338,13 @@ class Releasing:
             found = InTheWay(passing=(*found.reasons, "the role of migrate_url_env may"))
         return Gate.of(*judge_restore(document, ways, found))
 
-    def _migrating_role(self, database: ResolvedDatabase, session: Connection) -> str:
-        """Who the promotion would run as.  Raises `ConfigurationError` when its URL leads elsewhere."""
+    def _read_starting(
+        self, database: ResolvedDatabase, session: Connection, receipt: Receipt, migrations: Iterable[Migration]
+    ) -> StartingSettings:
+        """Who the promotion would run as, and what its sessions start with.
+
+        Raises `ConfigurationError` when its URL leads elsewhere.
+        """
         conninfo = self.project.migrate_conninfo(database)
         with connect(conninfo, verb="gate") as migrating:
             if not same_database(migrating, session, secrets.randbits(64)):
@@ -347,7 +353,8 @@ class Releasing:
                     f"the database of {database.conninfo.address}",
                     remedy="Let both variables hold URLs of one database.",
                 )
-            return str(fetch_value(migrating, "SELECT session_user::pg_catalog.text"))
+            parameters = receipt.document["receipt"].get("parameters", {}).get("digests", ())
+            return read_settings(migrating, named={*parameters, *find_plan_names(migrations)})
 
     def newest_receipt(
         self, releases: ReleaseLedger, database: ResolvedDatabase, pending: Plan, *, identity: DatabaseIdentity

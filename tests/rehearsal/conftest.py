@@ -108,6 +108,7 @@ def document() -> dict[str, Any]:
             "level": "error", "source_kind": "sql-folder",
             "plan_digest": DIGEST, "files": [], "statement_rows": [None], "commits": [],
             "settings": {"TimeZone": "UTC"},
+            "parameters": {"listed": True, "digests": {"app.tenant": "0123456789abcdef"}},
             "schema_objects": {"recipe": "pgrehearse-schema-1", "before": "e30=", "after": "e30="},
             "source_started_at": "2026-01-01",
             "table_sizes": {"public.t": {"rows": 50_000, "size_bytes": 8192, "writes": 50_000}},

@@ -8,10 +8,12 @@ import pytest
 from pgrehearse.data.sizes import TableSize, read_table_sizes
 from pgrehearse.postgres.connect import Connection, fetch_value
 from pgrehearse.postgres.identity import read_identity
+from pgrehearse.rehearsal.settings import StartingSettings
 from pgrehearse.release.freshness import Bounds, ProductionNow, judge_freshness
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 TABLE = "public.t"
+NOTHING_SET = StartingSettings(role="ann", settings={}, parameters={}, lists_parameters=True)
 NEVER_ANALYSED = """
 CREATE TABLE t (id int) WITH (autovacuum_enabled = off);
 CREATE TABLE e (id int) WITH (autovacuum_enabled = off);
@@ -35,7 +37,7 @@ def judge(connection: Connection) -> Any:
             "receipt": {"settings": {}, "table_sizes": {TABLE: then.as_json()}},
             "tables": [] if counted is None else [{"name": TABLE, "rows_before": counted}],
         }
-        production = ProductionNow(identity=identity, lsn=None, at=NOW, settings={}, sizes={TABLE: now})
+        production = ProductionNow(identity=identity, lsn=None, at=NOW, settings=NOTHING_SET, sizes={TABLE: now})
         reasons, told = judge_freshness(document, production, Bounds(spared_rows=100), [TABLE])
         return [detail for reason in reasons for detail in reason.details], told
 

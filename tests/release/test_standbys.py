@@ -20,6 +20,7 @@ from pgrehearse.migrations.migration import SourceKind
 from pgrehearse.postgres.connect import Connection, connect, fetch_clock, fetch_value
 from pgrehearse.postgres.conninfo import ON_A_SOCKET
 from pgrehearse.postgres.local_server import LocalServer
+from pgrehearse.rehearsal.settings import read_settings
 from pgrehearse.release.freshness import judge_identity, read_production
 from pgrehearse.release.promotion import PromotionRequest
 from pgrehearse.release.standbys import (
@@ -117,7 +118,7 @@ def test_a_standby_that_stopped_replaying_refuses(session: Connection, standby: 
 @pytest.mark.pg("== 18")
 def test_a_standby_is_the_database_that_was_cloned_and_no_place_to_promote_to(standby: LocalServer) -> None:
     with connect(standby.conninfo(), verb="test") as there:
-        now = read_production(there)
+        now = read_production(there, read_settings(there))
     source = {
         "system_identifier": str(now.identity.system_identifier), "database_oid": now.identity.database_oid,
         "database": now.identity.database, "lsn": None, "server_version": f"{now.identity.major}.0",

@@ -44,6 +44,7 @@ from pgrehearse.rehearsal.person import Person
 from pgrehearse.rehearsal.query_findings import find_query_findings, find_unmeasured_queries
 from pgrehearse.rehearsal.receipt import RECIPE, Receipt, files_of
 from pgrehearse.rehearsal.request import Request
+from pgrehearse.rehearsal.settings import NOTHING_READ, StartingSettings
 from pgrehearse.schema.diff import diff
 from pgrehearse.schema.fingerprint import FINGERPRINT_RECIPE, fingerprint
 from pgrehearse.schema.known import KnownSchema
@@ -71,7 +72,7 @@ class Seen:
     started_at: datetime
     rehearser: Person
     source_schema: Schema | None = None
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: StartingSettings = NOTHING_READ  # of the plan's role in production
     table_sizes: dict[str, TableSize] = field(default_factory=dict)  # the source's
     derived: Mapping[str, Held] = field(default_factory=dict)  # what the source holds that a dump does not carry
     not_carried: tuple[NotCarried, ...] = ()  # of it, what the copy holds otherwise
@@ -220,7 +221,8 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
                 ),
                 "statement_rows": [trace.rows_affected for trace in seen.traces],
                 "commits": [commit.as_json() for commit in seen.commits],
-                "settings": seen.settings,
+                "settings": dict(seen.settings.settings),
+                "parameters": seen.settings.parameters_as_json(),
                 "source_started_at": pair.origin.started_at.astimezone(UTC).isoformat(timespec="microseconds"),
                 "schema_objects": {
                     "recipe": FINGERPRINT_RECIPE,

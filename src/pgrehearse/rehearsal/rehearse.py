@@ -104,6 +104,7 @@ def rehearse(request: Request, *, releases: ReleaseLedger, now: Callable[[], dat
         now=now,
         progress=progress.step,
         on_snapshot=lambda session: _read_source(session, seen),
+        names=request.plan_names,
         **request.copying,
     ) as pair:
         seen.pair = pair
@@ -155,7 +156,7 @@ def _ask_server(pair: ClonePair, seen: Seen, unparsed: Mapping[str, tuple[Statem
 def _read_source(session: Connection, seen: Seen) -> None:
     """In the snapshot that the copy is made from."""
     seen.source_schema = read_schema(session, ignore_relations=frozenset({seen.request.ledger.table}))
-    seen.settings = read_settings(session)
+    seen.settings = read_settings(session, seen.request.copying["role"], named=seen.request.plan_names)
     seen.table_sizes = read_table_sizes(session)
     read_workload(session, seen)
     seen.derived = read_derived(session)

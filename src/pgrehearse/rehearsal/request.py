@@ -14,6 +14,7 @@ from pgrehearse.migrations.migration_ledger import MigrationLedger
 from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.queries.asked import ApplicationAsked, QueriesAsked
 from pgrehearse.rehearsal.contention import ContentionLevel
+from pgrehearse.rehearsal.settings import find_plan_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,11 @@ class Request:
     waits: Limits = field(default_factory=Limits)  # how long a promotion may wait there, and others behind it
     accepted: Accepted = field(default_factory=Accepted)  # findings of lint that the team accepts
     forecast_s: float = 3.0  # for how long production's rates are sampled, at least, where there is contention
+
+    @property
+    def plan_names(self) -> frozenset[str]:
+        """What the plan mentions that may be a custom parameter of production's."""
+        return find_plan_names(self.plan.migrations)
 
     def within_timeouts(self, limits: Limits) -> Limits:
         """Production's own statement timeout, and on a clone none beyond ours."""

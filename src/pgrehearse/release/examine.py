@@ -15,6 +15,7 @@ from pgrehearse.postgres.conninfo import Conninfo
 from pgrehearse.postgres.identity import read_identity
 from pgrehearse.rehearsal.checks import CheckVerdict, run_before_checks
 from pgrehearse.rehearsal.receipt import Receipt
+from pgrehearse.rehearsal.settings import StartingSettings
 from pgrehearse.release.approval import Approval, accepted_names, judge_approvals
 from pgrehearse.release.freshness import Bounds, judge_age, judge_freshness, judge_identity, read_production
 from pgrehearse.release.gate import Gate, Reason, ReasonKind, judge_grade, judge_verdict
@@ -60,20 +61,21 @@ def examine(
     approvals: Sequence[Approval],
     policy: GatePolicy,
     ledger_table: str,
-    role: str,
+    starting: StartingSettings,
 ) -> Gate:
     """Every reason why not, and what a person should know.
 
-    ``pending`` is production's pending plan with the bytes on disk; ``session`` is production's own, ``role`` the
-    one that would promote.  Read-only; its longest part are the preconditions, which scan what they ask.
+    ``pending`` is production's pending plan with the bytes on disk; ``session`` is production's own, ``starting`` what
+    sessions of the role that would promote start with.  Read-only; its longest part are the preconditions, which scan
+    what they ask.
     """
     document = receipt.document
     reasons: list[Reason] = []
     told: list[str] = []
     if (tampered := _judge_seal(receipt)) is not None:
         return Gate.of([tampered])  # nothing that it says can be believed
-    now = read_production(session)
-    reasons += judge_identity(document, now, role=role)
+    now = read_production(session, starting)
+    reasons += judge_identity(document, now, role=starting.role)
     reasons += judge_grade(document)
     reasons += judge_verdict(document, accepted_names(approvals))
     reasons += judge_approvals(document, approvals, needed=policy.approvals, by_another=policy.approved_by_another)
@@ -104,7 +106,7 @@ def examine_rest(
     approvals: Sequence[Approval],
     policy: GatePolicy,
     ledger_table: str,
-    role: str,
+    starting: StartingSettings,
 ) -> Gate:
     """What the gate says of the files that a promotion of this receipt has not begun: every reason why not.
 
@@ -118,8 +120,8 @@ def examine_rest(
         return Gate()
     if (tampered := _judge_seal(receipt)) is not None:
         return Gate.of([tampered])  # nothing that it says can be believed, of no file
-    now = read_production(session)
-    reasons = [*judge_identity(document, now, role=role), *judge_grade(document)]
+    now = read_production(session, starting)
+    reasons = [*judge_identity(document, now, role=starting.role), *judge_grade(document)]
     reasons += judge_verdict(document, accepted_names(approvals))
     reasons += judge_approvals(document, approvals, needed=policy.approvals, by_another=policy.approved_by_another)
     told = [] if not left.whole else [REST_NOT_ASKED]

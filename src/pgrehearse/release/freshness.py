@@ -8,12 +8,14 @@ from typing import Any
 from pgrehearse.data.sizes import TableSize, read_table_sizes
 from pgrehearse.postgres.connect import Connection, fetch_clock, fetch_value
 from pgrehearse.postgres.identity import DatabaseIdentity, read_identity
-from pgrehearse.rehearsal.settings import read_settings
+from pgrehearse.rehearsal.settings import StartingSettings
 from pgrehearse.release.gate import Reason, ReasonKind
 
-# They differ between two sessions of one server, or bound waiting only.
+# They bound waiting, warn only, or decide whether a statement runs, not what it does.
 SETTINGS_THAT_DO_NOT_MATTER = frozenset({
-    "lock_timeout", "statement_timeout", "max_locks_per_transaction", "server_version",
+    "default_transaction_deferrable", "default_transaction_read_only",  # a fence sets it
+    "escape_string_warning", "lock_timeout", "max_locks_per_transaction", "server_version", "statement_timeout",
+    "transaction_timeout",
 })  # fmt: skip
 OF_A_REPLICA = (
     "Rehearse again.  A replica's clone is as old as the last commit that it had replayed, unless its user may see how "
@@ -42,17 +44,17 @@ class ProductionNow:
     identity: DatabaseIdentity
     lsn: str | None
     at: datetime  # the server's clock
-    settings: Mapping[str, str]
+    settings: StartingSettings  # of the role that would promote
     sizes: Mapping[str, TableSize]
 
 
-def read_production(session: Connection) -> ProductionNow:
-    """Some five queries; ACCESS SHARE on one table at a time."""
+def read_production(session: Connection, settings: StartingSettings) -> ProductionNow:
+    """Some four queries; ACCESS SHARE on one table at a time.  ``settings``: read where the plan would run."""
     return ProductionNow(
         identity=read_identity(session),
         lsn=fetch_value(session, POSITION),
         at=fetch_clock(session),
-        settings=read_settings(session),
+        settings=settings,
         sizes=read_table_sizes(session),
     )
 
@@ -134,12 +136,7 @@ def judge_freshness(
 ) -> tuple[list[Reason], list[str]]:
     """Age, settings that matter, and the size of what the plan touches; told: what moved within the bounds."""
     reasons = judge_age(document, now.at, bounds)
-    then = document["receipt"]["settings"]
-    differing = [
-        f"{name}: {then.get(name)} then, {now.settings.get(name)} now"
-        for name in sorted({*then, *now.settings} - SETTINGS_THAT_DO_NOT_MATTER)
-        if then.get(name) != now.settings.get(name)
-    ]
+    differing, not_recorded = _compare_settings(document["receipt"], now.settings)
     if differing:
         reasons.append(
             Reason(
@@ -159,7 +156,35 @@ def judge_freshness(
                 details=tuple(grown),
             )
         )
-    return reasons, told
+    return reasons, [*not_recorded, *told]
+
+
+def _compare_settings(receipt: Mapping[str, Any], now: StartingSettings) -> tuple[list[str], list[str]]:
+    """What differs; and what cannot be compared, since an earlier version made the receipt, or nobody saw it then.
+
+    A custom parameter is told without its values: they may be secrets.
+    """
+    then = receipt["settings"]
+    here = {name: value for name, value in now.settings.items() if name not in SETTINGS_THAT_DO_NOT_MATTER}
+    differing = [
+        f"{name}: {then[name]} then, {here[name]} now"
+        for name in sorted(here.keys() & then.keys())
+        if here[name] != then[name]
+    ]
+    unknown = sorted(here.keys() - then.keys())
+    parameters = receipt.get("parameters")
+    if parameters is None:  # of an earlier version
+        unknown += sorted(now.parameters)
+    else:
+        digests = parameters["digests"]
+        for name in sorted({*digests, *now.parameters}):
+            if name in digests and digests[name] != now.parameters.get(name):
+                what = "another value now" if name in now.parameters else "set then, not set now"
+                differing.append(f"{name}: {what}")
+            elif name not in digests and (parameters["listed"] or name in now.mentioned):
+                differing.append(f"{name}: not set then, set now")
+    told = f"not compared, since the receipt does not have them: {', '.join(unknown)}"
+    return differing, [told] if unknown else []
 
 
 def _compare_sizes(
