@@ -70,7 +70,12 @@ def judge(connection: Connection) -> Callable[..., tuple[list[str], list[str]]]:
     identity = read_identity(connection)
 
     def judge(
-        then: StartingSettings, now: StartingSettings, *, leave_out: tuple[str, ...] = ()
+        then: StartingSettings,
+        now: StartingSettings,
+        *,
+        leave_out: tuple[str, ...] = (),
+        plan: tuple[str, ...] = (),
+        partly_applied: bool = False,
     ) -> tuple[list[str], list[str]]:
         receipt: dict[str, Any] = {
             "settings": {name: value for name, value in then.settings.items() if name not in leave_out},
@@ -78,9 +83,10 @@ def judge(connection: Connection) -> Callable[..., tuple[list[str], list[str]]]:
         }  # fmt: skip
         if "parameters" in leave_out:
             del receipt["parameters"]
-        document = {"source": {"taken_at": NOW.isoformat()}, "receipt": receipt, "tables": []}
+        document: dict[str, Any] = {"source": {"taken_at": NOW.isoformat()}, "receipt": receipt, "tables": []}
+        document["statements"] = [{"sql": statement} for statement in plan]
         production = ProductionNow(identity=identity, lsn=None, at=NOW, settings=now, sizes={})
-        reasons, told = judge_freshness(document, production, Bounds(), [])
+        reasons, told = judge_freshness(document, production, Bounds(), [], partly_applied=partly_applied)
         return [detail for reason in reasons for detail in reason.details], told
 
     return judge
@@ -171,3 +177,25 @@ def test_a_parameter_that_nobody_could_list_then_is_not_told_as_new(
     assert list(named.parameters) == ["app.tenant"]
     refused, _ = judge(then, named)
     assert refused == ["app.tenant: not set then, set now"]
+
+
+@pytest.mark.pg("== 18")
+def test_what_the_applied_part_of_a_plan_has_set_itself_does_not_stop_the_rest(
+    connection: Connection, database: Conninfo, judge: Any
+) -> None:
+    plan = (
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET app.version = %L', current_database(), 2); END $$",
+        'ALTER ROLE CURRENT_USER SET "XmlBinary" = hex',
+    )
+    then = _started(database)
+    for name, value in (("app.version", "2"), ("xmlbinary", "hex"), ("xmloption", "document")):
+        _set(connection, "DATABASE {}", name, value)
+    now = _started(database)
+    assert len(judge(then, now, plan=plan)[0]) == 3
+    assert judge(then, now, plan=plan, partly_applied=True) == (
+        ["xmloption: content then, document now"],
+        [
+            "xmlbinary: base64 then, hex now; not compared, for the plan sets it",
+            "app.version: not set then, set now; not compared, for the plan sets it",
+        ],
+    )

@@ -128,7 +128,7 @@ def examine_rest(
     schema = read_schema(session, ignore_relations=frozenset({ledger_table}))
     files = [(file.migration, file.remaining) for file in (*left.half, *left.whole)]
     for found, also_told in (
-        judge_freshness(document, now, policy.bounds, ()),
+        judge_freshness(document, now, policy.bounds, (), partly_applied=True),
         _judge_preconditions(document, files, schema, session, policy),
         _judge_standbys(document, session, policy),
     ):

@@ -1,5 +1,6 @@
 """Whether a receipt still speaks of this database: identity, settings, age, and how far the data has moved."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,6 +21,9 @@ SETTINGS_THAT_DO_NOT_MATTER = frozenset({
 OF_A_REPLICA = (
     "Rehearse again.  A replica's clone is as old as the last commit that it had replayed, unless its user may see how "
     "far the primary has written: GRANT pg_read_all_stats."
+)
+SETS_FOR_LATER = re.compile(
+    r"\bALTER\s+(?:DATABASE|ROLE|USER|SYSTEM)\b[^;]*?\b(?:SET|RESET)\s+([\w.\"]+)", re.IGNORECASE
 )
 POSITION = """
 SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
@@ -132,11 +136,24 @@ def judge_age(document: Mapping[str, Any], at: datetime, bounds: Bounds) -> list
 
 
 def judge_freshness(
-    document: Mapping[str, Any], now: ProductionNow, bounds: Bounds, touched: Iterable[str]
+    document: Mapping[str, Any],
+    now: ProductionNow,
+    bounds: Bounds,
+    touched: Iterable[str],
+    *,
+    partly_applied: bool = False,
 ) -> tuple[list[Reason], list[str]]:
-    """Age, settings that matter, and the size of what the plan touches; told: what moved within the bounds."""
+    """Age, settings that matter, and the size of what the plan touches; told: what moved within the bounds.
+
+    ``partly_applied``: what the plan itself sets for later sessions is told as not compared.
+    """
     reasons = judge_age(document, now.at, bounds)
-    differing, not_recorded = _compare_settings(document["receipt"], now.settings)
+    found, not_recorded = _compare_settings(document["receipt"], now.settings)
+    by_plan = _set_by(document["statements"]) if partly_applied else frozenset()
+    differing = [line for name, line in found.items() if name.lower() not in by_plan]
+    not_recorded += [
+        f"{line}; not compared, for the plan sets it" for name, line in found.items() if name.lower() in by_plan
+    ]
     if differing:
         reasons.append(
             Reason(
@@ -159,18 +176,18 @@ def judge_freshness(
     return reasons, [*not_recorded, *told]
 
 
-def _compare_settings(receipt: Mapping[str, Any], now: StartingSettings) -> tuple[list[str], list[str]]:
-    """What differs; and what cannot be compared, since an earlier version made the receipt, or nobody saw it then.
+def _compare_settings(receipt: Mapping[str, Any], now: StartingSettings) -> tuple[dict[str, str], list[str]]:
+    """By name what differs; and what cannot be compared: an earlier version made the receipt, or nobody saw it then.
 
     A custom parameter is told without its values: they may be secrets.
     """
     then = receipt["settings"]
     here = {name: value for name, value in now.settings.items() if name not in SETTINGS_THAT_DO_NOT_MATTER}
-    differing = [
-        f"{name}: {then[name]} then, {here[name]} now"
+    differing = {
+        name: f"{name}: {then[name]} then, {here[name]} now"
         for name in sorted(here.keys() & then.keys())
         if here[name] != then[name]
-    ]
+    }
     unknown = sorted(here.keys() - then.keys())
     parameters = receipt.get("parameters")
     if parameters is None:  # of an earlier version
@@ -180,11 +197,18 @@ def _compare_settings(receipt: Mapping[str, Any], now: StartingSettings) -> tupl
         for name in sorted({*digests, *now.parameters}):
             if name in digests and digests[name] != now.parameters.get(name):
                 what = "another value now" if name in now.parameters else "set then, not set now"
-                differing.append(f"{name}: {what}")
+                differing[name] = f"{name}: {what}"
             elif name not in digests and (parameters["listed"] or name in now.mentioned):
-                differing.append(f"{name}: not set then, set now")
+                differing[name] = f"{name}: not set then, set now"
     told = f"not compared, since the receipt does not have them: {', '.join(unknown)}"
     return differing, [told] if unknown else []
+
+
+def _set_by(statements: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Settings that these statements, or strings in them, set for later sessions."""
+    return frozenset(
+        name.replace('"', "").lower() for statement in statements for name in SETS_FOR_LATER.findall(statement["sql"])
+    )
 
 
 def _compare_sizes(
