@@ -20,7 +20,7 @@ from pgrehearse.migrations.migration import Migration
 from pgrehearse.postgres.connect import Connection, fetch_value
 
 OF_THE_SERVER = ("server_version", "server_encoding", "wal_level", "max_locks_per_transaction")
-DIGEST_CHARACTERS = 16
+DIGEST_CHARACTERS = 4  # tells another value but for one in 65,536, and is of little use to who guesses a secret
 BOOLEANS = {"true": "on", "yes": "on", "1": "on", "false": "off", "no": "off", "0": "off"}
 KINDS = "SELECT s.name, s.vartype FROM pg_catalog.pg_settings s WHERE s.name = ANY(%s)"
 SHOWN = "SELECT s.setting FROM pg_catalog.pg_settings s WHERE s.name = %s"
