@@ -3,6 +3,7 @@
 import csv
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from pgrehearse.postgres.local_server import LocalServer
 from pgrehearse.release.restore.differing_rows import DifferingRows, DifferingTable, OneSided
 from pgrehearse.release.restore.swap import Swapped
 from pgrehearse.release.restore.written_files import By, Change
-from pgrehearse.release.take_back import TakenBack
+from pgrehearse.release.take_back import TakenBack, tell_restored
 
 pytestmark = pytest.mark.pg("== 18")
 
@@ -205,6 +206,13 @@ def test_exported_rows_are_told_apart_by_who_wrote_them(tmp_path: Path, capsys: 
         id="p", database="shop", quarantine="shop_failed_p", rows=rows, written_back=None, sequences=(),
         sessions_refused_ms=1,
     )  # fmt: skip
+    written = replace(swapped, rows=replace(rows, tables=(replace(table, not_assigned=2),)), written_back=5)
+    assert list(tell_restored(written))[1:3] == [
+        "written back: 5 statements of the application's",
+        f"not written back: values of 2 rows in columns that the migration wrote too; the SQL files in {tmp_path} have "
+        "them as comments",
+    ]
+    assert not any("written back" in line for line in tell_restored(swapped))
     show_taken(
         TakenBack(promotion="p", database="h/shop", dry_run=False, type="loses-writes", ways=(), restore=swapped)
     )

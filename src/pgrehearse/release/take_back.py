@@ -315,7 +315,7 @@ def _go_restore(
         if record.id in back and record.id not in earlier and record.id != promotion.id
     ]
     anchored = _anchored(request, releases)
-    return replace(answer, restore=swapped, told=(*later, *_restored_told(swapped), *lifted, *anchored))
+    return replace(answer, restore=swapped, told=(*later, *tell_restored(swapped), *lifted, *anchored))
 
 
 def _anchored(request: TakeBackRequest, releases: ReleaseLedger) -> tuple[str, ...]:
@@ -328,13 +328,17 @@ def _anchored(request: TakeBackRequest, releases: ReleaseLedger) -> tuple[str, .
     return () if problem is None else (problem,)
 
 
-def _restored_told(swapped: Swapped) -> Iterator[str]:
+def tell_restored(swapped: Swapped) -> Iterator[str]:
+    """Sentences on what a restore kept, wrote back, and left to a person."""
     yield f"the failed database is kept as {swapped.quarantine}"
     rows = swapped.rows
     if rows is not None and rows.large_objects is not None:
         yield rows.large_objects
     if rows is not None and swapped.written_back is not None:
         yield f"written back: {counted(swapped.written_back, 'statement')} of the application's"
+        if left := sum(table.not_assigned for table in rows.tables):
+            values = f"values of {counted(left, 'row')} in columns that the migration wrote too"
+            yield f"not written back: {values}; the SQL files in {rows.directory} have them as comments"
     if rows is not None and rows.unclear is not None:
         unclear = rows.rows_by(By.UNCLEAR)
         yield f"not written back: {unclear:,} changes of which it is unclear who made them; look at {rows.unclear}"
