@@ -37,7 +37,7 @@ from pgrehearse.rehearsal.forecast import Forecast, find_unmeasured_forecast
 from pgrehearse.rehearsal.guarantees import find_lost_guarantees
 from pgrehearse.rehearsal.integrity import find_broken_promises, find_unasked
 from pgrehearse.rehearsal.intent import Intent
-from pgrehearse.rehearsal.judge import Unmeasured, decide, find_all
+from pgrehearse.rehearsal.judge import Unmeasured, decide, find_all, without_disproof
 from pgrehearse.rehearsal.made_again import find_fates, hold_against_schema
 from pgrehearse.rehearsal.moments import Moment
 from pgrehearse.rehearsal.person import Person
@@ -155,6 +155,8 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
         checks=seen.checks,
         not_measured=not_measured,
     )
+    if any(entry.decisive for entry in seen.unmeasured):
+        findings = without_disproof(findings)
     why_not = [
         *pair.lowered,
         *unlike,

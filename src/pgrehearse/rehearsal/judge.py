@@ -5,7 +5,7 @@ clone shows that it did no harm.  What was seen without having been predicted is
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from pgrehearse.data.tree_loss import losses_by_name
@@ -133,6 +133,14 @@ def find_all(
     levels = list(Level)
     return tuple(
         sorted(found, key=lambda finding: (levels.index(finding.level), finding.evidence is Evidence.DISPROVED))
+    )
+
+
+def without_disproof(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Where the plan was not measured, that something did not happen on the clone disproves nothing."""
+    return tuple(
+        replace(finding, evidence=Evidence.PREDICTED) if finding.evidence is Evidence.DISPROVED else finding
+        for finding in findings
     )
 
 
