@@ -15,6 +15,7 @@ from pgrehearse.rollback.foreign_keys import ForeignKey, read_foreign_keys
 from pgrehearse.rollback.image import ADDED, NAMESPACE, Image, Settled
 from pgrehearse.rollback.image_columns import Expression, ImageColumn, LiveTable, find_oid, same_key
 from pgrehearse.rollback.image_settle import DIGEST, PRESENT, after_text
+from pgrehearse.rollback.moved_rows import added_key
 
 QUERIES = named_queries(__file__)
 KEY, AT, CHANGED = (sql.Identifier(f"pgrehearse {word}") for word in ("key", "at", "changed"))
@@ -221,13 +222,8 @@ class KeptOut:
         return sql.SQL("({} AND NOT {})").format(self._added(same), self._behind)
 
     def _added(self, conditions: Sequence[Expression]) -> Expression:
-        keys: list[Expression] = []
-        for column in self._image.key:
-            after = self._after(column)
-            native = column.native and after.native and column.base_oid == after.base_oid
-            left = sql.SQL("a.{}").format(column.identifier)
-            right = after.live("t") if native else after.live_text("t")
-            keys.append(sql.SQL("{} = {}").format(left, right))
+        kept = zip(added_key(self._image), self._image.key, strict=True)
+        keys = [same_key(added, self._after(column), "a", "t") for added, column in kept]
         return sql.SQL("EXISTS (SELECT FROM {} a WHERE {})").format(
             sql.Identifier(NAMESPACE, self._image.companion(ADDED)), sql.SQL(" AND ").join([*keys, *conditions])
         )
