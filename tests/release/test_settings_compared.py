@@ -1,6 +1,7 @@
 """Which settings close the gate when they were changed since the rehearsal, and whose they are."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -159,6 +160,15 @@ def test_what_a_receipt_does_not_have_is_told_and_refuses_nothing(
     _set(connection, "DATABASE {}", "xmlbinary", "hex")
     assert judge(then, _started(database), leave_out=("xmlbinary", "parameters")) == (
         [], ["not compared, since the receipt does not have them: xmlbinary, app.tenant"],
+    )  # fmt: skip
+
+
+@pytest.mark.pg("== 18")
+def test_what_nothing_tells_now_is_told_and_refuses_nothing(database: Conninfo, judge: Any) -> None:
+    then = _started(database)
+    settings = {name: value for name, value in then.settings.items() if name not in ("xmlbinary", "lock_timeout")}
+    assert judge(then, replace(then, settings=settings)) == (
+        [], ["not compared, since nothing tells them now: xmlbinary"],
     )  # fmt: skip
 
 

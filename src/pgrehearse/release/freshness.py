@@ -200,8 +200,11 @@ def _compare_settings(receipt: Mapping[str, Any], now: StartingSettings) -> tupl
                 differing[name] = f"{name}: {what}"
             elif name not in digests and (parameters["listed"] or name in now.mentioned):
                 differing[name] = f"{name}: not set then, set now"
-    told = f"not compared, since the receipt does not have them: {', '.join(unknown)}"
-    return differing, [told] if unknown else []
+    told = {
+        "the receipt does not have them": unknown,
+        "nothing tells them now": sorted(then.keys() - now.settings.keys() - SETTINGS_THAT_DO_NOT_MATTER),
+    }
+    return differing, [f"not compared, since {why}: {', '.join(names)}" for why, names in told.items() if names]
 
 
 def _set_by(statements: Iterable[Mapping[str, Any]]) -> frozenset[str]:
