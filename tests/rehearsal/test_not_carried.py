@@ -142,8 +142,16 @@ def test_a_plan_that_writes_where_production_enforces_no_foreign_key_is_not_meas
     connection.execute(
         "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a);"
         "CREATE TABLE other (id int PRIMARY KEY); INSERT INTO a VALUES (1); INSERT INTO b VALUES (1, 1);"
+        'CREATE TABLE "O.d""d" (id int PRIMARY KEY, a int REFERENCES other); '
         "ALTER TABLE b DISABLE TRIGGER ALL; ALTER TABLE a DISABLE TRIGGER ALL;"
+        'ALTER TABLE "O.d""d" DISABLE TRIGGER ALL;'
     )
+    tries = (
+        """DO $$ BEGIN INSERT INTO "O.d""d" VALUES (2, 7); EXCEPTION WHEN foreign_key_violation THEN NULL; END $$;"""
+    )
+    document = rehearse(tries)  # the row that production takes is rolled back on the clone, and its locks with it
+    assert document["verdict"] == "unmeasured", reasons(document)
+    assert 'public."O.d""d"' in {entry["what"] for entry in document["not_measured"] if entry["decisive"]}
     for plan in ("INSERT INTO b VALUES (2, 7);", "ALTER TABLE a ADD COLUMN n int;\nUPDATE a SET id = 3;"):
         document = rehearse(plan)
         # On the clone both fail; that the latter overwrites keys is foreseen, whatever enforces them.

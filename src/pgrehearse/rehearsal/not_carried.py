@@ -19,6 +19,7 @@ from pgrehearse.postgres.locks import LockMode
 from pgrehearse.rehearsal.guarantees import TRIGGERS_OFF
 from pgrehearse.rehearsal.judge import Unmeasured
 from pgrehearse.rehearsal.named_paths import MOVE_ROWS, follow, read_named
+from pgrehearse.rollback.names import split_name
 from pgrehearse.schema.schema_object import ObjectKind, Schema
 
 NOT_REHEARSED = "what this plan does with it was not rehearsed"
@@ -68,7 +69,7 @@ def find_foreign_keys_off(source: Schema, copy: Schema) -> tuple[NotCarried, ...
     """Tables whose foreign key triggers are disabled in production, which no dump says: a clone enforces them."""
     kept = {each.name: each.attributes.get(TRIGGERS_OFF) for each in copy.of_kind(ObjectKind.TABLE)}
     return tuple(
-        NotCarried(relation=table.name, relname=_bare(table.name), reason=FOREIGN_KEYS_OFF.format(names=off))
+        NotCarried(relation=table.name, relname=split_name(table.name)[-1], reason=FOREIGN_KEYS_OFF.format(names=off))
         for table in source.of_kind(ObjectKind.TABLE)
         if (off := table.attributes.get(TRIGGERS_OFF)) is not None and kept.get(table.name, off) != off
     )
@@ -77,20 +78,27 @@ def find_foreign_keys_off(source: Schema, copy: Schema) -> tuple[NotCarried, ...
 def find_written(
     pristine: Connection, not_carried: Sequence[NotCarried], traces: Sequence[StatementTrace]
 ) -> frozenset[str]:
-    """The names of those into which a statement may have written, and so fired their triggers."""
+    """The names of those into which a statement may have written, and so fired their triggers.
+
+    Two queries over the pristine copy's catalogs.
+    """
+    if not not_carried:
+        return frozenset()
     written: set[str] = set()
     held: dict[int | None, set[str]] = {}  # by transaction: what a write takes without being seen to
-    unseen = []
+    moving = []
     for trace in traces:
         locked = held.setdefault(trace.transaction, set())
         locked |= {name for name, mode in trace.locks.items() if mode.strength >= LockMode.ROW_EXCLUSIVE.strength}
         if trace.statement.kind in MOVE_ROWS - {"TruncateStmt"}:
             written |= locked
-            unseen += [trace.statement] if trace.sampled or trace.error is not None else []
-    if unseen and not_carried:
-        relnames = {each.relname for each in not_carried}
-        path = follow(unseen, read_named(pristine), relations=relnames, functions=())
-        written |= {each.relation for each in not_carried if path.builds or each.relname in path.relations}
+            moving.append(trace)
+    named, relnames = read_named(pristine), {each.relname for each in not_carried}
+    path = follow([trace.statement for trace in moving], named, relations=relnames, functions=())
+    if not path.catches:
+        unseen = [trace.statement for trace in moving if trace.sampled or trace.error is not None]
+        path = follow(unseen, named, relations=relnames, functions=())
+    written |= {each.relation for each in not_carried if path.builds or each.relname in path.relations}
     return frozenset(each.relation for each in not_carried if each.relation in written)
 
 
@@ -104,10 +112,6 @@ def tell_not_carried(not_carried: Sequence[NotCarried], touched: frozenset[str])
         )
         for each in not_carried
     ]
-
-
-def _bare(name: str) -> str:
-    return name.rpartition(".")[2].strip('"')
 
 
 def _reads_nothing(statement: Statement) -> bool:
