@@ -20,7 +20,7 @@ from pgrehearse.release.gate import ReasonKind
 pytestmark = pytest.mark.pg("== 18")
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-RECEIPT = Receipt.seal({"verdict": "clean"})
+RECEIPT = Receipt.seal({"verdict": "clean", "checks": [], "not_measured": []})
 ANN, BEN = (Person(login=login, host="here", git=None) for login in ("ann", "ben"))
 BY = ANN.as_json()
 

@@ -120,6 +120,27 @@ def test_nobody_can_accept_what_failed_or_was_not_measured(ledger: ReleaseLedger
     assert [reason.kind for reason in judge_verdict(one.document, ["anything"])] == [ReasonKind.VERDICT]
 
 
+def test_nobody_can_accept_what_was_not_measured_beside_a_finding(ledger: ReleaseLedger) -> None:
+    entries = [
+        {"what": "public.users.name", "reason": "its type does not cast back", "decisive": True},
+        {"what": "durations as production would have them", "reason": "another machine", "decisive": False},
+    ]
+    accepted = names_to_accept(LOSSY.document)
+    for checks, not_measured, told in (
+        ([], entries, ("public.users.name: its type does not cast back",)),
+        ([{"name": "money.sql", "verdict": "unmeasured", "detail": ""}], [], ("check money.sql",)),
+    ):
+        one = receipt("loss", findings=LOSSY.document["findings"], checks=checks, not_measured=not_measured)
+        with pytest.raises(ApprovalRefused, match="not all was measured") as refused:
+            yes(ledger, one, ANN, *names_to_accept(one.document))
+        assert all(line in str(refused.value) for line in told)
+        (reason,) = judge_verdict(one.document, accepted)
+        assert reason.kind is ReasonKind.VERDICT
+        assert reason.details == told
+    quiet = receipt("loss", findings=LOSSY.document["findings"], not_measured=entries[1:])
+    yes(ledger, quiet, ANN, *names_to_accept(quiet.document))
+
+
 def test_every_finding_that_counted_must_be_accepted_by_name(ledger: ReleaseLedger) -> None:
     wanted = ("drop-column:public.users", "rename-table:public.orders", "sequence-behind", "check:money.sql")
     assert names_to_accept(LOSSY.document) == wanted

@@ -10,7 +10,7 @@ from pgrehearse.errors import ApprovalRefused, ConfigurationError
 from pgrehearse.ledger import Entry, ReleaseLedger
 from pgrehearse.rehearsal.person import Person
 from pgrehearse.rehearsal.receipt import Receipt
-from pgrehearse.release.gate import Reason, ReasonKind, names_to_accept
+from pgrehearse.release.gate import Reason, ReasonKind, list_unmeasured, names_to_accept
 from pgrehearse.release.lineage import find_taken_back
 from pgrehearse.release.promotion import BEGUN
 
@@ -81,6 +81,12 @@ def approve(
     verdict = receipt.verdict
     if verdict in ("failed", "unmeasured"):
         raise ApprovalRefused(f"receipt {receipt.digest[:12]} is {verdict}: there is nothing to approve")
+    if unmeasured := list_unmeasured(receipt.document):
+        raise ApprovalRefused(
+            f"receipt {receipt.digest[:12]} is {verdict}, and not all was measured, which nobody can accept: "
+            + "; ".join(unmeasured),
+            remedy="Mend the migration or what could not be measured, and rehearse again.",
+        )
     wanted = names_to_accept(receipt.document)
     for each in accepted:
         if each.finding not in wanted:

@@ -128,19 +128,33 @@ def names_to_accept(document: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def list_unmeasured(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was not measured and keeps the verdict from being clean, whatever was found beside it; with the reasons.
+
+    Earlier receipts do not say which of it does; theirs is empty.
+    """
+    told = [f"{entry['what']}: {entry['reason']}" for entry in document["not_measured"] if entry.get("decisive")]
+    checks = [check["name"] for check in document["checks"] if check["verdict"] == "unmeasured"]
+    return (*told, *(f"check {name}" for name in checks))
+
+
 def judge_verdict(document: Mapping[str, Any], accepted: Sequence[str]) -> list[Reason]:
-    """Clean, or each finding accepted by name; a plan that failed or was not measured cannot be accepted."""
+    """Clean, or each finding accepted by name; that a plan failed, or was not measured, cannot be accepted.
+
+    Not beside a finding, either: who accepts a loss that was counted does not know of one that was not.
+    """
     verdict, digest = document["verdict"], document["digest"][:12]
     if verdict == "clean":
         return []
-    if verdict in ("failed", "unmeasured"):
-        unmeasured = [f"{entry['what']}: {entry['reason']}" for entry in document["not_measured"]]
+    unmeasured = list_unmeasured(document)
+    if verdict in ("failed", "unmeasured") or unmeasured:
+        beside = "" if verdict in ("failed", "unmeasured") else ", and it is not all: something was not measured"
         return [
             Reason(
                 kind=ReasonKind.VERDICT,
-                message=f"the rehearsal's verdict is {verdict}, which nobody can accept",
+                message=f"the rehearsal's verdict is {verdict}{beside}, which nobody can accept",
                 remedy="Mend the migration or what could not be measured, and rehearse again.",
-                details=tuple(unmeasured) if verdict == "unmeasured" else (),
+                details=() if verdict == "failed" else unmeasured,
             )
         ]
     missing = [name for name in names_to_accept(document) if name not in accepted]
