@@ -19,6 +19,7 @@ from pgrehearse.rehearsal.asked_here import (
 )
 
 NAME = OF_DATABASE.format(name="current_database()")
+BY_NAME = OF_DATABASE.format(name="a database by name")
 
 
 @pytest.fixture
@@ -47,6 +48,17 @@ def rehearse(tmp_path: Path, database: Conninfo) -> Rehearse:
         ("DELETE FROM t WHERE xmin::text::int8 > 1000", OF_WRITER.format(name="xmin")),
         ("UPDATE t SET v = 1 WHERE t.xmax <> 0", OF_WRITER.format(name="xmax")),
         ("DELETE FROM t WHERE tableoid = 16384", OF_TABLE),
+        ("DO $$ BEGIN IF EXISTS (SELECT FROM pg_database WHERE datname = 'd') THEN NULL; END IF; END $$", BY_NAME),
+        (
+            "DELETE FROM t WHERE EXISTS (SELECT FROM information_schema.tables x WHERE x.table_catalog LIKE 'd%')",
+            BY_NAME,
+        ),
+        (
+            "DELETE FROM t USING information_schema.information_schema_catalog_name n WHERE n.catalog_name = 'd'",
+            BY_NAME,
+        ),
+        ("INSERT INTO t SELECT CASE WHEN current_database() = 'd' THEN 1 END", NAME),
+        ("UPDATE t SET v = CASE current_database() WHEN 'd' THEN 1 END", NAME),
     ],
 )
 def test_what_decides_is_found(text: str, reason: str) -> None:
@@ -60,6 +72,14 @@ def test_what_decides_is_found(text: str, reason: str) -> None:
         "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || quote_ident(current_database()) || ' SET a.b = 1'; END $$",
         "SELECT FROM information_schema.tables WHERE table_catalog = current_database()",
         "SELECT current_database()",
+        "INSERT INTO log SELECT current_database(), v FROM t",
+        "UPDATE t SET v = current_database()",
+        "DO $$ BEGIN RAISE NOTICE 'in % by %', current_database(), upper(session_user); END $$",
+        "DO $$ BEGIN PERFORM pg_notify('c', json_build_object('db', current_database())::text); END $$",
+        "DO $$ BEGIN IF EXISTS (SELECT FROM information_schema.columns WHERE table_catalog = current_catalog) THEN "
+        "NULL; END IF; END $$",
+        "SELECT FROM pg_stat_activity a JOIN pg_database d ON d.datname = a.datname",
+        "SELECT pg_catalog.count(*) FROM t WHERE s = 'pg_catalog'",
         "INSERT INTO log VALUES (current_database(), session_user)",
         "ALTER TABLE t ADD COLUMN d text DEFAULT current_database()",
         "DELETE FROM t WHERE id = 5 /* current_database() = 'd' */ AND v <> 'xmin = 5'",
@@ -118,3 +138,36 @@ def test_a_plan_that_decides_by_what_only_a_clone_answers_is_not_measured(
         f"CREATE FUNCTION later() RETURNS bool LANGUAGE sql AS $$ SELECT {condition} $$;"
     )
     assert not [each for each in document["not_measured"] if each["decisive"]], reasons(document)
+
+
+def test_what_stands_in_relations_is_found_where_rows_are_read_or_written(
+    rehearse: Rehearse, connection: Connection
+) -> None:
+    condition = f"current_database() = '{connection.info.dbname}'"
+    connection.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'x' FROM generate_series(1, 10) g;"
+        f'CREATE VIEW here AS SELECT {condition} AS yes; CREATE VIEW "O.d""d" AS SELECT yes AS also FROM here;'
+        f"CREATE TABLE defaulted (id int, here bool DEFAULT ({condition}), db text DEFAULT current_database());"
+        f"CREATE TABLE checked (id int, CHECK (NOT ({condition}) OR id < 10));"
+        "CREATE TABLE ruled (id int); CREATE TABLE fired (id int);"
+        "CREATE TABLE calm (db text DEFAULT current_database());"
+        f"CREATE RULE r AS ON INSERT TO ruled WHERE {condition} DO ALSO DELETE FROM t;"
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM t; RETURN new; END';"
+        f"CREATE TRIGGER g BEFORE INSERT ON fired FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION f();".encode()
+    )
+    for plan, name in (
+        ("DELETE FROM t WHERE (SELECT yes FROM here);", "here"),
+        ('UPDATE t SET v = CASE WHEN (SELECT also FROM "O.d""d") THEN 1 ELSE 2 END;', "here"),
+        ("INSERT INTO defaulted (id) VALUES (1);", "defaulted"),
+        ("INSERT INTO checked VALUES (12);", "checked"),
+        ("INSERT INTO ruled VALUES (1);", "ruled"),
+        ("INSERT INTO fired VALUES (1);", "fired"),
+        (f"CREATE VIEW mine AS SELECT {condition} AS yes;\nDELETE FROM t WHERE (SELECT yes FROM mine);", "mine"),
+    ):
+        document = rehearse(plan)
+        told = {each["reason"] for each in document["not_measured"] if each["decisive"]}
+        assert f"it leads to {name}: {NAME}" in told, f"{plan}\n{reasons(document)}"
+    for plan in ("INSERT INTO calm SELECT;", "ALTER TABLE checked ADD COLUMN n int;", "DROP VIEW here CASCADE;"):
+        document = rehearse(plan)
+        assert not [each for each in document["not_measured"] if each["decisive"]], f"{plan}\n{reasons(document)}"
+        assert document["grade"]["full"], document["grade"]

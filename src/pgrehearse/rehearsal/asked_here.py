@@ -1,10 +1,11 @@
 """What a plan asks that a clone answers otherwise than production: its database's name, who wrote a row, where it lies.
 
 A statement that decides by the answer does something else in production, so what it did here says nothing.  Read from
-the parse trees of its SQL, of PL/pgSQL bodies, and of functions that the plan leads to by their names.  An answer that
-only names the database again (``format('ALTER DATABASE %I …', current_database())``, ``datname = current_database()``),
-or is only shown or stored, decides nothing; nor do places that are compared with each other (``a.ctid < b.ctid``),
-whose order a copy keeps.  What stands in views, defaults and policies is not read.
+the parse trees of its SQL, of PL/pgSQL bodies, and of what the plan leads to by name: functions, and of relations whose
+rows it reads or writes views, rules, defaults, checks, policies and conditions of triggers.  An answer that only names
+the database again (``format('ALTER DATABASE %I …', current_database())``, ``datname = current_database()``), or is only
+shown or stored, decides nothing; nor do places that are compared with each other (``a.ctid < b.ctid``), whose order a
+copy keeps.
 """
 
 import json
@@ -19,19 +20,22 @@ from pgrehearse.hazards.tree import Node, columns_in, name_of, strings, walk
 from pgrehearse.migrations.statements import Statement
 from pgrehearse.postgres.connect import Connection
 from pgrehearse.postgres.named_queries import named_queries
-from pgrehearse.rehearsal.named_paths import follow, read_named
+from pgrehearse.rehearsal.named_paths import MOVE_ROWS, follow, read_named
 
 QUERIES = named_queries(__file__)
 _WORDS = re.compile(
-    r"\b(current_database|current_catalog|xmin|xmax|cmin|cmax|tableoid|ctid|session_user)\b", re.IGNORECASE
+    r"\b(current_database|current_catalog|datname|\w*catalog_name|(?!pg_)\w+_catalog|xmin|xmax|cmin|cmax|tableoid|ctid"
+    r"|session_user)\b",
+    re.IGNORECASE,
 )
 _WRITERS = frozenset({"xmin", "xmax", "cmin", "cmax"})
 _NAMES_ITSELF = frozenset(
     {
         "format", "quote_ident", "quote_literal", "concat", "concat_ws", "pg_database_size", "has_database_privilege",
+        "json_build_object", "jsonb_build_object", "pg_notify",
     }
 )  # fmt: skip
-_CATALOG_COLUMN = re.compile(r"datname|catalog_name|\w+_catalog")
+_CATALOG_COLUMN = re.compile(r"datname|\w*catalog_name|(?!pg_)\w+_catalog")
 _BUILDS = frozenset({"||", "+", "-", "*", "/", "%"})
 _ASSIGNMENT = re.compile(r"^\s*[\w.\"\[\]]+\s*:?=\s*")
 _HEADS = ("FUNCTION f() RETURNS void", "FUNCTION f() RETURNS trigger", "FUNCTION f() RETURNS text",
@@ -63,17 +67,24 @@ def find_asked(
         if statement.kind not in _KEEP
         for reason in asks_of(statement.text, login_differs=login_differs)
     ]
-    functions: dict[str, tuple[str, ...]] = {}
-    for name, body in _functions(statements, pristine):
-        functions[name] = (*functions.get(name, ()), *asks_of_body(body, login_differs=login_differs))
-    functions = {name: tuple(dict.fromkeys(reasons)) for name, reasons in functions.items() if reasons}
-    if functions:
+    asking: dict[tuple[str, bool], dict[str, None]] = {}  # reasons by name, and whether it is a function's
+    for name, is_function, body in _bodies(statements, pristine):
+        reasons = asking.setdefault((name, is_function), {})
+        reasons |= dict.fromkeys(asks_of_body(body, login_differs=login_differs))
+    if any(asking.values()):
         named = read_named(pristine) | read_named(clone)
-        reached = follow(statements, named, relations=set(functions), functions=()).relations
+        moving = [statement for statement in statements if statement.kind in MOVE_ROWS]
+        reached = {
+            is_function: follow(
+                statements if is_function else moving, named, relations={name for name, _ in asking}, functions=()
+            ).relations
+            for is_function in (True, False)
+        }
         found += [
-            AskedHere(where=None, reason=f"it leads to {name}(): {reason}")
-            for name in sorted(reached)
-            for reason in functions[name]
+            AskedHere(where=None, reason=f"it leads to {name}{'()' if is_function else ''}: {reason}")
+            for (name, is_function), reasons in sorted(asking.items())
+            if name in reached[is_function]
+            for reason in reasons
         ]
     return tuple(found)
 
@@ -118,9 +129,9 @@ def asks_of_body(body: str, *, is_definition: bool = False, login_differs: bool 
     return tuple(OF_BODY.format(name=name) for name in names if login_differs or name != "session_user")
 
 
-def _functions(statements: Sequence[Statement], pristine: Connection) -> Iterator[tuple[str, str]]:
-    """Name and body of those that hold such a word: production's own, and what the plan makes."""
-    yield from pristine.execute(QUERIES["functions"])
+def _bodies(statements: Sequence[Statement], pristine: Connection) -> Iterator[tuple[str, bool, str]]:
+    """Name, whether it is a function, and text of what holds such a word: production's own, and what the plan makes."""
+    yield from pristine.execute(QUERIES["bodies"])
     for statement in statements:
         if statement.kind == "CreateFunctionStmt" and _WORDS.search(statement.text):
             tree = json.loads(parse_sql_json(statement.text))["stmts"][0]["stmt"]["CreateFunctionStmt"]
@@ -129,7 +140,10 @@ def _functions(statements: Sequence[Statement], pristine: Connection) -> Iterato
                 for kind, each in walk(tree)
                 if kind == "DefElem" and each.get("defname") == "as" and "List" in each.get("arg", {})
             ]
-            yield name_of(tree["funcname"]).name, "\n".join(bodies) or statement.text
+            yield name_of(tree["funcname"]).name, True, "\n".join(bodies) or statement.text
+        elif statement.kind == "ViewStmt" and _WORDS.search(statement.text):
+            tree = json.loads(parse_sql_json(statement.text))["stmts"][0]["stmt"]["ViewStmt"]
+            yield tree["view"]["relname"], False, statement.text
 
 
 def _parses(text: str) -> bool:
@@ -141,8 +155,11 @@ def _parses(text: str) -> bool:
 
 
 def _queries(parsed: object) -> Iterator[str]:
-    """The SQL in a PL/pgSQL tree, expressions as SELECTs; constant strings that EXECUTE runs, too."""
+    """The SQL in a PL/pgSQL tree, expressions as SELECTs; constant strings of EXECUTE, too; not what RAISE shows."""
+    shown = [each for kind, body in walk(parsed) if kind == "PLpgSQL_stmt_raise" for each in body.get("params", ())]
     for kind, body in walk(parsed):
+        if any(body is each.get("PLpgSQL_expr") for each in shown):
+            continue
         if kind != "PLpgSQL_expr":
             if kind in ("PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors"):
                 yield from _constants(f"SELECT {body['query']['PLpgSQL_expr']['query']}")
@@ -183,7 +200,9 @@ def _asks(tree: Node, *, login_differs: bool) -> Iterator[str]:
                 if operator == "||":
                     below_named = True
                 elif operator not in _BUILDS:
-                    if _is_of_catalog(body):
+                    if _names_catalog(body):
+                        if any(each == "A_Const" for each, _ in walk(body)):
+                            yield OF_DATABASE.format(name="a database by name")
                         continue
                     below_compared = True
                     yield from _compared(body, made_here)
@@ -222,12 +241,15 @@ def _without_shown(tree: Node) -> Node:
     ((kind, body),) = tree.items()
     if kind == "SelectStmt" and "intoClause" not in body:
         return {kind: {**body, "targetList": _undirect(body.get("targetList", []), "ResTarget", "val")}}
-    if kind == "InsertStmt" and "valuesLists" in (select := body.get("selectStmt", {}).get("SelectStmt", {})):
+    if kind == "InsertStmt" and (select := body.get("selectStmt", {}).get("SelectStmt")) is not None:
         rows = [
             {"List": {"items": [each for each in row["List"]["items"] if not _is_answer(each)]}}
-            for row in select["valuesLists"]
+            for row in select.get("valuesLists", ())
         ]
-        return {kind: {**body, "selectStmt": {"SelectStmt": {**select, "valuesLists": rows}}}}
+        columns = _undirect(select.get("targetList", []), "ResTarget", "val")
+        return {kind: {**body, "selectStmt": {"SelectStmt": {**select, "valuesLists": rows, "targetList": columns}}}}
+    if kind == "UpdateStmt":
+        return {kind: {**body, "targetList": _undirect(body.get("targetList", []), "ResTarget", "val")}}
     if kind in ("CreateStmt", "AlterTableStmt"):
         return {kind: _without_defaults(body)}
     return tree
@@ -251,7 +273,7 @@ def _is_answer(node: Node) -> bool:
     return any(_of_database(kind, body) is not None or _is_login(kind, body) for kind, body in node.items())
 
 
-def _is_of_catalog(comparison: Node) -> bool:
+def _names_catalog(comparison: Node) -> bool:
     """Whether the database's name is sought among names of databases, or in a column that says it of every row."""
     sides = [comparison.get("lexpr", {}), comparison.get("rexpr", {})]
     return any(

@@ -1,6 +1,5 @@
 """From what a rehearsal saw to the document that its receipt seals."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -53,7 +52,6 @@ from pgrehearse.schema.schema_object import Schema
 
 FORMAT = 1
 SHOWN_DIFFERENCES = 5
-_WHERE_AM_I = re.compile(r"\bcurrent_database\b|\bcurrent_catalog\b", re.IGNORECASE)
 POWERFUL_ON_SHARED = (
     "the role may reach the machine, and not every way there can be seen (a trigger, a deferred one, a string inside a "
     "string); leave --target out for a private server"
@@ -161,7 +159,6 @@ def receipt_of(seen: Seen, now: datetime) -> Receipt:
         *pair.lowered,
         *unlike,
         *seen.lowered,
-        *_asks_where_it_is(seen),
         *([pair.role_problem] if pair.role_problem else []),
     ]
     return Receipt.seal(
@@ -291,18 +288,6 @@ def _unlike_source(seen: Seen) -> list[str]:
     told = [str(change) for change in changes[:SHOWN_DIFFERENCES]]
     rest = f" and {len(changes) - len(told)} more" if len(changes) > len(told) else ""
     return [f"the copy's schema differs from its source's: {'; '.join(told)}{rest}"]
-
-
-def _asks_where_it_is(seen: Seen) -> Iterator[str]:
-    """A file that looks at the database's name may do something else in production: a clone has another name."""
-    for migration in seen.request.plan.migrations:
-        for statement in seen.statements[migration.version]:
-            if found := _WHERE_AM_I.search(statement.text):
-                place = f"{migration.path}:{statement.line}"
-                if any(why.startswith(f"what {place} does") for why in seen.lowered):
-                    break  # it decides by that, and was not measured
-                yield f"{place} asks for {found.group().lower()}, and a clone's database has another name"
-                break
 
 
 def _not_measured(seen: Seen) -> Iterator[Unmeasured]:
