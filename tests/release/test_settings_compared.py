@@ -209,3 +209,44 @@ def test_what_the_applied_part_of_a_plan_has_set_itself_does_not_stop_the_rest(
             "app.version: not set then, set now; not compared, for the plan sets it",
         ],
     )
+
+
+@pytest.mark.pg("== 18")
+@pytest.mark.parametrize(
+    ("statement", "whose"),
+    [
+        ("ALTER ROLE app SET TIME ZONE 'Asia/Tokyo'", {"TimeZone"}),
+        ("alter role app /* for\nall */ set time  zone 'Asia/Tokyo'", {"TimeZone"}),
+        ("ALTER DATABASE d SET SCHEMA 's'", {"search_path"}),
+        ("ALTER ROLE app SET XML OPTION DOCUMENT", {"xmloption"}),
+        ("ALTER ROLE app RESET ALL", {"TimeZone", "search_path", "xmloption", "app.version"}),
+        ("ALTER ROLE app SET/* c */App.Version = 2", {"app.version"}),
+        ("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET %s', 'd', 'x = 1'); END $$",
+         {"TimeZone", "search_path", "xmloption", "app.version"}),
+        ("ALTER TABLE t SET (fillfactor = 90)", set()),
+    ],
+)  # fmt: skip
+def test_a_setting_is_known_by_every_way_of_writing_it(
+    connection: Connection, database: Conninfo, judge: Any, statement: str, whose: set[str]
+) -> None:
+    then = _started(database)
+    for name, value in (
+        ("TimeZone", "Asia/Tokyo"), ("search_path", "s"), ("xmloption", "document"), ("app.version", "2"),
+    ):  # fmt: skip
+        _set(connection, "DATABASE {}", name, value)
+    refused, told = judge(then, _started(database), plan=(statement,), partly_applied=True)
+    assert {line.partition(":")[0] for line in told} == whose
+    assert len(refused) == 4 - len(whose)
+
+
+@pytest.mark.pg(">= 15")
+def test_a_role_that_becomes_another_one_is_told(
+    connection: Connection, database: Conninfo, roles: Conninfo, judge: Any
+) -> None:
+    """Whose rights a plan runs with, and who owns what it makes."""
+    then = _started(roles, "sc_migrator")
+    assert then.settings["role"] == "none"
+    connection.execute("GRANT sc_reader TO sc_migrator")
+    _set(connection, "ROLE sc_migrator", "role", "sc_reader")
+    assert judge(then, _started(database, "sc_migrator"))[0] == ["role: none then, sc_reader now"]
+    assert _started(roles.replaced(user="sc_migrator")).settings["role"] == "sc_reader"

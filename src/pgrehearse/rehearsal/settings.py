@@ -59,6 +59,7 @@ def read_settings(connection: Connection, role: str | None = None, *, named: Ite
         server = read_server_settings(connection, entries).values
         settings = {name: value for name, value in settings.items() if name in OF_THE_SERVER}
         settings |= {**server, **_canonical(connection, own)}
+    settings["role"] = own.get("role", "none")  # whose rights it then has; pg_settings does not show it
     custom = read_custom_parameters(connection, entries, named=named)
     parameters = custom.of_session if role == user else {**custom.of_server, **custom_of(connection, own)}
     return StartingSettings(

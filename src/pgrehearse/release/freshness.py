@@ -22,9 +22,13 @@ OF_A_REPLICA = (
     "Rehearse again.  A replica's clone is as old as the last commit that it had replayed, unless its user may see how "
     "far the primary has written: GRANT pg_read_all_stats."
 )
+_SPACE = r"(?:\s|/\*.*?\*/|--[^\n]*\n)+"
 SETS_FOR_LATER = re.compile(
-    r"\bALTER\s+(?:DATABASE|ROLE|USER|SYSTEM)\b[^;]*?\b(?:SET|RESET)\s+([\w.\"]+)", re.IGNORECASE
+    rf"\bALTER{_SPACE}(?:DATABASE|ROLE|USER|SYSTEM)\b[^;]*?\b(?:SET|RESET){_SPACE}"
+    rf"(TIME{_SPACE}ZONE\b|XML{_SPACE}OPTION\b|%|[\w.\"]+)",
+    re.IGNORECASE | re.DOTALL,
 )
+WRITTEN_OTHERWISE = {"time": "timezone", "xml": "xmloption", "schema": "search_path", "all": None, "%": None}
 POSITION = """
 SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
             ELSE pg_catalog.pg_current_wal_insert_lsn() END::pg_catalog.text
@@ -149,11 +153,9 @@ def judge_freshness(
     """
     reasons = judge_age(document, now.at, bounds)
     found, not_recorded = _compare_settings(document["receipt"], now.settings)
-    by_plan = _set_by(document["statements"]) if partly_applied else frozenset()
-    differing = [line for name, line in found.items() if name.lower() not in by_plan]
-    not_recorded += [
-        f"{line}; not compared, for the plan sets it" for name, line in found.items() if name.lower() in by_plan
-    ]
+    by_plan = found.keys() & _set_by(document["statements"], found) if partly_applied else frozenset()
+    differing = [line for name, line in found.items() if name not in by_plan]
+    not_recorded += [f"{found[name]}; not compared, for the plan sets it" for name in found if name in by_plan]
     if differing:
         reasons.append(
             Reason(
@@ -207,11 +209,15 @@ def _compare_settings(receipt: Mapping[str, Any], now: StartingSettings) -> tupl
     return differing, [f"not compared, since {why}: {', '.join(names)}" for why, names in told.items() if names]
 
 
-def _set_by(statements: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """Settings that these statements, or strings in them, set for later sessions."""
-    return frozenset(
-        name.replace('"', "").lower() for statement in statements for name in SETS_FOR_LATER.findall(statement["sql"])
-    )
+def _set_by(statements: Iterable[Mapping[str, Any]], names: Iterable[str]) -> frozenset[str]:
+    """Of these settings, those that the statements, or strings in them, set for later sessions.
+
+    All of them by RESET ALL, and where a string has a place for the name.
+    """
+    written = [found for statement in statements for found in SETS_FOR_LATER.findall(statement["sql"])]
+    words = {word.replace('"', "").lower().split()[0].partition("/*")[0].partition("--")[0] for word in written}
+    found = {WRITTEN_OTHERWISE.get(word, word) for word in words}
+    return frozenset(name for name in names if None in found or name.lower() in found)
 
 
 def _compare_sizes(
