@@ -46,6 +46,8 @@ def rehearse(tmp_path: Path, database: Conninfo) -> Rehearse:
         ("DELETE FROM t WHERE (ctid::text::point)[0] < 5", OF_PLACE),
         ("DO $$ BEGIN EXECUTE 'DELETE FROM t WHERE ctid = ''(0,1)'''; END $$", OF_PLACE),
         ("DELETE FROM t WHERE xmin::text::int8 > 1000", OF_WRITER.format(name="xmin")),
+        ("DELETE FROM t WHERE xmin::text::int8 < (SELECT max(u.id) FROM u)", OF_WRITER.format(name="xmin")),
+        ("DELETE FROM t a USING t b WHERE a.xmin::text < b.xmin::text AND b.id = 7", OF_WRITER.format(name="xmin")),
         ("UPDATE t SET v = 1 WHERE t.xmax <> 0", OF_WRITER.format(name="xmax")),
         ("DELETE FROM t WHERE tableoid = 16384", OF_TABLE),
         ("DO $$ BEGIN IF EXISTS (SELECT FROM pg_database WHERE datname = 'd') THEN NULL; END IF; END $$", BY_NAME),

@@ -43,7 +43,7 @@ _HEADS = ("FUNCTION f() RETURNS void", "FUNCTION f() RETURNS trigger", "FUNCTION
 _KEEP = frozenset({"CreateFunctionStmt", "ViewStmt", "RuleStmt", "CommentStmt", "CreatePolicyStmt", "AlterPolicyStmt"})
 OF_DATABASE = "it asks for {name}, and a clone's database has another name"
 OF_LOGIN = "it asks for session_user, which on the clone is a login of our own"
-OF_WRITER = "it compares {name} with a constant, and other transactions wrote the rows of a clone"
+OF_WRITER = "it compares {name}, and other transactions wrote the rows of a clone"
 OF_TABLE = "it compares tableoid with a number, and a clone's tables have others"
 OF_PLACE = "it compares ctid with a constant, and rows of a clone may lie elsewhere"
 OF_BODY = "{name} stands in it, and a clone answers that otherwise (its body could not be read)"
@@ -284,12 +284,13 @@ def _names_catalog(comparison: Node) -> bool:
 def _compared(comparison: Node, made_here: set[str | None]) -> Iterator[str]:
     sides = [comparison.get("lexpr", {}), comparison.get("rexpr", {})]
     for side, other in (sides, sides[::-1]):
-        if columns_in(other) or any(kind == "SubLink" for kind, _ in walk(other)):
-            continue
+        of_rows = columns_in(other) or any(kind == "SubLink" for kind, _ in walk({"other": other}))
         constants = [body for kind, body in walk({"other": other}) if kind == "A_Const"]
         for name in columns_in(side) - made_here:
-            if name in _WRITERS and constants:
+            if name in _WRITERS and (constants or of_rows):
                 yield OF_WRITER.format(name=name)
+            elif of_rows:
+                continue
             elif name == "ctid" and constants:
                 yield OF_PLACE
             elif name == "tableoid" and any(_is_number(body) for body in constants):
